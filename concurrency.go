@@ -1,0 +1,233 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Concurrency lets a node lead names: campaign for one, do something while it
+// leads, resign. It is what [LeadershipBasedJobProcessor] is made of, for
+// programs that want to steer leadership themselves.
+//
+// All names share one lease, which is acquired by the first Campaign and
+// replaced by the next one after it was lost. All methods are safe for
+// concurrent use.
+type Concurrency struct {
+	app, instance string
+	provider      LeaseProvider
+	commonOptions
+	invalid error // what is wrong with the arguments of NewConcurrency
+
+	wg sync.WaitGroup // everything Close waits for: campaigns, acquisitions, closing of lost leases
+
+	mu          sync.Mutex
+	closed      chan struct{} // closed by Close
+	names       map[string]*Leadership
+	lease       *heldLease          // the current one, nil before the first and after a loss
+	leases      map[*heldLease]bool // all that somebody still has to close
+	acquisition *acquisition        // the one under way, if any
+	retry       backoff             // between acquisitions
+}
+
+// NewConcurrency returns a Concurrency for the node instance of app. It makes
+// no call to the store; wrong arguments are reported by Campaign. The caller
+// calls Close in the end.
+//
+// app, 1 to 128 bytes without "/", separates the names of one service from
+// those of others on the same store; instance, 1 to 256 bytes, tells operators
+// which node leads. Both are UTF-8 without control characters.
+func NewConcurrency(app, instance string, provider LeaseProvider, opts ...ConcurrencyOption) *Concurrency {
+	c := &Concurrency{
+		app:           app,
+		instance:      instance,
+		provider:      provider,
+		commonOptions: defaultCommonOptions(),
+		closed:        make(chan struct{}),
+		names:         map[string]*Leadership{},
+		leases:        map[*heldLease]bool{},
+	}
+	for _, o := range opts {
+		o.applyConcurrency(&c.commonOptions)
+	}
+	c.log = c.log.With("app", app, "instance", instance)
+	c.invalid = validateNode(app, instance)
+	if c.invalid == nil && provider == nil {
+		c.invalid = fmt.Errorf("%w: provider is nil", ErrInvalidConfig)
+	}
+	return c
+}
+
+// Campaign blocks until this node leads name, and returns the leadership. ctx
+// bounds the campaign, not the leadership.
+//
+// While the store is away it keeps trying, with backoff; it returns early only
+// with ctx's error, when ctx is done; [ErrClosed], when Close is called;
+// [ErrBusy], at once, when this Concurrency leads name or campaigns for it
+// already; [ErrInvalidConfig], at once, for a name or an argument of
+// NewConcurrency that cannot work (a name has the rules of [Job].Name); and an
+// error that wraps [ErrPermanent] for what waiting cannot mend, such as a wrong
+// password.
+func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, error) {
+	if c.invalid != nil {
+		return nil, c.invalid
+	}
+	if err := validateJobName(name); err != nil {
+		return nil, err
+	}
+	if err := c.enter(name); err != nil {
+		return nil, err
+	}
+	defer c.wg.Done()
+	l, err := c.campaign(ctx, name)
+	if err != nil {
+		c.forget(name)
+		return nil, fmt.Errorf("distributed: campaign for %q: %w", name, err)
+	}
+	return l, nil
+}
+
+// Resign ends this node's leadership of name; see [Leadership.Resign]. It
+// returns [ErrNotLeading] when there is none.
+func (c *Concurrency) Resign(ctx context.Context, name string) error {
+	c.mu.Lock()
+	l := c.names[name]
+	c.mu.Unlock()
+	if l == nil {
+		return fmt.Errorf("distributed: resign %q: %w", name, ErrNotLeading)
+	}
+	return l.Resign(ctx)
+}
+
+// Close resigns everything this node leads, makes blocked campaigns return
+// [ErrClosed], and frees everything, here and in the store. The contexts of all
+// leaderships are done with cause ErrClosed; call it only after whatever runs
+// under them has stopped, or resign them one by one before.
+//
+// It blocks until that is done, 5 s at most when the store does not answer; the
+// error then says what is left for the store to expire. A second Close returns
+// nil.
+func (c *Concurrency) Close() error {
+	leases, leaderships := c.shut()
+	for _, l := range leaderships {
+		l.cancel(ErrClosed)
+	}
+	errs := make([]error, len(leases))
+	for i, held := range leases {
+		c.wg.Go(func() { errs[i] = c.closeLease(held) })
+	}
+	c.wg.Wait()
+	return errors.Join(errs...)
+}
+
+// shut makes c refuse everything from now on, and hands to the caller what
+// there is to close.
+func (c *Concurrency) shut() ([]*heldLease, []*Leadership) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed() {
+		return nil, nil
+	}
+	close(c.closed)
+	leases := slices.Collect(maps.Keys(c.leases))
+	c.lease = nil
+	clear(c.leases)
+	leaderships := slices.DeleteFunc(slices.Collect(maps.Values(c.names)), func(l *Leadership) bool { return l == nil })
+	return leases, leaderships
+}
+
+func (c *Concurrency) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// enter books name, and the campaign, which must call c.wg.Done.
+func (c *Concurrency) enter(name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed() {
+		return ErrClosed
+	}
+	if _, ok := c.names[name]; ok {
+		return fmt.Errorf("distributed: campaign for %q: %w", name, ErrBusy)
+	}
+	c.names[name] = nil
+	c.wg.Add(1)
+	return nil
+}
+
+func (c *Concurrency) forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.names, name)
+}
+
+// campaign stands for name under one lease after the other, until it leads.
+func (c *Concurrency) campaign(ctx context.Context, name string) (*Leadership, error) {
+	start := time.Now()
+	for {
+		held, err := c.hold(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l := newLeadership(ctx, c, held, name)
+		l.token, err = l.election.Campaign(ctx, l.lose)
+		if err == nil {
+			err = c.lead(l, time.Since(start))
+		}
+		if err == nil {
+			return l, nil
+		}
+		l.cancel(err)
+		c.drop(held, errors.Is(err, ErrLeaseLost))
+		if !errors.Is(err, ErrLeaseLost) {
+			return nil, err
+		}
+	}
+}
+
+// lead makes l known as the leadership of its name.
+func (c *Concurrency) lead(l *Leadership, waited time.Duration) error {
+	c.mu.Lock()
+	if c.isClosed() {
+		c.mu.Unlock()
+		return ErrClosed // the lease is being closed, and its candidacies with it
+	}
+	l.since = time.Now()
+	c.names[l.name] = l
+	c.mu.Unlock()
+	c.log.Info("leadership won", "job", l.name, "token", l.token, "waited", waited)
+	c.hooks.elected(l.name, l.token, waited)
+	return nil
+}
+
+// leave undoes lead and hold.
+func (c *Concurrency) leave(l *Leadership) {
+	c.mu.Lock()
+	if c.names[l.name] == l {
+		delete(c.names, l.name)
+	}
+	c.mu.Unlock()
+	c.drop(l.lease, false)
+}
+
+var (
+	// ErrClosed is returned by what is called on, or blocked in, something that
+	// has been closed, and is the cause of the contexts of its leaderships.
+	ErrClosed = errors.New("distributed: closed")
+
+	// ErrBusy is returned by Campaign for a name that this node campaigns for
+	// or leads already.
+	ErrBusy = errors.New("distributed: already campaigning for or leading this name")
+
+	// ErrNotLeading is returned by Resign for a name that this node does not lead.
+	ErrNotLeading = errors.New("distributed: not leading this name")
+)

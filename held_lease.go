@@ -1,0 +1,172 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// closeTimeout bounds how long closing a lease may wait for the store.
+const closeTimeout = 5 * time.Second
+
+// heldLease is a lease with the number of campaigns and leaderships on it. A
+// lost lease is closed when the last of them is gone, not earlier: its keys
+// must not go before the work under them has stopped.
+type heldLease struct {
+	lease Lease
+	since time.Time
+	users int
+	lost  bool
+}
+
+// acquisition is an attempt, shared by all campaigns that wait for it, to get
+// the next lease.
+type acquisition struct {
+	waiters int
+	cancel  context.CancelFunc // called when the last waiter has left
+	done    chan struct{}      // closed at the end
+	err     error              // set before done is closed
+}
+
+// hold returns the current lease, acquiring one if there is none. The caller
+// drops it.
+func (c *Concurrency) hold(ctx context.Context) (*heldLease, error) {
+	for {
+		held, a, err := c.current()
+		if held != nil || err != nil {
+			return held, err
+		}
+		select {
+		case <-a.done:
+			err = a.err
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-c.closed:
+			err = ErrClosed
+		}
+		c.unwait(a)
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// current returns the lease that there is, or else the acquisition under way,
+// which it starts if need be and joins.
+func (c *Concurrency) current() (*heldLease, *acquisition, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed() {
+		return nil, nil, ErrClosed
+	}
+	if c.lease != nil {
+		c.lease.users++
+		return c.lease, nil, nil
+	}
+	if c.acquisition == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		a := &acquisition{cancel: cancel, done: make(chan struct{})}
+		c.acquisition = a
+		c.wg.Go(func() { c.acquire(ctx, a) })
+	}
+	c.acquisition.waiters++
+	return nil, c.acquisition, nil
+}
+
+func (c *Concurrency) unwait(a *acquisition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a.waiters--
+	if a.waiters == 0 {
+		a.cancel()
+		if c.acquisition == a {
+			c.acquisition = nil
+		}
+	}
+}
+
+// acquire tries until it has a lease, meets a permanent failure, or ctx is done.
+func (c *Concurrency) acquire(ctx context.Context, a *acquisition) {
+	defer close(a.done)
+	defer a.cancel()
+	lease, err := c.acquireLease(ctx)
+
+	c.mu.Lock()
+	if c.acquisition == a {
+		c.acquisition = nil
+	}
+	a.err = err
+	unwanted := err == nil && (c.isClosed() || ctx.Err() != nil)
+	held := &heldLease{lease: lease, since: time.Now()}
+	if err == nil && !unwanted {
+		c.lease = held
+		c.leases[held] = true
+	}
+	c.mu.Unlock()
+
+	if unwanted {
+		a.err = c.closeLease(held)
+	}
+}
+
+// acquireLease logs the first failure and the recovery, and nothing in between.
+func (c *Concurrency) acquireLease(ctx context.Context) (Lease, error) {
+	for failing := false; ; {
+		if err := sleep(ctx, c.nextPause()); err != nil {
+			return nil, err
+		}
+		lease, err := c.provider.AcquireLease(ctx, LeaseRequest{App: c.app, Instance: c.instance, Logger: c.log})
+		switch {
+		case err == nil:
+			if failing {
+				c.log.Info("lease acquired again")
+			}
+			return lease, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, ErrPermanent) || errors.Is(err, ErrInvalidConfig):
+			c.log.Error("cannot acquire a lease", "error", err)
+			return nil, err
+		case !failing:
+			failing = true
+			c.log.Warn("cannot acquire a lease, trying again", "error", err)
+		}
+	}
+}
+
+func (c *Concurrency) nextPause() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.retry.next()
+}
+
+// drop undoes hold. A lease that has been lost is not given to anybody any
+// more, and closed by the last one to drop it.
+func (c *Concurrency) drop(held *heldLease, lost bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held.users--
+	if lost && !held.lost {
+		held.lost = true
+		if c.lease == held {
+			c.lease = nil
+			c.retry.lasted(time.Since(held.since))
+		}
+	}
+	if held.users == 0 && held.lost && c.leases[held] {
+		delete(c.leases, held)
+		c.wg.Go(func() { _ = c.closeLease(held) })
+	}
+}
+
+// closeLease logs the failure as well: not every caller has somebody to tell.
+func (c *Concurrency) closeLease(held *heldLease) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := held.lease.Close(ctx); err != nil {
+		c.log.Warn("lease not closed cleanly, the store will expire it", "error", err)
+		return fmt.Errorf("distributed: close lease: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Leadership is this node's hold on one name, from winning the election until
+// it is resigned or lost. All methods are safe for concurrent use.
+type Leadership struct {
+	name     string
+	owner    *Concurrency
+	lease    *heldLease
+	election Election
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	token int64     // set once, before anybody else sees the Leadership
+	since time.Time // likewise
+
+	lostOnce   sync.Once
+	resignOnce sync.Once
+}
+
+type leadershipKey struct{}
+
+// LeadershipFromContext returns the Leadership under which a Work runs, from
+// the context given to it or one derived from that. It does not block.
+func LeadershipFromContext(ctx context.Context) (*Leadership, bool) {
+	l, ok := ctx.Value(leadershipKey{}).(*Leadership)
+	return l, ok
+}
+
+// newLeadership prepares the context of a leadership still to be won. It keeps
+// the values of ctx but not its end: ctx bounds the campaign, and a campaign
+// with a deadline must not yield a leadership with the same deadline.
+func newLeadership(ctx context.Context, c *Concurrency, h *heldLease, name string) *Leadership {
+	l := &Leadership{name: name, owner: c, lease: h, election: h.lease.Election(name)}
+	l.ctx, l.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leadershipKey{}, l))
+	return l
+}
+
+// Name returns the name that this node leads.
+func (l *Leadership) Name() string { return l.name }
+
+// Context is done when the leadership ends, for whatever reason, and before
+// anybody else can lead; context.Cause tells why: [ErrLeadershipLost],
+// [ErrResigned] or [ErrClosed]. It carries the values of the context given to
+// Campaign, but is not done with it.
+func (l *Leadership) Context() context.Context { return l.ctx }
+
+// Token returns the fencing token: strictly greater than that of every earlier
+// leader of the same name. Hand it to whatever the work changes, and let that
+// reject a token smaller than the greatest it has seen; this is the only
+// protection from a process that was frozen and does not know it yet.
+func (l *Leadership) Token() int64 { return l.token }
+
+// Valid reports whether this node leads and nobody else can, right now. It
+// reads the clock, so it is right even when the process was frozen until an
+// instant ago and Context has not been cancelled yet. It takes some 50 ns, does
+// not allocate and does not block.
+func (l *Leadership) Valid() bool { return l.election.Valid() }
+
+// Resign ends the leadership: it cancels Context (cause [ErrResigned]), and
+// blocks until the store has accepted the resignation, so that the next
+// candidate leads at once, or until ctx is done. Call it only after whatever
+// runs under the leadership has stopped.
+//
+// Whatever it returns, the leadership is over and the name may be campaigned
+// for again. With an error, the store has not confirmed yet; the lease keeps
+// trying for as long as it lives, and the next leader has to wait for that. A
+// second Resign, or one after the leadership was lost, returns nil.
+func (l *Leadership) Resign(ctx context.Context) error {
+	var err error
+	l.resignOnce.Do(func() { err = l.resign(ctx) })
+	return err
+}
+
+func (l *Leadership) resign(ctx context.Context) error {
+	l.cancel(ErrResigned)
+	lost := errors.Is(context.Cause(l.ctx), ErrLeadershipLost)
+	err := l.election.Resign(ctx)
+	l.owner.leave(l)
+	if lost {
+		return nil
+	}
+	held := time.Since(l.since)
+	l.owner.log.Info("leadership resigned", "job", l.name, "token", l.token, "held", held, "cause", context.Cause(l.ctx))
+	l.owner.hooks.resigned(l.name, l.token, held)
+	return err
+}
+
+// lose is what the provider calls when the leadership is gone.
+func (l *Leadership) lose(cause error) {
+	l.lostOnce.Do(func() {
+		l.cancel(cause)
+		l.owner.log.Warn("leadership lost", "job", l.name, "cause", cause)
+		l.owner.hooks.lost(l.name, cause)
+	})
+}
+
+// ErrResigned is the cause of a leadership's context after [Leadership.Resign].
+var ErrResigned = errors.New("distributed: leadership resigned")

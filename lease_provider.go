@@ -1,0 +1,118 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+)
+
+// LeaseProvider gives a node its lease in some store. It is one of the three
+// small interfaces ([LeaseProvider], [Lease], [Election]) that a third party
+// implements to run this library on another store; the package leasetest checks
+// such an implementation.
+//
+// Implementations must be safe for concurrent use. A provider holds no
+// resources of its own: whatever a lease needs, the lease frees in Close.
+type LeaseProvider interface {
+	// AcquireLease registers the node with the store and returns its lease,
+	// which the provider renews from then on.
+	//
+	// It makes one attempt: it returns when it succeeded, failed, or ctx is
+	// done. It must leave nothing behind in the store when it fails. The caller
+	// tries again with backoff, unless the error wraps [ErrPermanent] or
+	// [ErrInvalidConfig]: return those for what waiting cannot mend, such as a
+	// wrong password.
+	//
+	// ctx bounds the call only, not the life of the lease.
+	AcquireLease(ctx context.Context, req LeaseRequest) (Lease, error)
+}
+
+// LeaseRequest says for whom a lease is acquired.
+type LeaseRequest struct {
+	// App and Instance name the node. Both have been validated: neither is
+	// empty. Several live leases may have the same App and Instance; each is a
+	// node of its own.
+	App, Instance string
+
+	// Logger is never nil.
+	Logger *slog.Logger
+}
+
+// Lease is a node's registration with the store, under which it stands in any
+// number of elections. All leadership under a lease ends with the lease.
+//
+// Implementations must be safe for concurrent use.
+type Lease interface {
+	// Election returns this node's part in the election called name. It must
+	// not block and must make no call to the store. The caller has at most one
+	// Election a name in use at a time.
+	Election(name string) Election
+
+	// Close gives up every candidacy and leadership under the lease, so that
+	// others may lead at once, and frees everything the lease holds, here and
+	// in the store. The caller makes sure that nothing runs under the lease
+	// any more. Campaigns that are blocked on the lease return [ErrLeaseLost].
+	//
+	// Close must return soon after ctx is done, even when the store does not
+	// answer, and must free all local resources in any case; the error then
+	// says what was left for the store to expire. A second Close returns nil.
+	Close(ctx context.Context) error
+}
+
+// Election is one lease's part in one election. Campaign and Resign are called
+// by one goroutine at a time, in turn, any number of times. Valid may be called
+// concurrently with everything else.
+type Election interface {
+	// Campaign blocks until this lease leads the election, and returns the
+	// fencing token of that leadership: strictly greater than the token of
+	// every leadership of this election before it, whoever held it. Candidates
+	// lead in the order in which they came.
+	//
+	// It must return [ErrLeaseLost] when the lease ends while it waits, and
+	// must never return success then. When ctx is done it returns ctx's error
+	// promptly; the candidacy must then be withdrawn, in the background if need
+	// be, and must not turn into a leadership. While it waits it should make no
+	// calls to the store. Any other error is final for the caller.
+	//
+	// From the moment it leads until Resign is called, the implementation calls
+	// lost, at most once, with a cause that wraps [ErrLeadershipLost], as soon
+	// as the leadership is over for any reason, and in any case before anybody
+	// else can lead, with time for the work to stop. It must call lost without
+	// holding locks; lost does not block.
+	Campaign(ctx context.Context, lost context.CancelCauseFunc) (token int64, err error)
+
+	// Valid reports whether this lease leads the election and nobody else can,
+	// right now. It must judge by the clock at the time of the call, must not
+	// rely on a timer having fired (the process may have been frozen), and must
+	// not block: it is called on hot paths.
+	Valid() bool
+
+	// Resign ends the leadership, if there still is one, and blocks until the
+	// store has accepted that, so that the next candidate can lead at once, or
+	// until ctx is done. The caller makes sure that the work has stopped.
+	//
+	// Whatever it returns, the leadership is over when it does. If the store
+	// could not be told, the implementation keeps trying until the lease ends,
+	// and a later Campaign must not be taken in by the old candidacy.
+	Resign(ctx context.Context) error
+}
+
+var (
+	// ErrLeaseLost is returned by [Election.Campaign] when the lease it stands
+	// under has ended. The caller acquires a new lease and campaigns again.
+	ErrLeaseLost = errors.New("distributed: lease lost")
+
+	// ErrLeadershipLost is the cause of a leadership's context when the
+	// leadership ended without this node's doing: the lease could not be
+	// renewed in time, or the store took it away.
+	ErrLeadershipLost = errors.New("distributed: leadership lost")
+
+	// ErrPermanent marks a failure of the store that waiting cannot mend, such
+	// as a wrong password, a bad certificate or a missing permission. A
+	// [LeaseProvider] wraps it to stop the retries.
+	ErrPermanent = errors.New("distributed: permanent failure")
+
+	// ErrInvalidConfig marks an argument or option that cannot work. The error
+	// text names the field and its bound. Nothing was written to the store.
+	ErrInvalidConfig = errors.New("distributed: invalid configuration")
+)

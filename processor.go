@@ -1,0 +1,280 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// pauseAfterReturn is how long a job waits before it campaigns again after its
+// Work returned nil while leading, so that others get their turn, and a Work
+// that returns at once does not make a hot loop.
+const pauseAfterReturn = time.Second
+
+// LeadershipBasedJobProcessor runs jobs under leadership: one loop a job, which
+// campaigns for the job, runs its Work while this node leads it, releases it
+// when Work has returned, and campaigns again. Create it with
+// [NewLeadershipBasedJobProcessor]. All methods are safe for concurrent use.
+type LeadershipBasedJobProcessor struct {
+	concurrency *Concurrency
+	options     processorOptions
+	loops       sync.WaitGroup // one loop a job
+
+	mu       sync.Mutex
+	jobs     map[string]plannedJob
+	invalid  error                   // the first bad job given to the constructor
+	ctx      context.Context         // of the loops; set when Execute starts
+	stop     context.CancelCauseFunc // ends ctx
+	quota    *quota
+	finished bool // no more jobs
+	failures []error
+}
+
+// plannedJob is a job with the delay before its first campaign.
+type plannedJob struct {
+	Job
+	delay time.Duration
+}
+
+// NewLeadershipBasedJobProcessor returns a processor for the node instanceName
+// of the service appName; see [NewConcurrency] for the rules of both names. It
+// makes no call to the store; wrong arguments are reported by Execute. jobs may
+// be nil; AddJob adds more.
+func NewLeadershipBasedJobProcessor(appName, instanceName string, provider LeaseProvider, jobs []Job, opts ...ProcessorOption) *LeadershipBasedJobProcessor {
+	p := &LeadershipBasedJobProcessor{
+		options: processorOptions{commonOptions: defaultCommonOptions()},
+		jobs:    map[string]plannedJob{},
+	}
+	for _, o := range opts {
+		o.applyProcessor(&p.options)
+	}
+	p.concurrency = NewConcurrency(appName, instanceName, provider,
+		WithLogger(p.options.log), WithHooks(p.options.hooks))
+	for _, job := range jobs {
+		if _, err := p.plan(job); err != nil && p.invalid == nil {
+			p.invalid = err
+		}
+	}
+	return p
+}
+
+// AddJob adds a job, before Execute or while it runs. It does not block. It
+// returns [ErrInvalidConfig] for a job that breaks the rules of [Job], has the
+// name of one that is there already or a negative start delay, and [ErrClosed]
+// once Execute is ending.
+func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.finished {
+		return fmt.Errorf("distributed: add job %q: %w", job.Name, ErrClosed)
+	}
+	planned, err := p.plan(job)
+	if err == nil && p.ctx != nil {
+		p.loops.Go(func() { p.loop(planned) })
+	}
+	return err
+}
+
+// Execute runs the jobs until ctx is done, and then returns nil once no Work
+// runs any more and everything has been released. It can be called once.
+//
+// While the store is away it waits and keeps trying. It returns early with the
+// error of a Work that failed or panicked ([PanicError]), naming the job, after
+// stopping and releasing all others; with [ErrNoJobs]; with [ErrInvalidConfig],
+// before anything is written to the store; and with an error that wraps
+// [ErrPermanent] for what waiting cannot mend.
+//
+// A Work that does not return when its context is done keeps Execute from
+// returning; it is reported to the log and to [Hooks].Stuck.
+func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if err := p.start(ctx, stop); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	p.finish()
+	p.loops.Wait()
+	_ = p.concurrency.Close() // logged there; the store expires what is left
+	return errors.Join(p.failures...)
+}
+
+// plan takes job in, if it is a good one. The caller holds p.mu, or is the
+// constructor.
+func (p *LeadershipBasedJobProcessor) plan(job Job) (plannedJob, error) {
+	if err := job.validate(); err != nil {
+		return plannedJob{}, err
+	}
+	if _, ok := p.jobs[job.Name]; ok {
+		return plannedJob{}, fmt.Errorf("%w: Job.Name %q: there is a job of this name already", ErrInvalidConfig, job.Name)
+	}
+	delay, err := durationOf("WithStartDelay", p.options.startDelay, job.Name)
+	if err != nil {
+		return plannedJob{}, err
+	}
+	planned := plannedJob{Job: job, delay: delay}
+	p.jobs[job.Name] = planned
+	return planned, nil
+}
+
+func (p *LeadershipBasedJobProcessor) start(ctx context.Context, stop context.CancelCauseFunc) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx != nil {
+		return fmt.Errorf("distributed: execute: %w: it can be called once", ErrClosed)
+	}
+	for _, err := range []error{p.concurrency.invalid, p.options.validate(), p.invalid} {
+		if err != nil {
+			return err
+		}
+	}
+	if len(p.jobs) == 0 && !p.options.blockOnNoJobs {
+		return ErrNoJobs
+	}
+	p.ctx, p.stop = ctx, stop
+	if p.options.quotaSet {
+		p.quota = newQuota(ctx, p.options.quota)
+	}
+	for _, job := range p.jobs {
+		p.loops.Go(func() { p.loop(job) })
+	}
+	return nil
+}
+
+func (p *LeadershipBasedJobProcessor) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finished = true
+}
+
+// fail makes Execute stop everything and return err.
+func (p *LeadershipBasedJobProcessor) fail(job string, err error) {
+	err = fmt.Errorf("distributed: job %q: %w", job, err)
+	p.mu.Lock()
+	p.failures = append(p.failures, err)
+	p.mu.Unlock()
+	p.stop(err)
+}
+
+// loop is the life of a job on this node.
+func (p *LeadershipBasedJobProcessor) loop(job plannedJob) {
+	if sleep(p.ctx, job.delay) != nil {
+		return
+	}
+	for p.ctx.Err() == nil {
+		p.turn(job.Job)
+	}
+}
+
+// turn campaigns for the job once, and serves the term if it wins.
+func (p *LeadershipBasedJobProcessor) turn(job Job) {
+	standing, err := p.quota.stand(p.ctx)
+	if err != nil {
+		return
+	}
+	leadership, err := p.concurrency.Campaign(standing, job.Name)
+	if err != nil {
+		if standing.Err() == nil {
+			p.fail(job.Name, err)
+		}
+		return
+	}
+	pause := p.lead(job, leadership)
+	_ = sleep(p.ctx, pause)
+}
+
+// lead runs Work under the leadership and releases it, but not before Work has
+// returned. It returns how long to wait before the next campaign.
+func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.Duration) {
+	if !p.quota.take() {
+		p.release(l)
+		return 0
+	}
+	defer p.quota.put(p.ctx)
+	defer p.release(l)
+	defer context.AfterFunc(p.ctx, func() { l.cancel(context.Cause(p.ctx)) })()
+	timeout, err := durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
+	if err != nil {
+		p.fail(job.Name, err)
+		return 0
+	}
+	if timeout > 0 {
+		defer time.AfterFunc(timeout, func() { l.cancel(ErrTermEnded) }).Stop()
+	}
+	if l.ctx.Err() != nil || p.ctx.Err() != nil {
+		return 0
+	}
+	defer p.reportStuck(l)()
+	job.run(l.ctx, func(err error) { pause = p.returned(l, err) })
+	return pause
+}
+
+// returned judges what Work returned. An error after its context was done is
+// most often that context's error, or one that came from it, and no reason to
+// stop a node: leadership comes and goes.
+func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause time.Duration) {
+	asked := l.ctx.Err() != nil
+	panicked := errors.Is(err, errGoexit) || errors.As(err, new(*PanicError))
+	switch {
+	case err != nil && (panicked || !asked):
+		p.fail(l.name, err)
+	case err != nil && !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
+		p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)
+	case !asked:
+		return pauseAfterReturn
+	}
+	return 0
+}
+
+func (p *LeadershipBasedJobProcessor) release(l *Leadership) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), closeTimeout)
+	defer cancel()
+	if err := l.Resign(ctx); err != nil {
+		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
+	}
+}
+
+// reportStuck says so when Work goes on although its context is done, until the
+// function that it returns is called.
+func (p *LeadershipBasedJobProcessor) reportStuck(l *Leadership) (returned func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Add(1)
+	stop := context.AfterFunc(l.ctx, func() {
+		defer wg.Done()
+		since := time.Now()
+		for wait := stuckAfter; ; wait = min(wait, time.Minute) {
+			select {
+			case <-done:
+				return
+			case <-time.After(wait):
+			}
+			stuck := time.Since(since)
+			p.concurrency.log.Warn("work does not stop", "job", l.name, "token", l.token, "since", stuck, "cause", context.Cause(l.ctx))
+			p.concurrency.hooks.stuck(l.name, l.token, stuck)
+			wait = stuck // so that the time until the next report doubles
+		}
+	})
+	return func() {
+		close(done)
+		if stop() {
+			wg.Done()
+		}
+		wg.Wait()
+	}
+}
+
+// stuckAfter is when a Work that does not stop is reported first.
+const stuckAfter = time.Second
+
+var (
+	// ErrNoJobs is returned by Execute when there is no job, unless
+	// [WithBlockOnNoJobs] was given.
+	ErrNoJobs = errors.New("distributed: no jobs")
+
+	// ErrTermEnded is the cause of the context of a Work whose term was ended
+	// by [WithVoluntaryTimeout].
+	ErrTermEnded = errors.New("distributed: term ended")
+)

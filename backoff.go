@@ -12,9 +12,12 @@ const (
 )
 
 // backoff paces attempts: the first at once, then with pauses that double up to
-// backoffMax, each shortened by up to a half at random so that nodes which
-// failed together do not try together.
-type backoff struct{ pause time.Duration }
+// limit, each shortened by up to a half at random so that nodes which failed
+// together do not try together.
+type backoff struct {
+	limit time.Duration // 0 is backoffMax
+	pause time.Duration
+}
 
 // next returns how long to wait before the next attempt.
 func (b *backoff) next() time.Duration {
@@ -23,16 +26,23 @@ func (b *backoff) next() time.Duration {
 		return 0
 	}
 	d := b.pause
-	b.pause = min(2*d, backoffMax)
+	b.pause = min(2*d, b.max())
 	return d/2 + rand.N(d/2+1)
 }
 
 // lasted starts over if what the last attempt brought about lasted for d and
 // that was long enough to call it a success.
 func (b *backoff) lasted(d time.Duration) {
-	if d > backoffMax {
-		*b = backoff{}
+	if d > b.max() {
+		b.pause = 0
 	}
+}
+
+func (b *backoff) max() time.Duration {
+	if b.limit == 0 {
+		return backoffMax
+	}
+	return b.limit
 }
 
 // sleep waits for d, or returns ctx's error when ctx is done earlier.

@@ -74,11 +74,11 @@ type Election interface {
 	// be, and must not turn into a leadership. While it waits it should make no
 	// calls to the store. Any other error is final for the caller.
 	//
-	// From the moment it leads until Resign is called, the implementation calls
-	// lost, at most once, with a cause that wraps [ErrLeadershipLost], as soon
-	// as the leadership is over for any reason, and in any case before anybody
-	// else can lead, with time for the work to stop. It must call lost without
-	// holding locks; lost does not block.
+	// From the moment it leads until Resign or the lease's Close is called, the
+	// implementation calls lost, at most once, with a cause that wraps
+	// [ErrLeadershipLost], as soon as the leadership is over for any reason, and
+	// in any case before anybody else can lead, with time for the work to stop.
+	// It must call lost without holding locks; lost does not block.
 	Campaign(ctx context.Context, lost context.CancelCauseFunc) (token int64, err error)
 
 	// Valid reports whether this lease leads the election and nobody else can,

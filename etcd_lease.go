@@ -1,0 +1,366 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// etcdLease is a node's life in etcd under one etcd lease. Four loops run from
+// join to Close: watch applies what happens in etcd to the mirror, renew sends
+// heartbeats, keepTime does what is due at some time, write sends changes of
+// candidacies. They share the fields below mu, and make no calls while they
+// hold it.
+type etcdLease struct {
+	client      *clientv3.Client
+	closeClient func() error
+	log         *slog.Logger
+	keys        etcdKeys
+	id          clientv3.LeaseID
+	name        string // id in hex
+	instance    string
+	timing      timing
+	clock       *clock
+
+	loops sync.WaitGroup
+	ctx   context.Context // of the loops
+	stop  context.CancelFunc
+
+	nodeRev  int64         // create revision of the node key, set by join
+	aliveRev int64         // and of the alive key
+	joined   chan struct{} // closed when the first heartbeat has come back, or the lease was lost
+	retime   chan struct{} // wakes keepTime; capacity 1
+	hurry    chan struct{} // wakes renew after a failed attempt; capacity 1
+	written  writer
+
+	// validUntil is when, on our clock, others may lead at the earliest, in
+	// nanoseconds; 0 until the first heartbeat has come back.
+	validUntil atomic.Int64
+
+	mu        sync.Mutex
+	mirror    *mirror
+	elections map[string]*etcdElection
+	beats     map[int64]time.Duration // when each heartbeat that has not come back was sent
+	failing   bool                    // the last heartbeat failed; to log changes only
+	acked     int64                   // revision of the newest heartbeat that etcd has confirmed
+	ackedAt   time.Duration
+	rewatch   context.CancelFunc // ends the current watch stream
+	lost      error              // why the lease is over, nil while it is not
+	closed    bool
+	calls     []func() // to be made once mu is free
+}
+
+func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3.LeaseID, keys etcdKeys, t timing, req LeaseRequest) *etcdLease {
+	l := &etcdLease{
+		client: client, closeClient: closeClient, log: req.Logger,
+		keys: keys, id: id, name: leaseName(id), instance: req.Instance,
+		timing: t, clock: newClock(),
+		joined:    make(chan struct{}),
+		retime:    make(chan struct{}, 1),
+		hurry:     make(chan struct{}, 1),
+		elections: map[string]*etcdElection{},
+		beats:     map[int64]time.Duration{},
+	}
+	l.written = newWriter(l)
+	l.mirror = newMirror(keys, l.name, t.drift)
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	return l
+}
+
+// join lists the app, starts to watch it, writes the node's keys, and returns
+// once the first heartbeat, which is that write, has come back.
+func (l *etcdLease) join(ctx context.Context) error {
+	if err := l.list(ctx); err != nil {
+		return err
+	}
+	l.loops.Go(l.watch)
+	sent := l.clock.sync()
+	l.mu.Lock()
+	l.beats[1] = sent
+	l.mu.Unlock()
+	resp, err := l.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(l.keys.node(l.name)), "=", 0)).
+		Then(
+			clientv3.OpPut(l.keys.node(l.name), l.nodeValue(1, "")),
+			clientv3.OpPut(l.keys.alive(l.name), encode(aliveValue{}), clientv3.WithLease(l.id)),
+		).Commit()
+	if err != nil {
+		return err
+	}
+	if !resp.Succeeded {
+		return fmt.Errorf("etcd granted lease %s, which has a node key already", l.name)
+	}
+	l.nodeRev, l.aliveRev = resp.Header.Revision, resp.Header.Revision
+	l.written.aliveMod = resp.Header.Revision
+	select {
+	case <-l.joined:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := l.over(); err != nil {
+		return err
+	}
+	l.loops.Go(l.renew)
+	l.loops.Go(l.keepTime)
+	l.loops.Go(l.written.loop)
+	return nil
+}
+
+func (l *etcdLease) nodeValue(beat int64, state string) string {
+	return encode(nodeValue{
+		Instance: l.instance, Beat: beat, TTL: int64(l.timing.ttl / time.Second), Drift: l.timing.drift, State: state,
+	})
+}
+
+// Election implements [Lease].
+func (l *etcdLease) Election(name string) Election {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.elections[name]
+	if e == nil {
+		e = &etcdElection{lease: l, job: name, wake: make(chan struct{}, 1)}
+		l.elections[name] = e
+	}
+	return e
+}
+
+// Close implements [Lease].
+func (l *etcdLease) Close(ctx context.Context) error {
+	var again bool
+	l.update(func() {
+		again, l.closed = l.closed, true
+		for _, e := range l.elections {
+			e.leading.Store(false) // whoever led has stopped, and needs no call
+		}
+		l.end(ErrClosed)
+	})
+	if again {
+		return nil
+	}
+	err := l.depart(ctx)
+	l.stop()
+	l.loops.Wait()
+	return errors.Join(err, l.closeClient())
+}
+
+// abandon ends a lease that has not been handed out: the caller of join closes
+// the client.
+func (l *etcdLease) abandon(ctx context.Context) {
+	l.update(func() { l.end(ErrClosed) })
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := l.depart(ctx); err != nil {
+		l.log.Debug("left an unused lease for etcd to expire", "error", err)
+	}
+	l.stop()
+	l.loops.Wait()
+}
+
+// depart takes leave of the other nodes. First the announcement that nothing
+// runs here any more, together with the end of the alive key, on which every
+// write of ours depends: what is still under way can do no harm. Then the lease,
+// and with it all candidates, however many; others lead at once, for we have
+// drained. Then the announcement. If we die in between, others clean up.
+func (l *etcdLease) depart(ctx context.Context) error {
+	err := l.persist(ctx, func(ctx context.Context) error {
+		_, err := l.client.Txn(ctx).Then(
+			clientv3.OpPut(l.keys.node(l.name), l.nodeValue(0, stateDrained)),
+			clientv3.OpDelete(l.keys.alive(l.name)),
+		).Commit()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("announce that the node has drained: %w", err)
+	}
+	err = l.persist(ctx, func(ctx context.Context) error {
+		_, err := l.client.Revoke(ctx, l.id)
+		if isETCD(err, rpctypes.ErrLeaseNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("revoke the lease: %w", err)
+	}
+	err = l.persist(ctx, func(ctx context.Context) error {
+		_, err := l.client.Delete(ctx, l.keys.node(l.name))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete the node key: %w", err)
+	}
+	return nil
+}
+
+// persist repeats an idempotent call until it succeeds, fails for good, or ctx
+// is done.
+func (l *etcdLease) persist(ctx context.Context, call func(context.Context) error) error {
+	pace := backoff{limit: l.timing.attempt()}
+	var last error
+	for {
+		if err := sleep(ctx, pace.next()); err != nil {
+			return errors.Join(err, last)
+		}
+		attempt, cancel := context.WithTimeout(ctx, callTimeout)
+		last = call(attempt)
+		cancel()
+		if last == nil || isFinal(last) {
+			return last
+		}
+	}
+}
+
+// update runs f under mu, and then, without it, the calls that f has asked for.
+func (l *etcdLease) update(f func()) {
+	l.mu.Lock()
+	f()
+	calls := l.calls
+	l.calls = nil
+	l.mu.Unlock()
+	for _, call := range calls {
+		call()
+	}
+}
+
+// over returns why the lease is over, or nil.
+func (l *etcdLease) over() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
+
+// lose ends the lease.
+func (l *etcdLease) lose(cause error) { l.update(func() { l.end(cause) }) }
+
+// end ends the lease: nobody leads under it any more, and it is never valid
+// again. What it has in etcd goes when the work has stopped: as each election
+// is resigned, and by Close. For update.
+func (l *etcdLease) end(cause error) {
+	if l.lost != nil {
+		return
+	}
+	l.lost = fmt.Errorf("%w: %w", ErrLeadershipLost, cause)
+	if !l.closed {
+		l.log.Warn("lease lost", "lease", l.name, "cause", cause)
+	}
+	select {
+	case <-l.joined:
+	default:
+		close(l.joined)
+	}
+	for _, e := range l.elections {
+		e.dethrone(l.lost)
+		e.notify()
+	}
+}
+
+// current reports whether leadership can be granted at now: the lease is not
+// over, and its validity leaves more than the time that Work has to stop.
+func (l *etcdLease) current(now time.Duration) bool {
+	return l.lost == nil && now < time.Duration(l.validUntil.Load())-l.timing.grace
+}
+
+// evaluate decides anew about the given elections, or all. For update.
+func (l *etcdLease) evaluate(jobs []string, all bool) {
+	now := l.clock.now()
+	if all {
+		for _, e := range l.elections {
+			e.evaluate(now)
+		}
+		return
+	}
+	for _, job := range jobs {
+		if e := l.elections[job]; e != nil {
+			e.evaluate(now)
+		}
+	}
+}
+
+var (
+	errExpired  = errors.New("no heartbeat came back in time")
+	errTornAway = errors.New("etcd took the lease or a key of the node away")
+
+	errKeyDeleted = fmt.Errorf("%w: the candidate key was deleted by somebody else", ErrLeadershipLost)
+)
+
+// keepTime does what is due: ends the lease when its validity, less the grace,
+// has passed; lets go of what other nodes have lost; restarts a watch that hangs.
+func (l *etcdLease) keepTime() {
+	for {
+		var next time.Duration
+		l.update(func() { next = l.tick() })
+		l.buryDead()
+		timer := time.NewTimer(next)
+		select {
+		case <-timer.C:
+		case <-l.retime:
+		case <-l.ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// tick returns how long until there is something to do again. For update.
+func (l *etcdLease) tick() time.Duration {
+	now := l.clock.sync()
+	next := l.timing.period()
+	if l.lost == nil {
+		left := time.Duration(l.validUntil.Load()) - l.timing.grace - now
+		if left <= 0 {
+			l.end(errExpired)
+		}
+		next = min(next, max(left, 0))
+	}
+	l.evaluate(l.mirror.expire(now))
+	if at, ok := l.mirror.nextExpiry(); ok {
+		next = min(next, at-now)
+	}
+	if l.acked > l.mirror.rev {
+		late := l.ackedAt + l.timing.attempt() - now
+		if late <= 0 {
+			l.log.Info("watch lags behind, starting another", "revision", l.mirror.rev, "committed", l.acked)
+			l.ackedAt = now
+			l.rewatch()
+			late = l.timing.attempt()
+		}
+		next = min(next, late)
+	}
+	return max(next, time.Millisecond)
+}
+
+// buryDead deletes what dead nodes have left behind. Several nodes may try; the
+// key's revision makes sure that only what is known to be dead goes.
+func (l *etcdLease) buryDead() {
+	l.mu.Lock()
+	dead := l.mirror.dead(l.clock.now())
+	l.mu.Unlock()
+	for _, n := range dead {
+		ctx, cancel := context.WithTimeout(l.ctx, l.timing.attempt())
+		_, err := l.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(l.keys.node(n.lease)), "=", n.rev),
+				clientv3.Compare(clientv3.CreateRevision(l.keys.alive(n.lease)), "=", 0)).
+			Then(clientv3.OpDelete(l.keys.node(n.lease))).Commit()
+		cancel()
+		if err != nil {
+			l.log.Debug("node key of a dead node not deleted, trying again later", "lease", n.lease, "error", err)
+			return
+		}
+	}
+}
+
+// signal wakes whoever waits on a channel of capacity 1.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,216 @@
+package distributed
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// maxTxnOps is how many operations etcd takes in a transaction unless it is
+// configured otherwise. A batch stays far below the size that etcd takes, 1.5
+// MiB, as names are bounded.
+const maxTxnOps = 128
+
+type writeKind int
+
+const (
+	putCandidate writeKind = iota
+	deleteCandidate
+)
+
+// write is a change of a candidacy that etcd is to be told of.
+type write struct {
+	kind     writeKind
+	election *etcdElection
+	done     chan struct{} // closed when the write is confirmed, or given up; err is set before
+	err      error
+}
+
+// writer sends writes in batches: what is asked for while a transaction is under
+// way goes with the next. Its queues are guarded by the lease's mu; the rest
+// belongs to its loop.
+//
+// Transactions go strictly one after the other, and each changes the alive key
+// on condition that it still is as the one before left it. So each takes effect
+// once, however often it was sent, and even if a copy that was given up for lost
+// reaches etcd long after.
+type writer struct {
+	lease *etcdLease
+	wake  chan struct{} // capacity 1
+
+	deletes []*write // go first: others wait for them
+	puts    []*write
+
+	value    string // of candidate keys
+	limit    int    // operations a transaction
+	aliveMod int64  // mod revision of the alive key
+	seq      int64  // of the last transaction
+	keys     int    // candidate keys that we have
+}
+
+func newWriter(l *etcdLease) writer {
+	return writer{lease: l, wake: make(chan struct{}, 1), limit: maxTxnOps, value: encode(candidateValue{Instance: l.instance})}
+}
+
+// enqueue adds a write. For update.
+func (w *writer) enqueue(e *etcdElection, kind writeKind) *write {
+	wr := &write{kind: kind, election: e}
+	if kind == deleteCandidate {
+		wr.done = make(chan struct{})
+		w.deletes = append(w.deletes, wr)
+	} else {
+		w.puts = append(w.puts, wr)
+	}
+	signal(w.wake)
+	return wr
+}
+
+// cancel takes back a write that has not been taken up yet. For update.
+func (w *writer) cancel(wr *write) bool {
+	i := slices.Index(w.puts, wr)
+	if i < 0 {
+		return false
+	}
+	w.puts = slices.Delete(w.puts, i, i+1)
+	return true
+}
+
+// take returns the next batch: deletes first, and no key twice, for etcd takes a
+// key once in a transaction. For update.
+func (w *writer) take() []*write {
+	room := w.limit - 1 // one for the alive key
+	n := min(room, len(w.deletes))
+	batch := slices.Clone(w.deletes[:n])
+	w.deletes = slices.Delete(w.deletes, 0, n)
+	w.puts = slices.DeleteFunc(w.puts, func(wr *write) bool {
+		if len(batch) == room || wr.election.releasing() {
+			return false
+		}
+		wr.election.put = nil
+		batch = append(batch, wr)
+		return true
+	})
+	return batch
+}
+
+func (w *writer) loop() {
+	for w.lease.ctx.Err() == nil {
+		var batch []*write
+		w.lease.update(func() { batch = w.take() })
+		if len(batch) > 0 {
+			w.process(batch)
+			continue
+		}
+		select {
+		case <-w.wake:
+		case <-w.lease.ctx.Done():
+		}
+	}
+}
+
+// process commits batch, in parts if etcd refuses it as a whole.
+func (w *writer) process(batch []*write) {
+	rev, err := w.commit(batch)
+	half := len(batch) / 2
+	if half > 0 && (isETCD(err, rpctypes.ErrTooManyOps) || isPermanent(err)) {
+		if isETCD(err, rpctypes.ErrTooManyOps) {
+			w.limit = half + 1
+		}
+		w.process(batch[:half])
+		w.process(batch[half:])
+		return
+	}
+	w.lease.update(func() { w.settle(batch, rev, err) })
+}
+
+// settle tells the elections how their writes ended. For update.
+func (w *writer) settle(batch []*write, rev int64, err error) {
+	for _, wr := range batch {
+		e := wr.election
+		switch {
+		case wr.kind == deleteCandidate:
+			if err == nil {
+				e.after = rev
+			}
+			wr.err = err
+			close(wr.done)
+		case err != nil && e.standing:
+			e.failed = classify(fmt.Errorf("etcd refuses the candidate key: %w", err))
+			e.notify()
+		}
+		if err != nil && (wr.kind == deleteCandidate || !isPermanent(err)) {
+			w.lease.end(fmt.Errorf("candidate keys cannot be written: %w", err)) // we do not know any more what we have
+		}
+		e.evaluate(w.lease.clock.now())
+	}
+}
+
+// commit writes batch and returns the revision at which it was.
+func (w *writer) commit(batch []*write) (rev int64, err error) {
+	l := w.lease
+	w.seq++
+	keys := w.keys
+	ops := make([]clientv3.Op, 0, len(batch)+1)
+	for _, wr := range batch {
+		key := l.keys.candidate(wr.election.job, l.name)
+		if wr.kind == putCandidate {
+			ops = append(ops, clientv3.OpPut(key, w.value, clientv3.WithLease(l.id)))
+		} else {
+			ops = append(ops, clientv3.OpDelete(key))
+		}
+		keys += wr.change()
+	}
+	alive := l.keys.alive(l.name)
+	ops = append(ops, clientv3.OpPut(alive, encode(aliveValue{Seq: w.seq, Keys: keys}), clientv3.WithLease(l.id)))
+	txn := func(ctx context.Context) (err error) {
+		rev, err = w.attempt(ctx, ops)
+		return err
+	}
+	if err := l.persist(l.ctx, txn); err != nil {
+		return 0, err
+	}
+	w.aliveMod, w.keys = rev, keys
+	for _, wr := range batch {
+		wr.election.counted = wr.kind == putCandidate
+	}
+	return rev, nil
+}
+
+// change returns by how much the write changes the number of our keys.
+func (wr *write) change() int {
+	switch has := wr.election.counted; {
+	case wr.kind == putCandidate && !has:
+		return 1
+	case wr.kind == deleteCandidate && has:
+		return -1
+	}
+	return 0
+}
+
+// attempt sends the transaction. If its condition does not hold, an earlier copy
+// may have been committed without our having heard of it.
+func (w *writer) attempt(ctx context.Context, ops []clientv3.Op) (rev int64, err error) {
+	l := w.lease
+	alive := l.keys.alive(l.name)
+	resp, err := l.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(alive), "=", w.aliveMod)).
+		Then(ops...).
+		Else(clientv3.OpGet(alive)).Commit()
+	if err != nil {
+		return 0, err
+	}
+	if resp.Succeeded {
+		return resp.Header.Revision, nil
+	}
+	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+		var v aliveValue
+		if json.Unmarshal(kv.Value, &v) == nil && v.Seq == w.seq && kv.CreateRevision == l.aliveRev {
+			return kv.ModRevision, nil
+		}
+	}
+	return 0, errTornAway
+}

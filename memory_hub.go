@@ -45,8 +45,8 @@ type memoryCandidate struct {
 // Expire takes all leases of instance away, early, as a store does that expires
 // or revokes a lease of a node that is alive: when Expire returns, the contexts
 // of its leaderships are done with cause [ErrLeadershipLost], and its campaigns
-// return. Others lead when its work has been released, or else when its
-// leases would have run out. It reports whether there was a lease to take.
+// return [ErrLeaseLost]. Others lead when its work has been released, or else
+// when its leases would have run out. It reports whether there was a lease to take.
 func (h *MemoryHub) Expire(instance string) bool {
 	leases := h.leasesOf(instance)
 	for _, l := range leases {

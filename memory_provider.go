@@ -2,7 +2,6 @@ package distributed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -248,10 +247,8 @@ func (e *memoryElection) Campaign(ctx context.Context, lost context.CancelCauseF
 		switch {
 		case won:
 			return c.token, nil
-		case errors.Is(err, ErrLeaseLost):
-			return 0, err
 		case err != nil:
-			e.lease.withdraw(c)
+			e.lease.withdraw(c) // no work has run under it: nobody needs to wait
 			return 0, err
 		}
 		// removed by a foreign hand: stand again, behind those who wait

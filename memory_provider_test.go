@@ -184,6 +184,7 @@ func TestMemoryExpireTakesLeadershipAwayAtOnceAndGivesItToOthersAfterTheTTL(t *t
 		require.ErrorIs(t, context.Cause(first.lost), distributed.ErrLeadershipLost)
 		require.False(t, first.Valid())
 		require.ErrorIs(t, waiting.result(), distributed.ErrLeaseLost, "no win under a lease that has ended")
+		require.Equal(t, []string{"b"}, hub.Candidates("app", "other job"), "who waited stands in nobody's way")
 		instance, _ := hub.Leader("app", "job")
 		require.Empty(t, instance)
 		require.True(t, second.waits(), "the work may still be stopping")

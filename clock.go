@@ -11,6 +11,7 @@ import (
 // costs a system call; so it is asked only when the wall clock has moved
 // against the monotonic one, as it does on resume, and at each sync.
 type clock struct {
+	tell      func() time.Time // time.Now
 	start     time.Time
 	boot      func() (time.Duration, bool) // CLOCK_BOOTTIME, where there is one
 	bootStart time.Duration
@@ -19,11 +20,11 @@ type clock struct {
 }
 
 // clockTolerance is how far a suspension may go unnoticed, so validity ends
-// that much early (§ epsilon).
+// that much early (see epsilon).
 const clockTolerance = 20 * time.Millisecond
 
 func newClock() *clock {
-	c := &clock{start: time.Now(), boot: bootTime}
+	c := &clock{tell: time.Now, start: time.Now(), boot: bootTime}
 	c.bootStart, _ = c.boot()
 	return c
 }
@@ -38,7 +39,7 @@ func (c *clock) now() time.Duration {
 }
 
 func (c *clock) read() (elapsed time.Duration, skew int64) {
-	t := time.Now()
+	t := c.tell()
 	elapsed = t.Sub(c.start)
 	return elapsed, t.UnixNano() - c.start.UnixNano() - int64(elapsed)
 }

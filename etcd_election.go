@@ -19,6 +19,7 @@ type etcdElection struct {
 	put      *write                  // the write that makes it, while it waits to be sent
 	after    int64                   // only a key newer than this is ours; none while a release is under way
 	rev      int64                   // create revision of our key once seen, 0 before
+	made     int64                   // revision at which our key was written, once that is confirmed, 0 before
 	torn     bool                    // the key was taken away from us
 	failed   error                   // the candidacy was refused for good
 	leading  atomic.Bool
@@ -100,7 +101,7 @@ func (e *etcdElection) stand(lost context.CancelCauseFunc) {
 	case <-e.wake: // meant for an earlier campaign
 	default:
 	}
-	e.lost, e.rev, e.torn, e.failed = lost, 0, false, nil
+	e.lost, e.rev, e.made, e.torn, e.failed = lost, 0, 0, false, nil
 	if e.lease.lost == nil {
 		e.standing = true
 		e.put = e.lease.written.enqueue(e, putCandidate)
@@ -131,7 +132,8 @@ func (e *etcdElection) evaluate(now time.Duration) {
 		return
 	}
 	rev, there := e.lease.mirror.standing(e.job, e.after)
-	if e.rev != 0 && (!there || rev != e.rev) {
+	expected := e.rev != 0 || (e.made != 0 && e.made <= e.lease.mirror.rev)
+	if expected && (!there || (e.rev != 0 && rev != e.rev)) {
 		e.torn = true
 		e.dethrone(errKeyDeleted)
 		e.notify()

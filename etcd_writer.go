@@ -138,6 +138,8 @@ func (w *writer) settle(batch []*write, rev int64, err error) {
 			}
 			wr.err = err
 			close(wr.done)
+		case err == nil && e.standing && !e.releasing():
+			e.made = rev
 		case err != nil && e.standing:
 			e.failed = classify(fmt.Errorf("etcd refuses the candidate key: %w", err))
 			e.notify()
@@ -151,10 +153,23 @@ func (w *writer) settle(batch []*write, rev int64, err error) {
 
 // commit writes batch and returns the revision at which it was.
 func (w *writer) commit(batch []*write) (rev int64, err error) {
-	l := w.lease
 	w.seq++
-	keys := w.keys
-	ops := make([]clientv3.Op, 0, len(batch)+1)
+	ops, keys := w.ops(batch)
+	err = w.lease.persist(w.lease.ctx, func(ctx context.Context) (err error) {
+		rev, err = w.attempt(ctx, ops)
+		return err
+	})
+	if err == nil {
+		w.committed(batch, rev, keys)
+	}
+	return rev, err
+}
+
+// ops returns the operations of a batch, and how many candidate keys we have
+// after it.
+func (w *writer) ops(batch []*write) (ops []clientv3.Op, keys int) {
+	l := w.lease
+	keys = w.keys
 	for _, wr := range batch {
 		key := l.keys.candidate(wr.election.job, l.name)
 		if wr.kind == putCandidate {
@@ -164,20 +179,15 @@ func (w *writer) commit(batch []*write) (rev int64, err error) {
 		}
 		keys += wr.change()
 	}
-	alive := l.keys.alive(l.name)
-	ops = append(ops, clientv3.OpPut(alive, encode(aliveValue{Seq: w.seq, Keys: keys}), clientv3.WithLease(l.id)))
-	txn := func(ctx context.Context) (err error) {
-		rev, err = w.attempt(ctx, ops)
-		return err
-	}
-	if err := l.persist(l.ctx, txn); err != nil {
-		return 0, err
-	}
+	alive := encode(aliveValue{Seq: w.seq, Keys: keys})
+	return append(ops, clientv3.OpPut(l.keys.alive(l.name), alive, clientv3.WithLease(l.id))), keys
+}
+
+func (w *writer) committed(batch []*write, rev int64, keys int) {
 	w.aliveMod, w.keys = rev, keys
 	for _, wr := range batch {
 		wr.election.counted = wr.kind == putCandidate
 	}
-	return rev, nil
 }
 
 // change returns by how much the write changes the number of our keys.

@@ -78,18 +78,19 @@ func (e *etcdElection) Valid() bool {
 	return e.leading.Load() && int64(e.lease.clock.now()) < e.lease.validUntil.Load()
 }
 
-// Resign implements [Election].
+// Resign implements [Election]. It waits no longer than the lease lives.
 func (e *etcdElection) Resign(ctx context.Context) error {
 	var release *write
-	e.lease.update(func() { release = e.withdraw() })
-	if release == nil {
-		return nil
+	var over bool
+	e.lease.update(func() { release, over = e.withdraw(), e.lease.lost != nil })
+	if release == nil || over {
+		return nil // the candidacy goes with the lease, or in the background before
 	}
 	select {
 	case <-release.done:
 		return release.err
-	case <-e.lease.ctx.Done():
-		return nil // closed: the candidacy went with the lease
+	case <-e.lease.ended:
+		return ErrLeaseLost
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -35,7 +35,8 @@ type etcdLease struct {
 
 	nodeRev  int64         // create revision of the node key, set by join
 	aliveRev int64         // and of the alive key
-	joined   chan struct{} // closed when the first heartbeat has come back, or the lease was lost
+	joined   chan struct{} // closed when the first heartbeat has come back
+	ended    chan struct{} // closed when the lease is over
 	retime   chan struct{} // wakes keepTime; capacity 1
 	hurry    chan struct{} // wakes renew after a failed attempt; capacity 1
 	written  writer
@@ -63,6 +64,7 @@ func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3
 		keys: keys, id: id, name: leaseName(id), instance: req.Instance,
 		timing: t, clock: newClock(),
 		joined:    make(chan struct{}),
+		ended:     make(chan struct{}),
 		retime:    make(chan struct{}, 1),
 		hurry:     make(chan struct{}, 1),
 		elections: map[string]*etcdElection{},
@@ -101,11 +103,10 @@ func (l *etcdLease) join(ctx context.Context) error {
 	l.written.aliveMod = resp.Header.Revision
 	select {
 	case <-l.joined:
+	case <-l.ended:
+		return l.over()
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-	if err := l.over(); err != nil {
-		return err
 	}
 	l.loops.Go(l.renew)
 	l.loops.Go(l.keepTime)
@@ -250,11 +251,7 @@ func (l *etcdLease) end(cause error) {
 	if !l.closed {
 		l.log.Warn("lease lost", "lease", l.name, "cause", cause)
 	}
-	select {
-	case <-l.joined:
-	default:
-		close(l.joined)
-	}
+	close(l.ended)
 	for _, e := range l.elections {
 		e.dethrone(l.lost)
 		e.notify()

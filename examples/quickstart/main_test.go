@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/internal/etcdtest"
+	"github.com/b2552be4/distributed/internal/etcdtest/etcdleak"
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, etcdleak.Options()...) }
+
+func TestWholeRun(t *testing.T) {
+	t.Parallel()
+	code, out, errOut := call(t.Context(), "-for", "4s", "-jobs", "7")
+	require.Zero(t, code, out)
+	require.Empty(t, errOut, "a run without trouble warns of nothing")
+	for _, want := range []string{
+		"7 jobs on 3 nodes", "node-1 stops", "node-3 starts again", "all nodes have stopped",
+		"OK  no job ran twice at once", "OK  no step was lost or repeated", "job-7",
+	} {
+		require.Contains(t, out, want)
+	}
+}
+
+func TestOnAnExistingClusterThatLosesItsLeader(t *testing.T) {
+	t.Parallel()
+	cluster := etcdtest.New(t, etcdtest.Config{Members: 3, UnsafeNoFsync: true})
+	time.AfterFunc(2*time.Second, cluster.Leader().Kill)
+	code, out, _ := call(t.Context(), "-for", "6s", "-jobs", "7", "-nodes", "2", "-etcd", strings.Join(cluster.Endpoints(), ","))
+	require.Zero(t, code, out)
+	left, err := cluster.Client().Get(t.Context(), "distributed-quickstart/", clientv3.WithPrefix())
+	require.NoError(t, err)
+	require.Empty(t, left.Kvs, "nothing is left behind")
+}
+
+func TestOnEtcdThatGoesAwayForGood(t *testing.T) {
+	t.Parallel()
+	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
+	ctx, interrupt := context.WithTimeout(t.Context(), 3*time.Second)
+	defer interrupt()
+	time.AfterFunc(2*time.Second, cluster.Members()[0].Kill)
+	code, out, _ := call(ctx, "-jobs", "7", "-etcd", cluster.Endpoints()[0])
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "cannot read the counters")
+	require.Contains(t, out, "FAILED, for the reasons above (1)")
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithTimeout(t.Context(), 2*time.Second)
+	defer interrupt()
+	code, out, errOut := call(ctx, "-for", "1h")
+	require.Zero(t, code, out)
+	require.Empty(t, errOut)
+	require.Contains(t, out, "interrupted: all nodes stop")
+	require.Contains(t, out, "OK  no job ran twice at once")
+
+	interrupt()
+	code, out, errOut = call(ctx)
+	require.Equal(t, 1, code)
+	require.Empty(t, out)
+	require.Contains(t, errOut, "interrupted before anything ran")
+}
+
+func TestWrongCalls(t *testing.T) {
+	code, out, errOut := call(t.Context(), "-jobs", "0")
+	require.Equal(t, 2, code)
+	require.Empty(t, out)
+	require.Equal(t, "quickstart: -jobs 0: must be from 1 to 1000\nThe flag -h explains the flags.\n", errOut)
+
+	code, out, errOut = call(t.Context(), "-h")
+	require.Zero(t, code)
+	require.Empty(t, errOut)
+	for line := range strings.Lines(out) {
+		require.LessOrEqual(t, len(line), 90, line)
+	}
+	require.Contains(t, out, "-jobs number")
+}
+
+func TestNoEtcdThere(t *testing.T) {
+	t.Parallel()
+	code, _, errOut := call(t.Context(), "-etcd", "http://127.0.0.1:1")
+	require.Equal(t, 1, code)
+	require.Contains(t, errOut, "no answer from the etcd at http://127.0.0.1:1")
+}
+
+// A check that cannot fail proves nothing: here everybody leads everything.
+func TestFindsTheFaultsOfABrokenProvider(t *testing.T) {
+	t.Parallel()
+	code, out := playOn(t, func() distributed.LeaseProvider { return &brokenProvider{} })
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "ran twice at once")
+	require.Contains(t, out, "FAILED")
+}
+
+func TestFailsWhenAJobNeverRuns(t *testing.T) {
+	t.Parallel()
+	hub := &distributed.MemoryHub{}
+	code, out := playOn(t, func() distributed.LeaseProvider {
+		hub.Refuse("", context.DeadlineExceeded)
+		return distributed.NewMemoryLeaseProvider(hub)
+	})
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "3 jobs never ran: job-1 job-2 job-3")
+}
+
+// call runs the quickstart as a user does.
+func call(ctx context.Context, args ...string) (code int, out, errOut string) {
+	var o, e strings.Builder
+	code = quickstart(ctx, args, &o, &e)
+	return code, o.String(), e.String()
+}
+
+// playOn runs three jobs on two nodes with other providers.
+func playOn(t *testing.T, provide func() distributed.LeaseProvider) (code int, out string) {
+	t.Helper()
+	st, err := openStore(t.Context(), nil)
+	require.NoError(t, err)
+	defer st.close()
+	var o strings.Builder
+	s := newScene(config{run: 3 * time.Second, jobs: 3, nodes: 2}, st, &o, io.Discard)
+	for _, n := range s.nodes {
+		n.provide = provide
+	}
+	return s.judge(t.Context(), &o), o.String()
+}
+
+// brokenProvider gives everybody every leadership at once.
+type brokenProvider struct{ token atomic.Int64 }
+
+func (p *brokenProvider) AcquireLease(context.Context, distributed.LeaseRequest) (distributed.Lease, error) {
+	return p, nil
+}
+
+func (p *brokenProvider) Election(string) distributed.Election { return p }
+
+func (p *brokenProvider) Close(context.Context) error { return nil }
+
+func (p *brokenProvider) Campaign(context.Context, context.CancelCauseFunc) (int64, error) {
+	return p.token.Add(1), nil
+}
+
+func (p *brokenProvider) Valid() bool { return true }
+
+func (p *brokenProvider) Resign(context.Context) error { return nil }

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/b2552be4/distributed"
+)
+
+const (
+	leaseTTL       = 5 * time.Second        // what a crash would cost; a shutdown does not wait for it
+	spread         = 200 * time.Millisecond // between the nodes that a job prefers, at the start
+	stepsPerSecond = 300                    // of all jobs together, for the sake of etcd's disk
+	stepInterval   = 100 * time.Millisecond // of a job, at least
+)
+
+// scene is the play: the jobs, the nodes that run them, and what is written down
+// about both.
+type scene struct {
+	cfg     config
+	store   *store
+	jobs    []string
+	nodes   nodes
+	record  *recorder
+	display *display
+}
+
+func newScene(cfg config, st *store, out, errOut io.Writer) *scene {
+	s := &scene{cfg: cfg, store: st, record: newRecorder()}
+	for i := range cfg.jobs {
+		s.jobs = append(s.jobs, fmt.Sprintf("job-%0*d", len(fmt.Sprint(cfg.jobs)), i+1))
+	}
+	log := slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	for i := range cfg.nodes {
+		s.nodes = append(s.nodes, s.newNode(i, log))
+	}
+	where := st.where()
+	if st.embedded != nil {
+		where = "run here, in a temporary directory"
+	}
+	fmt.Fprintf(out, `%d jobs on %d nodes; etcd: %s.
+A column is a job: its digit is the node that runs it, a dot stands for none.
+Each job counts in etcd.
+
+`, cfg.jobs, cfg.nodes, where)
+	s.display = newDisplay(out, s.record, s.jobs, s.nodes)
+	return s
+}
+
+// newNode makes the i-th node. At the start it prefers every n-th job: it stands
+// for the others a little later.
+func (s *scene) newNode(i int, log *slog.Logger) *node {
+	n := &node{name: fmt.Sprintf("node-%d", i+1)}
+	n.provide = func() distributed.LeaseProvider {
+		return distributed.NewETCDLeaseProvider(s.store.endpoints,
+			distributed.WithLeaseTTL(leaseTTL), distributed.WithNamespace(s.store.prefix))
+	}
+	delay := map[string]time.Duration{}
+	for j, job := range s.jobs {
+		n.jobs = append(n.jobs, distributed.Job{Name: job, Work: s.newCounter(job, n.name).work})
+		delay[job] = spread * time.Duration((s.cfg.nodes+i-j%s.cfg.nodes)%s.cfg.nodes)
+	}
+	n.options = []distributed.ProcessorOption{
+		distributed.WithStartDelay(func(job string) time.Duration { return delay[job] }),
+		distributed.WithJobQuota(s.quota()),
+		distributed.WithLogger(log),
+	}
+	return n
+}
+
+// quota is what a node must be able to run while another one is down.
+func (s *scene) quota() int {
+	others := max(s.cfg.nodes-1, 1)
+	return (s.cfg.jobs + others - 1) / others
+}
+
+func (s *scene) newCounter(job, node string) *counter {
+	interval := max(stepInterval, time.Second*time.Duration(s.cfg.jobs)/stepsPerSecond)
+	return &counter{
+		client:   s.store.client,
+		key:      s.store.counterKey(job),
+		job:      job,
+		node:     node,
+		interval: interval,
+		record:   s.record,
+	}
+}
+
+// judge plays, prints the verdict, and returns the exit code.
+func (s *scene) judge(ctx context.Context, out io.Writer) int {
+	failure := s.play(ctx)
+	h, err := s.history()
+	if !report(out, h, ctx.Err() != nil, errors.Join(failure, err)) {
+		return 1
+	}
+	return 0
+}
+
+// play starts all nodes, restarts one after the other, and stops them all. It
+// ends early when ctx is done or a node fails.
+func (s *scene) play(ctx context.Context) error {
+	watching, stopWatching := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { s.display.follow(watching) })
+
+	s.display.say("all nodes start")
+	playing, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	for _, n := range s.nodes {
+		n.start(failed)
+	}
+	s.restartEach(playing, failed)
+	switch {
+	case ctx.Err() != nil:
+		s.display.say("interrupted: all nodes stop")
+	case playing.Err() != nil:
+		s.display.say("a node has failed: all nodes stop")
+	default:
+		s.display.say("all nodes stop")
+	}
+	err := s.nodes.shutdown()
+
+	stopWatching()
+	wg.Wait()
+	s.display.say("all nodes have stopped")
+	return err
+}
+
+// restartEach spreads the restarts over the time of the play, and lets each node
+// be down for long enough to be seen.
+func (s *scene) restartEach(ctx context.Context, failed func(error)) {
+	act := s.cfg.run / time.Duration(len(s.nodes)+1)
+	down := min(act/3, time.Second)
+	if !sleep(ctx, act) {
+		return
+	}
+	for _, n := range s.nodes {
+		s.display.say("%s stops", n.name)
+		n.shutdown()
+		s.display.say("%s has stopped", n.name)
+		if !sleep(ctx, down) {
+			return
+		}
+		s.display.say("%s starts again", n.name)
+		n.start(failed)
+		if !sleep(ctx, act-down) {
+			return
+		}
+	}
+}
+
+// history is what has been recorded, and what etcd holds.
+func (s *scene) history() (history, error) {
+	h := s.record.history(s.jobs)
+	var err error
+	h.stored, err = s.store.counters()
+	return h, err
+}

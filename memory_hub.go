@@ -29,8 +29,8 @@ type MemoryHub struct {
 // memoryQueue names an election: names may contain anything.
 type memoryQueue struct{ app, job string }
 
-// memoryCandidate is a lease's place in a queue. All but the constants is
-// guarded by the hub's mutex.
+// memoryCandidate is a lease's place in a queue. What changes is guarded by the
+// hub's mutex.
 type memoryCandidate struct {
 	lease   *memoryLease
 	queue   memoryQueue

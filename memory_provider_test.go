@@ -16,7 +16,7 @@ import (
 	"github.com/b2552be4/distributed"
 )
 
-// Every test runs in a bubble, whose clock stands still while anything runs: so
+// Every test here runs in a bubble, whose clock stands still while anything runs: so
 // times are exact, and the bubble fails if a goroutine is left at the end.
 
 const (
@@ -29,7 +29,7 @@ var errCutOff = errors.New("cut off")
 func TestMemoryCandidatesLeadInTheOrderInWhichTheyCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := new(distributed.MemoryHub)
-		var standings []*standing
+		var standings []*memoryStanding
 		for _, name := range []string{"a", "b", "c"} {
 			s := newMemoryNode(t, hub, name).stand("job")
 			synctest.Wait()
@@ -198,9 +198,9 @@ func TestMemoryExpireTakesLeadershipAwayAtOnceAndGivesItToOthersAfterTheTTL(t *t
 }
 
 func TestMemorySuccessorOfALostLeaseNeedNotWaitOnceTheWorkIsReleased(t *testing.T) {
-	release := map[string]func(a *memoryNode, first *standing) error{
-		"by Resign": func(a *memoryNode, first *standing) error { return first.Resign(a.t.Context()) },
-		"by Close":  func(a *memoryNode, _ *standing) error { return a.Close(a.t.Context()) },
+	release := map[string]func(a *memoryNode, first *memoryStanding) error{
+		"by Resign": func(a *memoryNode, first *memoryStanding) error { return first.Resign(a.t.Context()) },
+		"by Close":  func(a *memoryNode, _ *memoryStanding) error { return a.Close(a.t.Context()) },
 	}
 	for name, release := range release {
 		t.Run(name, func(t *testing.T) {
@@ -471,7 +471,7 @@ func TestMemoryNoTwoNodesLeadAtOnceWhateverHappens(t *testing.T) {
 	for seed := range uint64(50) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				chaos := &memoryChaos{t: t, rand: rand.New(rand.NewPCG(seed, 0)), standings: map[string]*standing{}}
+				chaos := &memoryChaos{t: t, rand: rand.New(rand.NewPCG(seed, 0)), standings: map[string]*memoryStanding{}}
 				for range 200 {
 					chaos.step()
 					synctest.Wait()
@@ -488,7 +488,7 @@ type memoryChaos struct {
 	rand      *rand.Rand
 	hub       distributed.MemoryHub
 	nodes     [3]*memoryNode
-	standings map[string]*standing
+	standings map[string]*memoryStanding
 	last      int64 // token
 }
 
@@ -574,8 +574,8 @@ func closedAtTheEnd(t *testing.T, lease distributed.Lease) *memoryNode {
 	return &memoryNode{Lease: lease, t: t}
 }
 
-// standing is a campaign in a goroutine of its own, and what it won.
-type standing struct {
+// memoryStanding is a campaign in a goroutine of its own, and what it won.
+type memoryStanding struct {
 	distributed.Election
 	cancel context.CancelFunc
 	lost   context.Context // done when lost is called
@@ -587,10 +587,10 @@ type standing struct {
 }
 
 // stand returns when everything that it leads to has happened.
-func (n *memoryNode) stand(name string) *standing {
+func (n *memoryNode) stand(name string) *memoryStanding {
 	ctx, cancel := context.WithCancel(n.t.Context())
 	lost, lose := context.WithCancelCause(context.Background())
-	s := &standing{Election: n.Election(name), cancel: cancel, lost: lost, done: make(chan struct{})}
+	s := &memoryStanding{Election: n.Election(name), cancel: cancel, lost: lost, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		s.token, s.err = s.Campaign(ctx, func(cause error) { s.losses.Add(1); lose(cause) })
@@ -599,7 +599,7 @@ func (n *memoryNode) stand(name string) *standing {
 	return s
 }
 
-func (s *standing) waits() bool {
+func (s *memoryStanding) waits() bool {
 	synctest.Wait()
 	select {
 	case <-s.done:
@@ -609,11 +609,29 @@ func (s *standing) waits() bool {
 	}
 }
 
-func (s *standing) leads() bool { return !s.waits() && s.err == nil && s.Valid() }
+func (s *memoryStanding) leads() bool { return !s.waits() && s.err == nil && s.Valid() }
 
 // result is of a campaign that has returned.
-func (s *standing) result() error {
+func (s *memoryStanding) result() error {
 	synctest.Wait()
 	<-s.done
 	return s.err
+}
+
+// How a test sees what a store that takes a lease away does to a job.
+func ExampleMemoryHub() {
+	hub := new(distributed.MemoryHub)
+	node := distributed.NewConcurrency("app", "node-1", distributed.NewMemoryLeaseProvider(hub))
+	defer node.Close()
+	leadership, err := node.Campaign(context.Background(), "job")
+	if err != nil {
+		panic(err)
+	}
+
+	hub.Expire("node-1")
+	fmt.Println(leadership.Context().Err(), leadership.Valid())
+	fmt.Println(context.Cause(leadership.Context()))
+	// Output:
+	// context canceled false
+	// distributed: leadership lost: the lease was taken away
 }

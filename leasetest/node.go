@@ -53,9 +53,7 @@ func (n *node) queue(election string, place int) *candidate {
 }
 
 // expire takes the lease away.
-func (n *node) expire() {
-	n.returns(func() { n.store.Expire(n.app, n.instance) }, "taking the lease of %s away has not come to an end", n.instance)
-}
+func (n *node) expire() { n.store.Expire(n.app, n.instance) }
 
 // close ends what runs under the lease, closes it and returns the error.
 func (n *node) close(ctx context.Context) (err error) {

@@ -11,9 +11,7 @@ import (
 // after the other, each with a Store of its own, and with names of apps that no
 // other case uses, so the stores may share a server.
 //
-// The functions may fail the test that the Store was made for, and block for
-// as long as they need, but must not call anything that ends the calling
-// goroutine unless it is the test's: they are called by that and by others.
+// The functions may block, and may fail the test that the Store was made for.
 type Store struct {
 	// Provider returns the provider of one more node. Required.
 	Provider func() distributed.LeaseProvider

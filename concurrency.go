@@ -121,6 +121,9 @@ func (c *Concurrency) Close() error {
 		c.wg.Go(func() { errs[i] = c.closeLease(held) })
 	}
 	c.wg.Wait()
+	for _, l := range leaderships {
+		l.reportEnd()
+	}
 	return errors.Join(errs...)
 }
 
@@ -204,8 +207,7 @@ func (c *Concurrency) lead(l *Leadership, waited time.Duration) error {
 	l.since = time.Now()
 	c.names[l.name] = l
 	c.mu.Unlock()
-	c.log.Info("leadership won", "job", l.name, "token", l.token, "waited", waited)
-	c.hooks.elected(l.name, l.token, waited)
+	l.announce(waited)
 	return nil
 }
 

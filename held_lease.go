@@ -33,6 +33,9 @@ type acquisition struct {
 // drops it.
 func (c *Concurrency) hold(ctx context.Context) (*heldLease, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		held, a, err := c.current()
 		if held != nil || err != nil {
 			return held, err
@@ -106,7 +109,7 @@ func (c *Concurrency) acquire(ctx context.Context, a *acquisition) {
 	c.mu.Unlock()
 
 	if unwanted {
-		a.err = c.closeLease(held)
+		_ = c.closeLease(held) // logged there; nobody waits for this lease
 	}
 }
 

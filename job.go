@@ -22,14 +22,14 @@ type Job struct {
 	//
 	// ctx carries the values of the context given to Execute, and the
 	// leadership ([LeadershipFromContext]). It is done when the leadership
-	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], or
-	// the cause of Execute's context. Work must then return soon: other nodes
-	// may start the job a grace period later when leadership was lost, and
-	// wait for its return otherwise.
+	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], the
+	// cause of Execute's context, or the error that stops the processor. Work
+	// must then return soon: other nodes may start the job a grace period later
+	// when leadership was lost, and wait for its return otherwise.
 	//
 	// What it returns matters only while ctx is not done: nil releases the job
-	// and campaigns again after a short pause; an error or a panic stops the
-	// processor.
+	// and campaigns again after a short pause; an error stops the processor. A
+	// panic stops it at any time.
 	Work func(ctx context.Context) error
 }
 

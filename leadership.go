@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,8 +22,11 @@ type Leadership struct {
 	token int64     // set once, before anybody else sees the Leadership
 	since time.Time // likewise
 
-	lostOnce   sync.Once
 	resignOnce sync.Once
+	resigned   atomic.Bool
+	lost       atomic.Pointer[error] // why, if it was lost
+	announced  atomic.Bool           // the victory has been reported
+	reported   atomic.Bool           // the end has been reported
 }
 
 type leadershipKey struct{}
@@ -62,7 +66,7 @@ func (l *Leadership) Token() int64 { return l.token }
 // reads the clock, so it is right even when the process was frozen until an
 // instant ago and Context has not been cancelled yet. It takes some 50 ns, does
 // not allocate and does not block.
-func (l *Leadership) Valid() bool { return l.election.Valid() }
+func (l *Leadership) Valid() bool { return !l.resigned.Load() && l.election.Valid() }
 
 // Resign ends the leadership: it cancels Context (cause [ErrResigned]), and
 // blocks until the store has accepted the resignation, so that the next
@@ -81,25 +85,47 @@ func (l *Leadership) Resign(ctx context.Context) error {
 
 func (l *Leadership) resign(ctx context.Context) error {
 	l.cancel(ErrResigned)
-	lost := errors.Is(context.Cause(l.ctx), ErrLeadershipLost)
+	l.resigned.Store(true) // the election may serve the next leadership of the name soon
 	err := l.election.Resign(ctx)
 	l.owner.leave(l)
-	if lost {
+	l.reportEnd()
+	if l.lost.Load() != nil {
 		return nil
+	}
+	return err
+}
+
+// lose is what the provider calls when the leadership is gone, possibly before
+// the campaign has returned to us.
+func (l *Leadership) lose(cause error) {
+	l.lost.Store(&cause) // first: nobody shall take this end for a resignation
+	l.cancel(cause)
+	l.reportEnd()
+}
+
+// announce reports the victory, and the end if that has come already.
+func (l *Leadership) announce(waited time.Duration) {
+	l.owner.log.Info("leadership won", "job", l.name, "token", l.token, "waited", waited)
+	l.owner.hooks.elected(l.name, l.token, waited)
+	l.announced.Store(true)
+	if l.lost.Load() != nil {
+		l.reportEnd()
+	}
+}
+
+// reportEnd reports how the leadership ended, once, and not before announce.
+func (l *Leadership) reportEnd() {
+	if !l.announced.Load() || !l.reported.CompareAndSwap(false, true) {
+		return
+	}
+	if cause := l.lost.Load(); cause != nil {
+		l.owner.log.Warn("leadership lost", "job", l.name, "token", l.token, "cause", *cause)
+		l.owner.hooks.lost(l.name, *cause)
+		return
 	}
 	held := time.Since(l.since)
 	l.owner.log.Info("leadership resigned", "job", l.name, "token", l.token, "held", held, "cause", context.Cause(l.ctx))
 	l.owner.hooks.resigned(l.name, l.token, held)
-	return err
-}
-
-// lose is what the provider calls when the leadership is gone.
-func (l *Leadership) lose(cause error) {
-	l.lostOnce.Do(func() {
-		l.cancel(cause)
-		l.owner.log.Warn("leadership lost", "job", l.name, "cause", cause)
-		l.owner.hooks.lost(l.name, cause)
-	})
 }
 
 // ErrResigned is the cause of a leadership's context after [Leadership.Resign].

@@ -77,8 +77,9 @@ func WithStartDelay(f func(job string) time.Duration) ProcessorOption {
 // counted from the start of Work: the context of Work is done with cause
 // [ErrTermEnded], and once Work has returned the job is released and this node
 // campaigns again, behind everybody who waits. So jobs wander between nodes. f
-// is called once a term; zero means that the term does not end by itself, and a
-// negative duration makes Execute fail. Default: terms do not end by themselves.
+// is called when a job is added, as a check, and then once a term; zero means
+// that the term does not end by itself, and a negative duration is an error of
+// AddJob or Execute. Default: terms do not end by themselves.
 func WithVoluntaryTimeout(f func(job string) time.Duration) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.voluntaryTimeout = f })
 }
@@ -91,8 +92,9 @@ func WithBlockOnNoJobs() ProcessorOption {
 
 // WithJobQuota lets this node run at most n jobs at once, n ≥ 1. A node at its
 // quota does not stand for more jobs, and stands again when one of its jobs has
-// been released. A job is left without a node when the quotas of all nodes add
-// up to less than the number of jobs. Default: no limit.
+// been released; that job pauses for a second if others have waited for its
+// slot. A job is left without a node when the quotas of all nodes add up to less
+// than the number of jobs. Default: no limit.
 func WithJobQuota(n int) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.quota, o.quotaSet = n, true })
 }

@@ -10,7 +10,8 @@ import (
 
 // pauseAfterReturn is how long a job waits before it campaigns again after its
 // Work returned nil while leading, so that others get their turn, and a Work
-// that returns at once does not make a hot loop.
+// that returns at once does not make a hot loop; and also when other jobs of
+// this node have waited for its slot.
 const pauseAfterReturn = time.Second
 
 // LeadershipBasedJobProcessor runs jobs under leadership: one loop a job, which
@@ -25,11 +26,12 @@ type LeadershipBasedJobProcessor struct {
 	mu       sync.Mutex
 	jobs     map[string]plannedJob
 	invalid  error                   // the first bad job given to the constructor
-	ctx      context.Context         // of the loops; set when Execute starts
+	caller   context.Context         // given to Execute; set when that starts
+	ctx      context.Context         // of the loops; likewise
 	stop     context.CancelCauseFunc // ends ctx
 	quota    *quota
 	finished bool // no more jobs
-	failures []error
+	failure  error
 }
 
 // plannedJob is a job with the delay before its first campaign.
@@ -53,7 +55,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 	p.concurrency = NewConcurrency(appName, instanceName, provider,
 		WithLogger(p.options.log), WithHooks(p.options.hooks))
 	for _, job := range jobs {
-		if _, err := p.plan(job); err != nil && p.invalid == nil {
+		if err := p.AddJob(job); p.invalid == nil {
 			p.invalid = err
 		}
 	}
@@ -62,64 +64,65 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 
 // AddJob adds a job, before Execute or while it runs. It does not block. It
 // returns [ErrInvalidConfig] for a job that breaks the rules of [Job], has the
-// name of one that is there already or a negative start delay, and [ErrClosed]
-// once Execute is ending.
+// name of one that is there already, or a negative start delay or voluntary
+// timeout, and [ErrClosed] once Execute is ending.
 func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
+	planned, err := p.plan(job)
+	if err != nil {
+		return err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.finished {
 		return fmt.Errorf("distributed: add job %q: %w", job.Name, ErrClosed)
 	}
-	planned, err := p.plan(job)
-	if err == nil && p.ctx != nil {
+	if _, ok := p.jobs[job.Name]; ok {
+		return fmt.Errorf("%w: Job.Name %q: there is a job of this name already", ErrInvalidConfig, job.Name)
+	}
+	p.jobs[job.Name] = planned
+	if p.ctx != nil {
 		p.loops.Go(func() { p.loop(planned) })
 	}
-	return err
+	return nil
 }
 
 // Execute runs the jobs until ctx is done, and then returns nil once no Work
 // runs any more and everything has been released. It can be called once.
 //
 // While the store is away it waits and keeps trying. It returns early with the
-// error of a Work that failed or panicked ([PanicError]), naming the job, after
-// stopping and releasing all others; with [ErrNoJobs]; with [ErrInvalidConfig],
-// before anything is written to the store; and with an error that wraps
-// [ErrPermanent] for what waiting cannot mend.
+// error of the first Work that failed or panicked ([PanicError]), naming the
+// job, after stopping and releasing all others; with [ErrNoJobs]; with
+// [ErrInvalidConfig], before anything is written to the store; and with an
+// error that wraps [ErrPermanent] for what waiting cannot mend.
 //
 // A Work that does not return when its context is done keeps Execute from
 // returning; it is reported to the log and to [Hooks].Stuck.
 func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	if err := p.start(ctx, stop); err != nil {
+	if err := p.start(ctx); err != nil {
 		return err
 	}
-	<-ctx.Done()
+	defer p.stop(nil)
+	<-p.ctx.Done()
 	p.finish()
 	p.loops.Wait()
 	_ = p.concurrency.Close() // logged there; the store expires what is left
-	return errors.Join(p.failures...)
+	return p.failure
 }
 
-// plan takes job in, if it is a good one. The caller holds p.mu, or is the
-// constructor.
+// plan checks job, and asks the options about it.
 func (p *LeadershipBasedJobProcessor) plan(job Job) (plannedJob, error) {
 	if err := job.validate(); err != nil {
 		return plannedJob{}, err
-	}
-	if _, ok := p.jobs[job.Name]; ok {
-		return plannedJob{}, fmt.Errorf("%w: Job.Name %q: there is a job of this name already", ErrInvalidConfig, job.Name)
 	}
 	delay, err := durationOf("WithStartDelay", p.options.startDelay, job.Name)
 	if err != nil {
 		return plannedJob{}, err
 	}
-	planned := plannedJob{Job: job, delay: delay}
-	p.jobs[job.Name] = planned
-	return planned, nil
+	_, err = durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
+	return plannedJob{Job: job, delay: delay}, err
 }
 
-func (p *LeadershipBasedJobProcessor) start(ctx context.Context, stop context.CancelCauseFunc) error {
+func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ctx != nil {
@@ -133,9 +136,10 @@ func (p *LeadershipBasedJobProcessor) start(ctx context.Context, stop context.Ca
 	if len(p.jobs) == 0 && !p.options.blockOnNoJobs {
 		return ErrNoJobs
 	}
-	p.ctx, p.stop = ctx, stop
+	p.caller = ctx
+	p.ctx, p.stop = context.WithCancelCause(ctx)
 	if p.options.quotaSet {
-		p.quota = newQuota(ctx, p.options.quota)
+		p.quota = newQuota(p.ctx, p.options.quota)
 	}
 	for _, job := range p.jobs {
 		p.loops.Go(func() { p.loop(job) })
@@ -149,13 +153,15 @@ func (p *LeadershipBasedJobProcessor) finish() {
 	p.finished = true
 }
 
-// fail makes Execute stop everything and return err.
-func (p *LeadershipBasedJobProcessor) fail(job string, err error) {
-	err = fmt.Errorf("distributed: job %q: %w", job, err)
+// fail makes Execute stop everything and return err. Only the first failure
+// counts: a store that refuses this node for good fails every job.
+func (p *LeadershipBasedJobProcessor) fail(err error) {
 	p.mu.Lock()
-	p.failures = append(p.failures, err)
-	p.mu.Unlock()
-	p.stop(err)
+	defer p.mu.Unlock()
+	if p.failure == nil {
+		p.failure = err
+		p.stop(err)
+	}
 }
 
 // loop is the life of a job on this node.
@@ -177,7 +183,7 @@ func (p *LeadershipBasedJobProcessor) turn(job Job) {
 	leadership, err := p.concurrency.Campaign(standing, job.Name)
 	if err != nil {
 		if standing.Err() == nil {
-			p.fail(job.Name, err)
+			p.fail(err)
 		}
 		return
 	}
@@ -192,12 +198,16 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 		p.release(l)
 		return 0
 	}
-	defer p.quota.put(p.ctx)
+	defer func() {
+		if p.quota.put(p.ctx) {
+			pause = pauseAfterReturn // or else we were the first to take the slot again
+		}
+	}()
 	defer p.release(l)
 	defer context.AfterFunc(p.ctx, func() { l.cancel(context.Cause(p.ctx)) })()
 	timeout, err := durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
 	if err != nil {
-		p.fail(job.Name, err)
+		p.fail(err)
 		return 0
 	}
 	if timeout > 0 {
@@ -215,11 +225,15 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 // most often that context's error, or one that came from it, and no reason to
 // stop a node: leadership comes and goes.
 func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause time.Duration) {
+	if p.caller.Err() != nil {
+		l.cancel(context.Cause(p.caller)) // which Work may have watched itself, and been faster than us
+	}
 	asked := l.ctx.Err() != nil
 	panicked := errors.Is(err, errGoexit) || errors.As(err, new(*PanicError))
 	switch {
 	case err != nil && (panicked || !asked):
-		p.fail(l.name, err)
+		p.concurrency.log.Error("work failed", "job", l.name, "token", l.token, "error", err)
+		p.fail(fmt.Errorf("distributed: job %q: %w", l.name, err))
 	case err != nil && !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
 		p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)
 	case !asked:

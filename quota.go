@@ -12,9 +12,10 @@ import (
 // campaigns of that time share one context, which is cancelled when the last
 // slot is taken: that withdraws them.
 type quota struct {
-	mu    sync.Mutex
-	free  int
-	freed chan struct{} // closed when a slot is free again; nil while there is one
+	mu      sync.Mutex
+	free    int
+	freed   chan struct{} // closed when a slot is free again; nil while there is one
+	waiting int           // jobs that wait for that
 
 	standing context.Context // done when no slot is free any more
 	withdraw context.CancelCauseFunc
@@ -37,6 +38,9 @@ func (q *quota) stand(ctx context.Context) (context.Context, error) {
 	for ctx.Err() == nil {
 		q.mu.Lock()
 		standing, freed := q.standing, q.freed
+		if freed != nil {
+			q.waiting++
+		}
 		q.mu.Unlock()
 		if freed == nil {
 			return standing, nil
@@ -67,10 +71,10 @@ func (q *quota) take() bool {
 	return true
 }
 
-// put gives a slot back.
-func (q *quota) put(ctx context.Context) {
+// put gives a slot back, and reports whether other jobs have waited for it.
+func (q *quota) put(ctx context.Context) (wanted bool) {
 	if q == nil {
-		return
+		return false
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -80,4 +84,6 @@ func (q *quota) put(ctx context.Context) {
 		close(q.freed)
 		q.freed = nil
 	}
+	wanted, q.waiting = q.waiting > 0, 0
+	return wanted
 }

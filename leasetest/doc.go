@@ -11,7 +11,7 @@
 //				Expire:          func(app, instance string) { db.revokeLease(app, instance) },
 //				DeleteCandidate: func(app, election, instance string) { db.deleteKey(app, election, instance) },
 //				Candidates:      func(app, election string) int { return db.countKeys(app, election) },
-//				Calls:           db.calls.Load,
+//				Calls:           db.countCalls,
 //			}
 //		})
 //	}

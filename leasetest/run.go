@@ -11,8 +11,8 @@ import (
 
 // Run checks the provider of the store that newStore makes, in one subtest a
 // case. newStore gets the subtest's t, which it may make parallel (unless it
-// runs in a bubble) and have clean up. Run returns when all cases have; nothing
-// that it has started runs then.
+// runs in a bubble) and have clean up. Nothing that a case has started runs when
+// it ends, unless the provider hangs, which fails the case.
 func Run(t *testing.T, newStore func(t *testing.T) Store, opts ...Option) {
 	o := options{within: func(t *testing.T, f func(*testing.T)) { f(t) }}
 	for _, opt := range opts {

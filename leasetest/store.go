@@ -7,9 +7,9 @@ import (
 	"github.com/b2552be4/distributed"
 )
 
-// Store is a store with what only its owner can do to it. The cases run one
-// after the other, each with a Store of its own, and with names of apps that no
-// other case uses, so the stores may share a server.
+// Store is a store with what only its owner can do to it. Each case gets a Store
+// of its own, and uses names of apps that no other case does: so the stores may
+// share a server.
 //
 // The functions may block, and may fail the test that the Store was made for.
 type Store struct {

@@ -241,17 +241,24 @@ const (
 
 // freeAddrs returns n different loopback addresses nobody listens on.
 func freeAddrs(n int) ([]string, error) {
-	var addrs []string
-	for range 100 * n {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.N(lastPort-firstPort)))
-		if err != nil {
-			continue
+	var free []net.Listener
+	defer func() { // not earlier: the next one must be a different one
+		for _, l := range free {
+			_ = l.Close()
 		}
-		defer l.Close() // not earlier: the next one must be a different one
-		addrs = append(addrs, l.Addr().String())
-		if len(addrs) == n {
-			return addrs, nil
+	}()
+	for tries := 0; len(free) < n; tries++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.N(lastPort-firstPort)))
+		switch {
+		case err == nil:
+			free = append(free, l)
+		case tries >= 100:
+			return nil, fmt.Errorf("find a free port: %w", err)
 		}
 	}
-	return nil, fmt.Errorf("%d free ports between %d and %d: %w", n, firstPort, lastPort, syscall.EADDRINUSE)
+	addrs := make([]string, n)
+	for i, l := range free {
+		addrs[i] = l.Addr().String()
+	}
+	return addrs, nil
 }

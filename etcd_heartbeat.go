@@ -1,10 +1,15 @@
 package distributed
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -68,12 +73,59 @@ func (l *etcdLease) mine() []clientv3.Cmp {
 
 // keepAlive keeps etcd from expiring the lease. Its answer proves nothing: a
 // deposed leader says OK as well. If the lease is gone, the watch will tell.
+//
+// The stream of the last keep-alive is used again, since opening one costs a
+// check of the password when etcd has authentication on. One that does not
+// answer in time is given up, so that nothing is ever queued behind it.
 func (l *etcdLease) keepAlive() {
 	ctx, cancel := context.WithTimeout(l.ctx, l.timing.attempt())
 	defer cancel()
-	if _, err := l.client.KeepAliveOnce(ctx, l.id); err != nil {
+	err := l.keepAliveOn(ctx, l.idleStream.Swap(nil))
+	if isETCD(err, rpctypes.ErrInvalidAuthToken) { // the stream's token has run out
+		err = l.keepAliveOn(ctx, nil)
+	}
+	if err != nil {
 		l.renewalFailed(err)
 	}
+}
+
+// keepAliveOn uses s, or a new stream if s is nil, and keeps it if it works.
+func (l *etcdLease) keepAliveOn(ctx context.Context, s *keepAliveStream) (err error) {
+	if s == nil {
+		if s, err = l.openKeepAlive(ctx); err != nil {
+			return err
+		}
+	}
+	stop := context.AfterFunc(ctx, s.end)
+	err = s.Send(&pb.LeaseKeepAliveRequest{ID: int64(l.id)})
+	if err == nil || errors.Is(err, io.EOF) { // on EOF, Recv has the reason
+		_, err = s.Recv()
+	}
+	if !stop() || err != nil {
+		s.end()
+		return cmp.Or(ctx.Err(), err)
+	}
+	if other := l.idleStream.Swap(s); other != nil {
+		other.end()
+	}
+	return nil
+}
+
+type keepAliveStream struct {
+	pb.Lease_LeaseKeepAliveClient
+	end context.CancelFunc // frees it
+}
+
+// openKeepAlive opens a stream that lives until it is ended or the lease closed.
+func (l *etcdLease) openKeepAlive(ctx context.Context) (*keepAliveStream, error) {
+	life, end := context.WithCancel(l.ctx)
+	stop := context.AfterFunc(ctx, end)
+	stream, err := pb.NewLeaseClient(l.client.ActiveConnection()).LeaseKeepAlive(life)
+	if !stop() || err != nil {
+		end()
+		return nil, cmp.Or(ctx.Err(), err)
+	}
+	return &keepAliveStream{stream, end}, nil
 }
 
 func (l *etcdLease) renewalFailed(err error) {

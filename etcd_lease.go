@@ -41,6 +41,8 @@ type etcdLease struct {
 	hurry    chan struct{} // wakes renew after a failed attempt; capacity 1
 	written  writer
 
+	idleStream atomic.Pointer[keepAliveStream] // for the next keep-alive
+
 	// validUntil is when, on our clock, others may lead at the earliest, in
 	// nanoseconds; 0 until the first heartbeat has come back.
 	validUntil atomic.Int64

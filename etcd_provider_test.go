@@ -18,6 +18,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 
 	"github.com/b2552be4/distributed"
@@ -417,7 +419,7 @@ func TestWhatWaitingCannotMendIsReturned(t *testing.T) {
 		config.RootCAs = x509.NewCertPool()
 		require.ErrorContains(t, campaignError(t, cluster, clientv3.Config{TLS: config}), "x509: ")
 		require.ErrorContains(t, campaignError(t, cluster, clientv3.Config{TLS: config, Username: "user", Password: "x"}), "x509: ")
-		client, err := clientv3.New(clientv3.Config{Endpoints: cluster.Endpoints(), TLS: config})
+		client, err := clientv3.New(clientv3.Config{Endpoints: cluster.Endpoints(), TLS: config, Logger: zap.NewNop()})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, client.Close()) }()
 		c := distributed.NewConcurrency("app", "a", distributed.NewETCDLeaseProvider(nil, distributed.WithETCDClient(client)))
@@ -447,7 +449,10 @@ func campaignError(t *testing.T, cluster *etcdtest.Cluster, config clientv3.Conf
 // authCluster has a root, a user who may do what our keys need, and a stranger
 // who may nothing. Tokens end after a second.
 func authCluster(t *testing.T) *etcdtest.Cluster {
-	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true, Configure: func(c *embed.Config) { c.AuthTokenTTL = 1 }})
+	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true, Configure: func(c *embed.Config) {
+		c.AuthTokenTTL = 1
+		c.BcryptCost = uint(bcrypt.MinCost)
+	}})
 	ctx, client := testContext(t), cluster.Client()
 	for _, user := range []string{"root", "user", "stranger"} {
 		_, err := client.UserAdd(ctx, user, "secret")
@@ -468,13 +473,13 @@ func TestAUserWithTheRightsOnTheAppsKeysIsEnough(t *testing.T) {
 	t.Parallel()
 	cluster := authCluster(t)
 	config := distributed.WithETCDConfig(clientv3.Config{Username: "user", Password: "secret"})
-	a, b := node(t, cluster, "a", config, distributed.WithLeaseTTL(5*time.Second)), node(t, cluster, "b", config, distributed.WithLeaseTTL(5*time.Second))
+	a, b := node(t, cluster, "a", config, distributed.WithLeaseTTL(10*time.Second)), node(t, cluster, "b", config, distributed.WithLeaseTTL(10*time.Second))
 	first := lead(t, a, "x")
 	next := campaignFor(t, b, "x")
 	select {
 	case <-first.Context().Done():
 		t.Fatal("lost while tokens ran out: ", context.Cause(first.Context()))
-	case <-time.After(7 * time.Second): // some tokens, and more than a TTL
+	case <-time.After(12 * time.Second): // some tokens, and more than a TTL
 	}
 	require.NoError(t, first.Resign(testContext(t)))
 	require.Greater(t, next.won().Token(), first.Token())

@@ -66,13 +66,17 @@ type Election interface {
 	// Campaign blocks until this lease leads the election, and returns the
 	// fencing token of that leadership: strictly greater than the token of
 	// every leadership of this election before it, whoever held it. Candidates
-	// lead in the order in which they came.
+	// lead in the order in which they reached the store. ctx bounds the
+	// campaign, not the leadership.
 	//
-	// It must return [ErrLeaseLost] when the lease ends while it waits, and
-	// must never return success then. When ctx is done it returns ctx's error
-	// promptly; the candidacy must then be withdrawn, in the background if need
-	// be, and must not turn into a leadership. While it waits it should make no
-	// calls to the store. Any other error is final for the caller.
+	// It must return [ErrLeaseLost] when the lease has ended, also while it
+	// waits, and must never return success then. When ctx is done it returns
+	// ctx's error promptly; the candidacy must then be withdrawn, in the
+	// background if need be, and must not turn into a leadership. A waiting
+	// candidacy that somebody else removes from the store must not go
+	// unnoticed: Campaign stands again, behind the others, or returns
+	// ErrLeaseLost. While it waits it should make no calls to the store. Any
+	// other error is final for the caller.
 	//
 	// From the moment it leads until Resign or the lease's Close is called, the
 	// implementation calls lost, at most once, with a cause that wraps
@@ -84,7 +88,8 @@ type Election interface {
 	// Valid reports whether this lease leads the election and nobody else can,
 	// right now. It must judge by the clock at the time of the call, must not
 	// rely on a timer having fired (the process may have been frozen), and must
-	// not block: it is called on hot paths.
+	// not block: it is called on hot paths. Once lost has been called it is
+	// false.
 	Valid() bool
 
 	// Resign ends the leadership, if there still is one, and blocks until the
@@ -93,7 +98,9 @@ type Election interface {
 	//
 	// Whatever it returns, the leadership is over when it does. If the store
 	// could not be told, the implementation keeps trying until the lease ends,
-	// and a later Campaign must not be taken in by the old candidacy.
+	// and a later Campaign must not be taken in by the old candidacy. It must
+	// not block for longer than the lease lives; after a loss the store is told
+	// in the background, and what it returns then does not matter.
 	Resign(ctx context.Context) error
 }
 

@@ -26,7 +26,8 @@ type Concurrency struct {
 	wg sync.WaitGroup // everything Close waits for: campaigns, acquisitions, closing of lost leases
 
 	mu          sync.Mutex
-	closed      chan struct{} // closed by Close
+	closed      chan struct{} // closed when Close begins
+	freed       chan struct{} // closed when Close is done
 	names       map[string]*Leadership
 	lease       *heldLease          // the current one, nil before the first and after a loss
 	leases      map[*heldLease]bool // all that somebody still has to close
@@ -48,6 +49,7 @@ func NewConcurrency(app, instance string, provider LeaseProvider, opts ...Concur
 		provider:      provider,
 		commonOptions: defaultCommonOptions(),
 		closed:        make(chan struct{}),
+		freed:         make(chan struct{}),
 		names:         map[string]*Leadership{},
 		leases:        map[*heldLease]bool{},
 	}
@@ -109,10 +111,15 @@ func (c *Concurrency) Resign(ctx context.Context, name string) error {
 // under them has stopped, or resign them one by one before.
 //
 // It blocks until that is done, 5 s at most when the store does not answer; the
-// error then says what is left for the store to expire. A second Close returns
-// nil.
+// error then says what is left for the store to expire. A second Close waits for
+// the first and returns nil.
 func (c *Concurrency) Close() error {
-	leases, leaderships := c.shut()
+	first, leases, leaderships := c.shut()
+	if !first {
+		<-c.freed
+		return nil
+	}
+	defer close(c.freed)
 	for _, l := range leaderships {
 		l.cancel(ErrClosed)
 	}
@@ -129,18 +136,22 @@ func (c *Concurrency) Close() error {
 
 // shut makes c refuse everything from now on, and hands to the caller what
 // there is to close.
-func (c *Concurrency) shut() ([]*heldLease, []*Leadership) {
+func (c *Concurrency) shut() (first bool, leases []*heldLease, leaderships []*Leadership) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isClosed() {
-		return nil, nil
+		return false, nil, nil
 	}
 	close(c.closed)
-	leases := slices.Collect(maps.Keys(c.leases))
+	leases = slices.Collect(maps.Keys(c.leases))
 	c.lease = nil
 	clear(c.leases)
-	leaderships := slices.DeleteFunc(slices.Collect(maps.Values(c.names)), func(l *Leadership) bool { return l == nil })
-	return leases, leaderships
+	for _, l := range c.names {
+		if l != nil {
+			leaderships = append(leaderships, l)
+		}
+	}
+	return true, leases, leaderships
 }
 
 func (c *Concurrency) isClosed() bool {

@@ -3,7 +3,6 @@ package distributed
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -22,11 +21,11 @@ type Leadership struct {
 	token int64     // set once, before anybody else sees the Leadership
 	since time.Time // likewise
 
-	resignOnce sync.Once
-	resigned   atomic.Bool
-	lost       atomic.Pointer[error] // why, if it was lost
-	announced  atomic.Bool           // the victory has been reported
-	reported   atomic.Bool           // the end has been reported
+	resigned  atomic.Bool           // Resign was called
+	released  chan struct{}         // closed when the first Resign is done
+	lost      atomic.Pointer[error] // why, if it was lost
+	announced atomic.Bool           // the victory has been reported
+	reported  atomic.Bool           // the end has been reported
 }
 
 type leadershipKey struct{}
@@ -42,7 +41,7 @@ func LeadershipFromContext(ctx context.Context) (*Leadership, bool) {
 // the values of ctx but not its end: ctx bounds the campaign, and a campaign
 // with a deadline must not yield a leadership with the same deadline.
 func newLeadership(ctx context.Context, c *Concurrency, h *heldLease, name string) *Leadership {
-	l := &Leadership{name: name, owner: c, lease: h, election: h.lease.Election(name)}
+	l := &Leadership{name: name, owner: c, lease: h, election: h.lease.Election(name), released: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leadershipKey{}, l))
 	return l
 }
@@ -66,7 +65,9 @@ func (l *Leadership) Token() int64 { return l.token }
 // reads the clock, so it is right even when the process was frozen until an
 // instant ago and Context has not been cancelled yet. It takes some 50 ns, does
 // not allocate and does not block.
-func (l *Leadership) Valid() bool { return !l.resigned.Load() && l.election.Valid() }
+func (l *Leadership) Valid() bool {
+	return !l.resigned.Load() && l.election.Valid() // the election may serve the next leadership by now
+}
 
 // Resign ends the leadership: it cancels Context (cause [ErrResigned]), and
 // blocks until the store has accepted the resignation, so that the next
@@ -75,17 +76,29 @@ func (l *Leadership) Valid() bool { return !l.resigned.Load() && l.election.Vali
 //
 // Whatever it returns, the leadership is over and the name may be campaigned
 // for again. With an error, the store has not confirmed yet; the lease keeps
-// trying for as long as it lives, and the next leader has to wait for that. A
-// second Resign, or one after the leadership was lost, returns nil.
+// trying for as long as it lives, and the next leader has to wait for that.
+// Resign of a leadership that was lost returns nil, and so does a second Resign,
+// which waits for the first.
 func (l *Leadership) Resign(ctx context.Context) error {
-	var err error
-	l.resignOnce.Do(func() { err = l.resign(ctx) })
-	return err
+	if l.resigned.CompareAndSwap(false, true) {
+		defer close(l.released)
+		return l.resign(ctx)
+	}
+	select {
+	case <-l.released:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-l.released:
+		return nil
+	default:
+		return ctx.Err()
+	}
 }
 
 func (l *Leadership) resign(ctx context.Context) error {
 	l.cancel(ErrResigned)
-	l.resigned.Store(true) // the election may serve the next leadership of the name soon
 	err := l.election.Resign(ctx)
 	l.owner.leave(l)
 	l.reportEnd()

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func records(t *testing.T, lines ...string) string {
+	path := filepath.Join(t.TempDir(), "runs.jsonl")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "")), 0o600))
+	return path
+}
+
+// ran returns the records of a run from start to end, in milliseconds.
+func ran(node string, token, start, end int) string {
+	line := func(event string, at int) string {
+		return fmt.Sprintf(`{"job":"mail","node":%q,"process":"%s-1","run":%d,"token":%d,"event":%q,"mono":%d,"boot":"x","wall":0}`+"\n", node, node, token, token, event, at*1_000_000)
+	}
+	return line("start", start) + line("end", end)
+}
+
+func TestRun(t *testing.T) {
+	good := records(t, ran("a", 1, 0, 10), ran("b", 2, 15, 20), ran("a", 3, 22, 30))
+	bad := records(t, ran("a", 2, 0, 10), ran("b", 1, 8, 20))
+	for name, c := range map[string]struct {
+		args []string
+		exit int
+		out  string
+		errs string
+	}{
+		"no violation":   {[]string{good}, 0, "longest gap of job \"mail\": 5ms, from a to b\n3 runs of 1 jobs, no overlap\n", ""},
+		"quiet":          {[]string{"-q", good}, 0, "3 runs of 1 jobs, no overlap\n", ""},
+		"gap too long":   {[]string{"-q", "-max-gap", "4ms", good}, 1, "gap: job \"mail\" ran nowhere for 5ms: between a (process a-1) ran with token 1 and b (process b-1) ran with token 2\n3 runs of 1 jobs, 0 overlaps, 0 tokens out of order, 1 gaps too long\n", ""},
+		"violations":     {[]string{"-q", bad}, 1, "overlap: job \"mail\" ran twice at once for 2ms: a (process a-1) ran with token 2 and b (process b-1) ran with token 1\ntoken order: job \"mail\": a (process a-1) ran with token 2, and later b (process b-1) ran with token 1\n2 runs of 1 jobs, 1 overlaps, 1 tokens out of order, 0 gaps too long\n", ""},
+		"clocks apart":   {[]string{"-q", "-skew", "10ms", bad}, 0, "2 runs of 1 jobs, no overlap\n", ""},
+		"no file":        {nil, 2, "", "usage: verify [flags] file..."},
+		"no such file":   {[]string{good + "x"}, 2, "", "no such file"},
+		"no records":     {[]string{records(t)}, 2, "", "there are no records"},
+		"no such flag":   {[]string{"-x", good}, 2, "", "flag provided but not defined"},
+		"wake by itself": {[]string{"-wake", "1s", good}, 2, "", "-wake needs -silence"},
+		"not a record":   {[]string{records(t, "nonsense\n")}, 2, "", "line 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, errs strings.Builder
+			require.Equal(t, c.exit, run(c.args, &out, &errs), errs.String())
+			require.Equal(t, c.out, out.String())
+			require.Contains(t, errs.String(), c.errs)
+		})
+	}
+}

@@ -1,0 +1,45 @@
+// Package verify records when jobs ran, and checks from the records that no job
+// ran twice at once. A service writes the records in production, and whoever
+// wants to know reads them afterwards; the command cmd/verify does that from
+// the command line. The package knows nothing of etcd, nor of how the jobs got
+// their leadership: it judges what happened.
+//
+// # Format
+//
+// A file has one JSON object a line, a [Record]:
+//
+//	{"job":"mail","node":"a","process":"a-4711-9f3c","run":1,"token":42,"event":"start","mono":81234567,"boot":"0b6c…","wall":1767225600000000000}
+//
+// where event is one of
+//
+//	start  Work begins
+//	tick   Work is still running
+//	stop   Work has been told to stop, and is still running
+//	end    Work has returned
+//
+// Each record is written by one write to a file opened for appending, so that
+// many processes may share a file, and nothing a process has written is lost
+// when that process is killed. A last line without its end was cut off, and is
+// ignored.
+//
+// # Clocks
+//
+// mono is CLOCK_MONOTONIC, which all processes share from one boot of a machine
+// to the next; boot tells the boots apart. When all records are of one boot they
+// are compared by mono, and the verdict is exact. Otherwise they are compared by
+// wall, Unix nanoseconds, and are only as good as the machines' wall clocks: set
+// [Rules].Skew to how far these may be apart.
+//
+// # What is checked
+//
+//   - overlap: two runs of a job were executing at the same time;
+//   - token order: a run began with a fencing token that is not greater than
+//     that of a run that began before it;
+//   - token reuse: two processes ran a job with the same token.
+//
+// Gaps, times at which a job ran nowhere, are reported too. They are violations
+// only if there is a limit for them.
+//
+// What is not recorded is not judged: a Work that does something before Begin
+// or after End is beyond the reach of this package.
+package verify

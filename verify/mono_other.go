@@ -1,0 +1,5 @@
+//go:build !linux
+
+package verify
+
+func monotonic() (nanoseconds int64, boot string) { return 0, "" }

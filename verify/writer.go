@@ -1,0 +1,113 @@
+package verify
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Writer writes the records of a process. It is safe for concurrent use.
+//
+// A record that cannot be written must not stop the service, so the methods
+// return nothing: see Err.
+type Writer struct {
+	out     io.Writer
+	close   func() error
+	node    string
+	process string
+	runs    atomic.Int64
+
+	mu  sync.Mutex
+	err error
+}
+
+// Open returns a Writer that appends to the file at path, which it creates if
+// need be, for the instance called node. Several processes may write the same
+// file. The caller closes it.
+func Open(path, node string) (*Writer, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	w := NewWriter(f, node)
+	w.close = f.Close
+	return w, nil
+}
+
+// NewWriter returns a Writer that writes each record to out in one call.
+func NewWriter(out io.Writer, node string) *Writer {
+	return &Writer{
+		out: out, close: func() error { return nil }, node: node,
+		process: fmt.Sprintf("%s-%d-%s", node, os.Getpid(), rand.Text()[:8]),
+	}
+}
+
+// Begin records that Work of job begins, under the leadership with the given
+// fencing token. Call it first thing in Work, and End last.
+func (w *Writer) Begin(job string, token int64) *Active {
+	a := &Active{writer: w, job: job, token: token, number: w.runs.Add(1)}
+	a.record(Start)
+	return a
+}
+
+// Process returns the name of the process in the records.
+func (w *Writer) Process() string { return w.process }
+
+// Err returns why the first record that could not be written was not.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Close closes what Open opened, and returns Err if there is one.
+func (w *Writer) Close() error {
+	err := w.close()
+	if first := w.Err(); first != nil {
+		return first
+	}
+	return err
+}
+
+// Active is a run under way. It is safe for concurrent use.
+type Active struct {
+	writer *Writer
+	job    string
+	token  int64
+	number int64
+}
+
+// Tick records that Work is still running. It costs one write. How often to call
+// it is up to the service: after a crash the run is taken to have ended with its
+// last tick, and only between ticks can it be seen that a process was frozen.
+func (a *Active) Tick() { a.record(Tick) }
+
+// Stopping records that Work has been told to stop: its context is done.
+func (a *Active) Stopping() { a.record(Stop) }
+
+// End records that Work returns.
+func (a *Active) End() { a.record(End) }
+
+func (a *Active) record(e Event) {
+	w := a.writer
+	mono, boot := monotonic()
+	line, err := json.Marshal(Record{
+		Job: a.job, Node: w.node, Process: w.process, Run: a.number, Token: a.token,
+		Event: e, Mono: mono, Boot: boot, Wall: time.Now().UnixNano(),
+	})
+	if err == nil {
+		_, err = w.out.Write(append(line, '\n'))
+	}
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.err == nil {
+			w.err = fmt.Errorf("verify: %w", err)
+		}
+	}
+}

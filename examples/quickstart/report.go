@@ -19,7 +19,7 @@ func report(w io.Writer, h history, interrupted bool, failure error) bool {
 	reportGapsOf(w, h)
 	violations := h.violations()
 	if idle := h.idle(); len(idle) > 0 && !interrupted {
-		violations = append(violations, fmt.Sprintf("%d jobs never ran: %s", len(idle), strings.Join(idle[:min(len(idle), 10)], " ")))
+		violations = append(violations, fmt.Sprintf("%s never ran: %s", count(len(idle), "job"), strings.Join(idle[:min(len(idle), 10)], " ")))
 	}
 	if failure != nil {
 		violations = append(violations, failure.Error())
@@ -32,7 +32,8 @@ func report(w io.Writer, h history, interrupted bool, failure error) bool {
 	for _, c := range h.stored {
 		total += c.Step
 	}
-	fmt.Fprintf(w, "OK  no job ran twice at once: %d runs of %d jobs, with rising tokens\n", len(h.runs), len(h.jobs))
+	fmt.Fprintf(w, "OK  no job ran twice at once: %s of %s, with rising tokens\n",
+		count(len(h.runs), "run"), count(len(h.jobs), "job"))
 	fmt.Fprintf(w, "OK  no step was lost or repeated: %d steps, as many as etcd holds\n", total)
 	return true
 }
@@ -84,4 +85,11 @@ func millis(d time.Duration) string {
 		return fmt.Sprintf("%.2f s", d.Seconds())
 	}
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

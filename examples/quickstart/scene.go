@@ -43,11 +43,11 @@ func newScene(cfg config, st *store, out, errOut io.Writer) *scene {
 	if st.embedded != nil {
 		where = "run here, in a temporary directory"
 	}
-	fmt.Fprintf(out, `%d jobs on %d nodes; etcd: %s.
+	fmt.Fprintf(out, `%s on %s; etcd: %s.
 A column is a job: its digit is the node that runs it, a dot stands for none.
 Each job counts in etcd.
 
-`, cfg.jobs, cfg.nodes, where)
+`, count(cfg.jobs, "job"), count(cfg.nodes, "node"), where)
 	s.display = newDisplay(out, s.record, s.jobs, s.nodes)
 	return s
 }

@@ -1,0 +1,38 @@
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed/verify"
+)
+
+// The harness must be able to fail: what is usually written on etcd's own
+// Session and Election runs a job twice in a partition, and the oracles see it.
+func TestTheUsualLoopOnSessionAndElectionOverlaps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newCluster(t, 3, nil), options{naive: true})
+	w.startAll()
+	for range 3 {
+		before := w.holders()
+		n := w.holder()
+		n.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+		w.awaitTaken(before)
+		time.Sleep(w.ttl)
+		n.each((*Link).Heal)
+		w.awaitRunning()
+		time.Sleep(w.ttl)
+	}
+	v := w.judge()
+	var overlaps []time.Duration
+	for _, x := range v.report.Violations {
+		if x.Kind == verify.Overlap {
+			overlaps = append(overlaps, x.Length.Round(time.Millisecond))
+		}
+	}
+	t.Logf("3 partitions: overlaps of %v, %d stale writes", overlaps, len(v.stale))
+	require.NotEmpty(t, overlaps)
+	require.NotEmpty(t, v.stale, "the register has seen it as well")
+}

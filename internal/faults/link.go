@@ -1,0 +1,244 @@
+package faults
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+)
+
+// Link is the network between one node and one member: a TCP proxy. All methods
+// are safe for concurrent use.
+//
+// A held direction delivers nothing, and delivers it all later, in order, when
+// it is released: so does TCP when packets got lost for a while. New connections
+// are accepted meanwhile, as by a kernel that nobody asks, and hear nothing.
+type Link struct {
+	addr, target string
+
+	up, down gate // to the member, to the node
+
+	mu       sync.Mutex
+	listener net.Listener // nil while it refuses
+	conns    map[*conn]bool
+	wg       sync.WaitGroup
+	closed   bool
+}
+
+// conn is a connection through a link.
+type conn struct {
+	node, member *net.TCPConn
+	once         sync.Once
+	gone         chan struct{}
+}
+
+// reset ends both halves with a RST.
+func (c *conn) reset() {
+	c.once.Do(func() {
+		close(c.gone)
+		for _, half := range []*net.TCPConn{c.node, c.member} {
+			_ = half.SetLinger(0)
+			_ = half.Close()
+		}
+	})
+}
+
+// gate lets through while it is open.
+type gate struct {
+	mu   sync.Mutex
+	shut chan struct{} // nil while open; closed to open it
+}
+
+func (g *gate) hold() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut == nil {
+		g.shut = make(chan struct{})
+	}
+}
+
+func (g *gate) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut != nil {
+		close(g.shut)
+		g.shut = nil
+	}
+}
+
+// pass waits until the gate is open; it returns false if gone comes first.
+func (g *gate) pass(gone <-chan struct{}) bool {
+	for {
+		g.mu.Lock()
+		shut := g.shut
+		g.mu.Unlock()
+		if shut == nil {
+			return true
+		}
+		select {
+		case <-shut:
+		case <-gone:
+			return false
+		}
+	}
+}
+
+// NewLink returns a working link to target. The caller closes it.
+func NewLink(target string) (*Link, error) {
+	l := &Link{target: target, conns: map[*conn]bool{}}
+	listener, err := listen()
+	if err != nil {
+		return nil, err
+	}
+	l.addr = listener.Addr().String()
+	l.serve(listener)
+	return l, nil
+}
+
+// Addr is what the node connects to.
+func (l *Link) Addr() string { return l.addr }
+
+// Cut resets all connections. New ones are possible at once.
+func (l *Link) Cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		c.reset()
+	}
+}
+
+// Refuse is Cut, and no new ones until Heal.
+func (l *Link) Refuse() {
+	l.mu.Lock()
+	listener := l.listener
+	l.listener = nil
+	l.mu.Unlock()
+	if listener != nil {
+		_ = listener.Close()
+	}
+	l.Cut()
+}
+
+// HoldUp holds what goes to the member, HoldDown what goes to the node.
+func (l *Link) HoldUp()   { l.up.hold() }
+func (l *Link) HoldDown() { l.down.hold() }
+
+// Heal makes the link work again, and delivers what was held.
+func (l *Link) Heal() {
+	l.up.release()
+	l.down.release()
+	l.mu.Lock()
+	refusing := l.listener == nil && !l.closed
+	l.mu.Unlock()
+	if !refusing {
+		return
+	}
+	for { // nobody else may have the port; see listen
+		listener, err := net.Listen("tcp", l.addr)
+		if err == nil {
+			l.serve(listener)
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Close frees everything.
+func (l *Link) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.Refuse()
+	l.wg.Wait()
+}
+
+func (l *Link) serve(listener net.Listener) {
+	l.mu.Lock()
+	l.listener = listener
+	l.mu.Unlock()
+	l.wg.Go(func() {
+		for {
+			half, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			l.wg.Go(func() { l.carry(half.(*net.TCPConn)) })
+		}
+	})
+}
+
+// carry pumps both ways until one half ends.
+func (l *Link) carry(node *net.TCPConn) {
+	member, err := net.DialTimeout("tcp", l.target, time.Second)
+	if err != nil {
+		_ = node.SetLinger(0)
+		_ = node.Close()
+		return
+	}
+	c := &conn{node: node, member: member.(*net.TCPConn), gone: make(chan struct{})}
+	l.mu.Lock()
+	l.conns[c] = true
+	refusing := l.listener == nil
+	l.mu.Unlock()
+	if refusing { // meanwhile
+		c.reset()
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { pump(c, c.node, c.member, &l.up) })
+	wg.Go(func() { pump(c, c.member, c.node, &l.down) })
+	wg.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
+}
+
+func pump(c *conn, from io.Reader, to io.Writer, g *gate) {
+	defer c.reset()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if !g.pass(c.gone) { // the end is news too
+			return
+		}
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// listen listens on a loopback port below those that the system hands out to
+// clients, so that no client can take it while its owner is away.
+func listen() (net.Listener, error) {
+	const first, last = 20000, 32000
+	var err error
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", first+rand.N(last-first))
+		if _, taken := handedOut.LoadOrStore(addr, true); taken {
+			continue // its owner may be away
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("find a free port: %w", err)
+}
+
+var handedOut sync.Map // addresses that listen has returned
+
+// freeAddr returns an address nobody listens on at the moment.
+func freeAddr() (string, error) {
+	l, err := listen()
+	if err != nil {
+		return "", err
+	}
+	defer l.Close() //nolint:errcheck // it was never used
+	return l.Addr().String(), nil
+}

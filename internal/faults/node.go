@@ -1,0 +1,202 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path"
+	"sync"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.uber.org/zap"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/verify"
+)
+
+// nodeConfig is what a node process is told.
+type nodeConfig struct {
+	Naive     bool // the usual loop on concurrency.Session and Election, for comparison
+	App, Name string
+	Endpoints []string
+	TTL       time.Duration
+	Jobs      []string
+	Leases    int           // processors in the process, each with jobs of its own
+	Linger    time.Duration // for which Work goes on after it was told to stop
+	Term      time.Duration // voluntary timeout, if not 0
+	Username  string
+	Password  string
+	Records   string // path
+	Register  string // address
+}
+
+// tick is how often a job says that it runs.
+const tick = 5 * time.Millisecond
+
+// runNode is the life of a node process.
+func runNode(config nodeConfig) error {
+	exitWhenOrphaned()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	records, err := verify.Open(config.Records, config.Name)
+	if err != nil {
+		return err
+	}
+	register, err := dialRegister(config.Register)
+	if err != nil {
+		return err
+	}
+	w := &worker{config: config, records: records, register: register}
+	if config.Naive {
+		err = w.executeNaively(ctx)
+	} else {
+		err = w.execute(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return records.Close()
+}
+
+// worker is what the jobs of a node process share.
+type worker struct {
+	config   nodeConfig
+	records  *verify.Writer
+	register *registerClient
+}
+
+// work records that it runs, and writes to the register, until ctx is done and a
+// little longer. The last write comes after it was told to stop: whoever was
+// frozen tries it with a token that is stale by then.
+func (w *worker) work(ctx context.Context, job string, token int64) error {
+	run := w.records.Begin(job, token)
+	defer run.End()
+	var told time.Time
+	for {
+		if ctx.Err() != nil && told.IsZero() {
+			told = time.Now()
+			run.Stopping()
+		}
+		if _, err := w.register.write(job, token, w.config.Name, w.records.Process()); err != nil {
+			return nil // the test is over
+		}
+		run.Tick()
+		if !told.IsZero() && time.Since(told) >= w.config.Linger {
+			return nil
+		}
+		select {
+		case <-time.After(tick):
+		case <-untold(ctx, told):
+		}
+	}
+}
+
+// untold is done with ctx, once.
+func untold(ctx context.Context, told time.Time) <-chan struct{} {
+	if told.IsZero() {
+		return ctx.Done()
+	}
+	return nil
+}
+
+func (w *worker) execute(ctx context.Context) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, w.config.Leases)
+	for i := range w.config.Leases {
+		wg.Go(func() { errs <- w.process(ctx, i) })
+	}
+	wg.Wait()
+	for range w.config.Leases {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) process(ctx context.Context, i int) error {
+	c := w.config
+	provider := distributed.NewETCDLeaseProvider(c.Endpoints, distributed.WithLeaseTTL(c.TTL),
+		distributed.WithETCDConfig(clientv3.Config{Username: c.Username, Password: c.Password}))
+	p := distributed.NewLeadershipBasedJobProcessor(c.App, c.Name, provider, nil,
+		distributed.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+		distributed.WithVoluntaryTimeout(func(string) time.Duration { return c.Term }))
+	for _, job := range c.Jobs {
+		name := jobOf(job, i)
+		err := p.AddJob(distributed.Job{Name: name, Work: func(ctx context.Context) error {
+			l, _ := distributed.LeadershipFromContext(ctx)
+			return w.work(ctx, name, l.Token())
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return p.Execute(ctx)
+}
+
+// jobOf returns the name of a job of the i-th lease of a process.
+func jobOf(job string, i int) string {
+	if i == 0 {
+		return job
+	}
+	return fmt.Sprintf("%s-%d", job, i)
+}
+
+// executeNaively is what is usually written on etcd's own recipe, with some care:
+// Work is stopped when the session is done.
+func (w *worker) executeNaively(ctx context.Context) error {
+	client, err := clientv3.New(clientv3.Config{Endpoints: w.config.Endpoints, Logger: zap.New(silent)})
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for _, job := range w.config.Jobs {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if err := w.leadNaively(ctx, client, job); err != nil {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+func (w *worker) leadNaively(ctx context.Context, client *clientv3.Client, job string) error {
+	opening, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	grant, err := client.Grant(opening, int64(w.config.TTL/time.Second))
+	if err != nil {
+		return err
+	}
+	session, err := concurrency.NewSession(client, concurrency.WithLease(grant.ID))
+	if err != nil {
+		return err
+	}
+	defer session.Orphan()
+	term, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		defer end()
+		select {
+		case <-session.Done():
+		case <-term.Done():
+		}
+	}()
+	election := concurrency.NewElection(session, path.Join(w.config.App, job, "leader"))
+	if err := election.Campaign(term, w.config.Name); err != nil {
+		return err
+	}
+	if err := w.work(term, job, election.Rev()); err != nil {
+		return err
+	}
+	resigning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	return election.Resign(resigning)
+}

@@ -1,0 +1,143 @@
+package faults
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Register is what a fencing token is for: a store that keeps the highest token
+// of each job it has seen, and refuses writes with a smaller one.
+type Register struct {
+	listener net.Listener
+	wg       sync.WaitGroup
+
+	mu      sync.Mutex
+	conns   []net.Conn
+	writes  map[string]*written // by job
+	holders map[string]string   // process by job and token
+	stale   []string            // refused writes
+	reused  []string
+}
+
+// written is the state of a job in the register.
+type written struct {
+	token         int64
+	node, process string
+	at            time.Duration // of the last write
+	count         int
+}
+
+func startRegister() (*Register, error) {
+	l, err := listen()
+	if err != nil {
+		return nil, err
+	}
+	r := &Register{listener: l, writes: map[string]*written{}, holders: map[string]string{}}
+	r.wg.Go(r.accept)
+	return r, nil
+}
+
+func (r *Register) accept() {
+	for {
+		c, err := r.listener.Accept()
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		r.conns = append(r.conns, c)
+		r.mu.Unlock()
+		r.wg.Go(func() {
+			for lines := bufio.NewScanner(c); lines.Scan(); {
+				if _, err := fmt.Fprintln(c, r.handle(lines.Text())); err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// handle makes a write "<token> <node> <process> <job>".
+func (r *Register) handle(line string) string {
+	var token int64
+	var node, process, job string
+	if _, err := fmt.Sscan(line, &token, &node, &process, &job); err != nil {
+		return "bad"
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := r.writes[job]
+	if last == nil {
+		last = &written{}
+		r.writes[job] = last
+	}
+	key := fmt.Sprint(job, " ", token)
+	if holder, ok := r.holders[key]; ok && holder != process {
+		r.reused = append(r.reused, fmt.Sprintf("token %d of %s: used by %s and %s", token, job, holder, process))
+	}
+	r.holders[key] = process
+	if token < last.token {
+		r.stale = append(r.stale, fmt.Sprintf("%s wrote %s with token %d after token %d", process, job, token, last.token))
+		return "stale"
+	}
+	*last = written{token: token, node: node, process: process, at: monotonic(), count: last.count + 1}
+	return "ok"
+}
+
+// holder returns who wrote job last, and when.
+func (r *Register) holder(job string) (written, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.writes[job]
+	if w == nil {
+		return written{}, false
+	}
+	return *w, true
+}
+
+// verdict returns the refused writes, and the tokens that two processes used.
+func (r *Register) verdict() (stale, reused []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.stale), slices.Clone(r.reused)
+}
+
+func (r *Register) close() {
+	_ = r.listener.Close()
+	r.mu.Lock()
+	for _, c := range r.conns {
+		_ = c.Close()
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
+}
+
+// registerClient is a node's connection to the register.
+type registerClient struct {
+	mu   sync.Mutex
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func dialRegister(addr string) (*registerClient, error) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &registerClient{conn: c, in: bufio.NewReader(c)}, nil
+}
+
+// write reports whether the register took the write.
+func (c *registerClient) write(job string, token int64, node, process string) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := fmt.Fprintln(c.conn, token, node, process, job); err != nil {
+		return false, err
+	}
+	answer, err := c.in.ReadString('\n')
+	return strings.TrimSpace(answer) == "ok", err
+}

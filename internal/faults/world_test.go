@@ -1,0 +1,361 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed/verify"
+)
+
+const (
+	// patience is how long a test waits for what must happen sooner or later.
+	patience = 40 * time.Second
+
+	// silence is after how long without a tick a process is taken to have been
+	// frozen, by us or by the machine: fifty ticks.
+	silence = 50 * tick
+
+	// wake is how soon a process that was frozen must have stopped.
+	wake = 50 * time.Millisecond
+
+	drift = 0.02 // the library's default
+)
+
+// options say what a world consists of.
+type options struct {
+	nodes  int // 3 if zero
+	jobs   int // 1 if zero
+	ttl    time.Duration
+	leases int
+	linger time.Duration
+	term   time.Duration
+	naive  bool
+}
+
+// world is a number of nodes on an etcd cluster, with a link between each node
+// and each member, and all that is needed to judge them.
+type world struct {
+	options
+	t        *testing.T
+	ctx      context.Context
+	dir      string
+	app      string
+	cluster  *Cluster
+	register *Register
+	history  *history
+	stalls   *stallMeter
+	jobNames []string
+	nodes    []*node
+	began    time.Duration
+}
+
+// node is a node process and its links.
+type node struct {
+	*process
+	name  string
+	links []*Link // by member
+	log   *os.File
+	life  int // how often it was started
+}
+
+func newCluster(t *testing.T, members int, change func(*memberConfig)) *Cluster {
+	c, err := startCluster(t.Context(), t.TempDir(), members, change)
+	require.NoError(t, err)
+	t.Cleanup(c.close)
+	return c
+}
+
+func newWorld(t *testing.T, cluster *Cluster, o options) *world {
+	if o.nodes == 0 {
+		o.nodes = 3
+	}
+	o.jobs, o.leases = max(o.jobs, 1), max(o.leases, 1)
+	if o.ttl == 0 {
+		o.ttl = 2 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	t.Cleanup(cancel)
+	w := &world{options: o, t: t, ctx: ctx, dir: t.TempDir(), app: strings.ReplaceAll(t.Name(), "/", "."), cluster: cluster, stalls: startStallMeter()}
+	t.Cleanup(w.stalls.close)
+	for i := range o.jobs {
+		w.jobNames = append(w.jobNames, fmt.Sprintf("job-%d", i))
+	}
+	var err error
+	w.register, err = startRegister()
+	require.NoError(t, err)
+	t.Cleanup(w.register.close)
+	w.history = follow(cluster.client, w.app)
+	t.Cleanup(w.history.close)
+	t.Cleanup(w.destroy)
+	for i := range o.nodes {
+		n := &node{name: fmt.Sprintf("n%d", i)}
+		w.nodes = append(w.nodes, n)
+		for _, m := range cluster.members {
+			l, err := NewLink(m.config.Client)
+			require.NoError(t, err)
+			n.links = append(n.links, l)
+		}
+	}
+	return w
+}
+
+// destroy leaves nothing behind, and shows the logs of a test that failed.
+func (w *world) destroy() {
+	for _, n := range w.nodes {
+		if n.process != nil {
+			n.kill()
+			_ = n.log.Close()
+		}
+		for _, l := range n.links {
+			l.Close()
+		}
+	}
+	if !w.t.Failed() {
+		return
+	}
+	for _, n := range w.nodes {
+		w.show(filepath.Join(w.dir, n.name+".log"))
+	}
+	for _, m := range w.cluster.members {
+		w.show(m.config.Dir + ".log")
+	}
+}
+
+// show prints the end of a log.
+func (w *world) show(path string) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return
+	}
+	lines := bytes.Split(bytes.TrimSpace(data), []byte("\n"))
+	w.t.Logf("%s:\n%s", filepath.Base(path), bytes.Join(lines[max(0, len(lines)-40):], []byte("\n")))
+}
+
+// start starts node i, and the whole world with the first of them.
+func (w *world) start(i int) *node {
+	n := w.nodes[i]
+	var err error
+	if n.log == nil {
+		n.log, err = os.Create(filepath.Join(w.dir, n.name+".log"))
+		require.NoError(w.t, err)
+	}
+	config := nodeConfig{
+		Naive: w.naive, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term,
+		Records: w.records(), Register: w.register.listener.Addr().String(),
+	}
+	for _, l := range n.links {
+		config.Endpoints = append(config.Endpoints, l.Addr())
+	}
+	n.process, err = startProcess(nodeRole, config, n.log)
+	require.NoError(w.t, err)
+	n.life++
+	return n
+}
+
+func (w *world) records() string { return filepath.Join(w.dir, "runs.jsonl") }
+
+// startAll starts all nodes, the first one alone, so that it runs all jobs.
+func (w *world) startAll() (leader *node) {
+	leader = w.start(0)
+	w.awaitRunning()
+	for i := range w.nodes[1:] {
+		w.start(i + 1)
+	}
+	w.awaitCandidates(len(w.nodes))
+	w.began = monotonic()
+	return leader
+}
+
+// allJobs returns the jobs of all leases.
+func (w *world) allJobs() []string {
+	var out []string
+	for _, job := range w.jobNames {
+		for i := range w.leases {
+			out = append(out, jobOf(job, i))
+		}
+	}
+	return out
+}
+
+// awaitRunning waits until every job has written within the last moments.
+func (w *world) awaitRunning() {
+	w.await("all jobs run", func() bool {
+		return !slices.ContainsFunc(w.allJobs(), func(job string) bool {
+			last, ok := w.register.holder(job)
+			return !ok || monotonic()-last.at > 20*tick
+		})
+	})
+}
+
+// awaitTaken waits until every job runs, and none on n as it was.
+func (w *world) awaitTaken(from map[string]written) {
+	w.await("all jobs run elsewhere", func() bool {
+		return !slices.ContainsFunc(w.allJobs(), func(job string) bool {
+			last, ok := w.register.holder(job)
+			return !ok || last.token == from[job].token || monotonic()-last.at > 20*tick
+		})
+	})
+}
+
+// holders returns who runs each job.
+func (w *world) holders() map[string]written {
+	out := map[string]written{}
+	for _, job := range w.allJobs() {
+		out[job], _ = w.register.holder(job)
+	}
+	return out
+}
+
+// holder returns the node that runs the first job.
+func (w *world) holder() *node {
+	last, _ := w.register.holder(w.jobNames[0])
+	i := slices.IndexFunc(w.nodes, func(n *node) bool { return n.name == last.node })
+	require.GreaterOrEqual(w.t, i, 0, "somebody runs the first job")
+	return w.nodes[i]
+}
+
+// awaitCandidates waits until n candidates stand for every job.
+func (w *world) awaitCandidates(n int) {
+	w.await(fmt.Sprintf("%d candidates for every job", n), func() bool {
+		count := map[string]int{}
+		for _, e := range w.history.seen() {
+			if job, _, ok := strings.Cut(e.key, "/leader/"); ok && e.deleted {
+				count[job]--
+			} else if ok && e.create == e.rev {
+				count[job]++
+			}
+		}
+		return !slices.ContainsFunc(w.allJobs(), func(job string) bool { return count[job] < n })
+	})
+}
+
+func (w *world) await(what string, condition func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			require.FailNow(w.t, "waited in vain: "+what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// each does something to all links of a node.
+func (n *node) each(do func(*Link)) {
+	for _, l := range n.links {
+		do(l)
+	}
+}
+
+// gapAfterLoss is the bound for a job whose node is lost without a word: the
+// lease, the drift, etcd's look at leases every half a second, and one second for
+// the rest.
+func (w *world) gapAfterLoss() time.Duration {
+	return w.ttl + time.Duration(drift*float64(w.ttl)) + 500*time.Millisecond + time.Second
+}
+
+// verdict is what the oracles found.
+type verdict struct {
+	report         verify.Report
+	runs           []verify.Run
+	stale, reused  []string
+	contradictions []string
+	longest        time.Duration // gap, the last one included if it has not ended
+	events         []change
+}
+
+// judge ends the world and asks the oracles. Nodes that run must end when they
+// are asked to.
+func (w *world) judge() verdict {
+	w.t.Helper()
+	until := monotonic()
+	ends := make(chan error, len(w.nodes))
+	for _, n := range w.nodes {
+		go func() {
+			var err error
+			if n.process != nil && n.running() {
+				if err = n.end(15 * time.Second); err != nil {
+					err = fmt.Errorf("%s: %w", n.name, err)
+				}
+			}
+			ends <- err
+		}()
+	}
+	for range w.nodes {
+		require.NoError(w.t, <-ends)
+	}
+	records, err := verify.ReadFiles(w.records())
+	require.NoError(w.t, err)
+	var v verdict
+	v.runs, err = verify.Runs(records)
+	require.NoError(w.t, err)
+	v.report = verify.Check(v.runs, verify.Rules{Silence: silence, Wake: wake})
+	v.stale, v.reused = w.register.verdict()
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	v.events, err = w.history.all(ctx, w.cluster.client)
+	require.NoError(w.t, err)
+	v.contradictions = contradictions(v.runs, v.events)
+	v.longest = w.longestGap(v, until)
+	return v
+}
+
+// longestGap looks from the start of the world to until.
+func (w *world) longestGap(v verdict, until time.Duration) time.Duration {
+	var longest time.Duration
+	for _, g := range v.report.Gaps {
+		if g.To > w.began && g.From < until {
+			longest = max(longest, min(g.To, until)-g.From)
+		}
+	}
+	for _, job := range w.allJobs() {
+		var last time.Duration
+		for _, r := range v.runs {
+			if r.Job == job {
+				last = max(last, r.End)
+			}
+		}
+		longest = max(longest, until-last)
+	}
+	return longest
+}
+
+// hold requires that the guarantee held, and that no gap was longer than bound.
+// Only a frozen process may have tried to write with a stale token.
+func (w *world) hold(bound time.Duration, frozen bool) verdict {
+	w.t.Helper()
+	v := w.judge()
+	stall := w.stalls.worst()
+	w.t.Logf("%d runs of %d jobs, longest gap %v (bound %v, machine late by %v), %d stale writes refused",
+		v.report.Runs, v.report.Jobs, v.longest.Round(time.Millisecond), bound, stall.Round(time.Millisecond), len(v.stale))
+	require.Empty(w.t, violations(v), "O1")
+	require.Empty(w.t, v.reused, "O2: a token of two processes")
+	if !frozen {
+		require.Empty(w.t, v.stale, "O2: stale writes, and nobody was frozen")
+	}
+	require.Empty(w.t, v.contradictions, "O3")
+	require.LessOrEqual(w.t, v.longest, bound+stall, "O4")
+	return v
+}
+
+func violations(v verdict) []string {
+	var out []string
+	for _, x := range v.report.Violations {
+		out = append(out, x.String())
+	}
+	return out
+}
+
+// runsOf returns the runs of a job, in order.
+func (v verdict) runsOf(job string) []verify.Run {
+	return slices.DeleteFunc(slices.Clone(v.runs), func(r verify.Run) bool { return r.Job != job })
+}

@@ -104,6 +104,13 @@ func (h *history) all(ctx context.Context, client *clientv3.Client) ([]change, e
 	return nil, ctx.Err()
 }
 
+// last returns the revision of the last change that was seen.
+func (h *history) last() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rev
+}
+
 // mark returns a revision that is new and one of the app's.
 func (h *history) mark(ctx context.Context, client *clientv3.Client) (int64, error) {
 	var last error

@@ -121,8 +121,10 @@ func (l *Link) Refuse() {
 	l.Cut()
 }
 
-// HoldUp holds what goes to the member, HoldDown what goes to the node.
-func (l *Link) HoldUp()   { l.up.hold() }
+// HoldUp holds what goes to the member.
+func (l *Link) HoldUp() { l.up.hold() }
+
+// HoldDown holds what goes to the node.
 func (l *Link) HoldDown() { l.down.hold() }
 
 // Heal makes the link work again, and delivers what was held.

@@ -354,8 +354,3 @@ func violations(v verdict) []string {
 	}
 	return out
 }
-
-// runsOf returns the runs of a job, in order.
-func (v verdict) runsOf(job string) []verify.Run {
-	return slices.DeleteFunc(slices.Clone(v.runs), func(r verify.Run) bool { return r.Job != job })
-}

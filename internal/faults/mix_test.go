@@ -1,0 +1,196 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Everything at once, at random: what each node, the cluster and the operator go
+// through is drawn from the seed, which is the name of the test. To repeat one:
+//
+//	go test ./internal/faults -run TestMix -seed 1234 -v
+func TestMix(t *testing.T) {
+	t.Parallel()
+	seeds := []uint64{*seed}
+	if *seed == 0 {
+		seeds = nil
+		for range times(1, 40) {
+			seeds = append(seeds, 1+rand.Uint64()>>32)
+		}
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			mix(t, seed)
+		})
+	}
+}
+
+// mixer draws what happens to one target. Each target has its own.
+type mixer struct {
+	*world
+	*rand.Rand
+	who    string
+	until  time.Time
+	freeze bool
+}
+
+func mix(t *testing.T, seed uint64) {
+	draw := rand.New(rand.NewPCG(seed, 0))
+	o := options{jobs: 1 + draw.IntN(4), nodes: 2 + draw.IntN(3)}
+	freeze := draw.IntN(2) == 0
+	if !freeze { // a process that was frozen must stop at once, see wake
+		o.linger = time.Duration(draw.IntN(250)) * time.Millisecond
+	}
+	if draw.IntN(2) == 0 {
+		o.term = time.Second
+	}
+	t.Logf("%d nodes, %d jobs, linger %v, term %v, freeze %v", o.nodes, o.jobs, o.linger, o.term, freeze)
+	w := newWorld(t, newCluster(t, 3, nil), o)
+	w.startAll()
+	until := time.Now().Add(time.Duration(times(12, 40)) * time.Second)
+	var wg sync.WaitGroup
+	actor := func(who string, stream uint64, act func(*mixer)) {
+		m := &mixer{w, rand.New(rand.NewPCG(seed, stream)), who, until, freeze}
+		wg.Go(func() {
+			for m.pause(3*time.Second) && !t.Failed() {
+				act(m)
+			}
+		})
+	}
+	for i, n := range w.nodes {
+		actor(n.name, uint64(1+i), func(m *mixer) { m.breakNode(i) })
+	}
+	actor("etcd", 100, (*mixer).breakETCD)
+	actor("operator", 101, (*mixer).operate)
+	wg.Wait()
+	calm := monotonic()
+	w.etcdLeader(nil)
+	w.awaitRunning()
+	require.LessOrEqual(t, monotonic()-calm, w.gapAfterLoss()+election+w.stalls.worst(), "O4, once all is well again")
+	w.hold(time.Duration(times(12, 40))*time.Second+w.gapAfterLoss()+election, freeze)
+}
+
+// pause reports whether the mix goes on after it.
+func (m *mixer) pause(limit time.Duration) bool {
+	time.Sleep(m.upTo(limit))
+	return time.Now().Before(m.until)
+}
+
+// upTo mostly returns short times.
+func (m *mixer) upTo(limit time.Duration) time.Duration {
+	return time.Duration(m.Int64N(1 + m.Int64N(int64(limit))))
+}
+
+func (m *mixer) say(format string, args ...any) {
+	m.t.Logf("%8v %s: %s", (monotonic() - m.began).Round(time.Millisecond), m.who, fmt.Sprintf(format, args...))
+}
+
+func (m *mixer) breakNode(i int) {
+	n, d := m.nodes[i], m.upTo(3*m.ttl)
+	switch m.IntN(9) {
+	case 0:
+		m.say("blackhole for %v", d)
+		n.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+	case 1:
+		m.say("nothing reaches it for %v", d)
+		n.each((*Link).HoldDown)
+	case 2:
+		m.say("reaches nothing for %v", d)
+		n.each((*Link).HoldUp)
+	case 3:
+		m.say("refused for %v", d)
+		n.each((*Link).Refuse)
+	case 4:
+		one := m.IntN(len(n.links))
+		m.say("cut off from member %d for %v", one, d)
+		n.links[one].HoldUp()
+		n.links[one].HoldDown()
+	case 5:
+		m.say("all connections cut")
+		n.each((*Link).Cut)
+		d = 0
+	case 6:
+		m.say("killed for %v", d)
+		n.kill()
+		time.Sleep(d)
+		m.start(i)
+		return
+	case 7:
+		m.say("stopped for %v", d)
+		if err := n.end(15 * time.Second); err != nil {
+			m.t.Errorf("%s: %v", n.name, err)
+		}
+		time.Sleep(d)
+		m.start(i)
+		return
+	case 8:
+		if m.freeze {
+			m.say("frozen for %v", d)
+			n.process.pause()
+			time.Sleep(d)
+			n.resume()
+			return
+		}
+		d = 0
+	}
+	time.Sleep(d)
+	if m.IntN(3) == 0 {
+		n.each((*Link).Cut) // and what was held is lost
+	}
+	n.each((*Link).Heal)
+}
+
+// breakETCD breaks one member at a time.
+func (m *mixer) breakETCD() {
+	member := m.cluster.members[m.IntN(len(m.cluster.members))]
+	d := m.upTo(3 * m.ttl)
+	switch m.IntN(3) {
+	case 0:
+		m.say("%s paused for %v", member.config.Name, d)
+		member.process.pause()
+		time.Sleep(d)
+		member.resume()
+	case 1:
+		m.say("%s killed for %v", member.config.Name, d)
+		member.kill()
+		time.Sleep(d)
+		if err := member.start(); err != nil {
+			m.t.Errorf("start %s: %v", member.config.Name, err)
+		}
+	}
+}
+
+// operate does what must not be done by hand. It may fail: etcd may be away.
+func (m *mixer) operate() {
+	ctx, cancel := context.WithTimeout(m.ctx, 2*time.Second)
+	defer cancel()
+	n := m.nodes[m.IntN(len(m.nodes))]
+	what, job := m.IntN(4), m.jobNames[m.IntN(len(m.jobNames))]
+	for key, lease := range m.leasesOf(n) {
+		switch of, _, _ := strings.Cut(key, "/leader/"); {
+		case what == 0:
+			_, err := m.cluster.client.Revoke(ctx, lease)
+			m.say("lease of %s revoked: %v", n.name, err)
+			return
+		case what == 1 && of == job:
+			_, err := m.cluster.client.Delete(ctx, m.app+"/"+key)
+			m.say("candidate of %s for %s deleted: %v", n.name, job, err)
+			return
+		case what == 2 && of == job:
+			_, err := m.cluster.client.Delete(ctx, m.app+"/alive/"+fmt.Sprintf("%x", int64(lease)))
+			m.say("alive key of %s deleted: %v", n.name, err)
+			return
+		case what == 3 && of == job:
+			_, err := m.cluster.client.Compact(ctx, m.history.last())
+			m.say("compacted: %v", err)
+			return
+		}
+	}
+}

@@ -37,8 +37,8 @@ type etcdProvider struct {
 	invalid   error
 }
 
-// timing is what the owner of a lease and the others have to agree on; see
-// DESIGN: the owner stops before anybody else starts.
+// timing is what the owner of a lease and the others have to agree on, so that
+// the owner stops before anybody else starts; see the package comment.
 type timing struct {
 	ttl      time.Duration
 	drift    float64
@@ -99,7 +99,8 @@ func NewETCDLeaseProvider(endpoints []string, opts ...ETCDOption) LeaseProvider 
 	return p
 }
 
-// ETCDOption changes the provider that [NewETCDLeaseProvider] returns.
+// ETCDOption changes the provider that [NewETCDLeaseProvider] returns. Of an
+// option given twice the last counts.
 type ETCDOption func(*etcdProvider)
 
 // WithLeaseTTL sets how long etcd keeps a lease whose owner is silent: a whole
@@ -107,28 +108,33 @@ type ETCDOption func(*etcdProvider)
 // the jobs concerned; on the other hand leadership survives a silence of etcd of
 // a little more than half the TTL only. etcd grants no less than one and a half
 // of its election timeouts (2 s by default): a shorter TTL is raised to that.
-// Default: 10 s.
+// Anything else is an error of Campaign or Execute. Default: 10 s.
 func WithLeaseTTL(ttl time.Duration) ETCDOption {
 	return func(p *etcdProvider) { p.timing.ttl = ttl }
 }
 
 // WithLeaseGrace sets how long before anybody else may lead the context of a
-// lost leadership is done: the time that Work has to stop. Default: a fifth of
-// the TTL.
+// lost leadership is done: the time that Work has to stop. It must be at least
+// 0, and leave time for a heartbeat that comes late: with the default TTL and
+// drift at most 6.275 s. Anything else is an error of Campaign or Execute.
+// Default: a fifth of the TTL.
 func WithLeaseGrace(grace time.Duration) ETCDOption {
 	return func(p *etcdProvider) { p.timing.grace, p.timing.graceSet = grace, true }
 }
 
 // WithClockDrift sets by how much the clock of a node may run slow or fast, from
 // 0 to 0.1; all nodes should have the same. Exclusion holds while the clocks
-// keep to that. Default: 0.02, which is 2 %, forty times what NTP slews at.
+// keep to that. A rate out of bounds is an error of Campaign or Execute.
+// Default: 0.02, which is 2 %, forty times what NTP slews at.
 func WithClockDrift(rate float64) ETCDOption {
 	return func(p *etcdProvider) { p.timing.drift = rate }
 }
 
 // WithNamespace puts prefix before every key, so that several installations of a
 // service can share an etcd cluster, or permissions be given for it. Nothing is
-// put in between: "prod/" makes "prod/app/...". Default: none.
+// put in between: "prod/" makes "prod/app/...". prefix has at most 256 bytes of
+// UTF-8 without control characters; anything else is an error of Campaign or
+// Execute. Default: none.
 func WithNamespace(prefix string) ETCDOption {
 	return func(p *etcdProvider) { p.namespace = prefix }
 }
@@ -136,14 +142,15 @@ func WithNamespace(prefix string) ETCDOption {
 // WithETCDConfig sets what else the client needs: TLS, user and password, dial
 // options. The endpoints are those of NewETCDLeaseProvider, or of config if
 // there are none. The keep-alive of connections, the dial timeout and the logger
-// have defaults of ours where config leaves them zero.
+// have defaults of ours where config leaves them zero; config.Context is not
+// used. Each lease makes its own client from config, and closes it.
 func WithETCDConfig(config clientv3.Config) ETCDOption {
 	return func(p *etcdProvider) { p.config = config }
 }
 
 // WithETCDClient uses a client that exists; give NewETCDLeaseProvider no
 // endpoints then. It is not closed by us, and must not be closed before what
-// uses the provider has been.
+// uses the provider has been. nil is as if the option were not given.
 func WithETCDClient(client *clientv3.Client) ETCDOption {
 	return func(p *etcdProvider) { p.client = client }
 }

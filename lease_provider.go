@@ -29,8 +29,9 @@ type LeaseProvider interface {
 
 // LeaseRequest says for whom a lease is acquired.
 type LeaseRequest struct {
-	// App and Instance name the node. Both have been validated: neither is
-	// empty. Several live leases may have the same App and Instance; each is a
+	// App and Instance name the node. Both have been validated: App is at most
+	// 128 bytes without "/", Instance at most 256; neither is empty, and both
+	// are UTF-8 without control characters. Several live leases may have the same App and Instance; each is a
 	// node of its own.
 	App, Instance string
 
@@ -44,7 +45,8 @@ type LeaseRequest struct {
 // Implementations must be safe for concurrent use.
 type Lease interface {
 	// Election returns this node's part in the election called name. It must
-	// not block and must make no call to the store. The caller has at most one
+	// not block and must make no call to the store. name is 1 to 512 bytes of
+	// UTF-8 without control characters, and may contain "/". The caller has at most one
 	// Election a name in use at a time.
 	Election(name string) Election
 
@@ -111,7 +113,8 @@ var (
 
 	// ErrLeadershipLost is the cause of a leadership's context when the
 	// leadership ended without this node's doing: the lease could not be
-	// renewed in time, or the store took it away.
+	// renewed in time, the store took it away, or somebody deleted the
+	// candidacy.
 	ErrLeadershipLost = errors.New("distributed: leadership lost")
 
 	// ErrPermanent marks a failure of the store that waiting cannot mend, such

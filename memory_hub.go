@@ -91,7 +91,8 @@ func (h *MemoryHub) Refuse(instance string, err error) {
 }
 
 // SetDelay makes everything that is asked of the hub from now on take d before
-// it happens. With more than about a quarter of the TTL, leases run out.
+// it happens. With more than about a quarter of the TTL, leases run out. By
+// default, and with a negative d, it takes no time.
 func (h *MemoryHub) SetDelay(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

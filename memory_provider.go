@@ -14,7 +14,9 @@ import (
 // fencing tokens start again with every hub. Everything runs on the clock of
 // package time, so it works in virtual time (testing/synctest).
 //
-// Many providers may share a hub, and many nodes a provider.
+// Many providers may share a hub, and many nodes a provider. It does not block,
+// is safe for concurrent use and has nothing to close; a wrong option is reported
+// by [Concurrency.Campaign] and [LeadershipBasedJobProcessor.Execute].
 func NewMemoryLeaseProvider(hub *MemoryHub, opts ...MemoryOption) LeaseProvider {
 	if hub == nil {
 		hub = new(MemoryHub)
@@ -26,7 +28,8 @@ func NewMemoryLeaseProvider(hub *MemoryHub, opts ...MemoryOption) LeaseProvider 
 	return p
 }
 
-// MemoryOption changes a provider made by [NewMemoryLeaseProvider].
+// MemoryOption changes a provider made by [NewMemoryLeaseProvider]. Of an option
+// given twice the last counts.
 type MemoryOption func(*memoryProvider)
 
 // WithMemoryTTL sets how long a lease is valid after the renewal that was sent

@@ -165,9 +165,9 @@ func TestAnOwnerThatCleansUpEndsTheWait(t *testing.T) {
 }
 
 // A node that lists has not seen what was lost before. It must not lead while
-// the listing shows that something was lost uncleanly: DESIGN has the missing
-// alive key for that; a candidate key deleted by hand shows in the number of
-// keys that the owner last wrote down.
+// the listing shows that something was lost uncleanly: a lease that
+// is gone shows in the missing alive key, and a candidate key deleted by hand in
+// the number of keys that the owner last wrote down.
 func TestAListingShowsWhetherAnythingWasLost(t *testing.T) {
 	node := nodeValue{Instance: "a", Beat: 7, TTL: 10, Drift: 0.02}
 	drained := node

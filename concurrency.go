@@ -69,8 +69,9 @@ func NewConcurrency(app, instance string, provider LeaseProvider, opts ...Concur
 //
 // While the store is away it keeps trying, with backoff; it returns early only
 // with ctx's error, when ctx is done; [ErrClosed], when Close is called;
-// [ErrBusy], at once, when this Concurrency leads name or campaigns for it
-// already; [ErrInvalidConfig], at once, for a name or an argument of
+// [ErrBusy], at once, when this Concurrency campaigns for name already, or leads
+// it, until that leadership is resigned (also one that was lost: what runs under
+// it may not have stopped yet); [ErrInvalidConfig], at once, for a name or an argument of
 // NewConcurrency that cannot work (a name has the rules of [Job].Name); and an
 // error that wraps [ErrPermanent] for what waiting cannot mend, such as a wrong
 // password.
@@ -238,7 +239,7 @@ var (
 	ErrClosed = errors.New("distributed: closed")
 
 	// ErrBusy is returned by Campaign for a name that this node campaigns for
-	// or leads already.
+	// already, or leads, or led and has not resigned.
 	ErrBusy = errors.New("distributed: already campaigning for or leading this name")
 
 	// ErrNotLeading is returned by Resign for a name that this node does not lead.

@@ -92,9 +92,10 @@ func WithBlockOnNoJobs() ProcessorOption {
 
 // WithJobQuota lets this node run at most n jobs at once, n ≥ 1. A node at its
 // quota does not stand for more jobs, and stands again when one of its jobs has
-// been released; that job pauses for a second if others have waited for its
-// slot. A job is left without a node when the quotas of all nodes add up to less
-// than the number of jobs. Default: no limit.
+// been released. If it has more jobs than its quota, a job pauses for a second
+// after each of its terms, so that the others get their turn. A job is left
+// without a node when the quotas of all nodes add up to less than the number of
+// jobs. Default: no limit.
 func WithJobQuota(n int) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.quota, o.quotaSet = n, true })
 }

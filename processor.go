@@ -10,8 +10,8 @@ import (
 
 // pauseAfterReturn is how long a job waits before it campaigns again after its
 // Work returned nil while leading, so that others get their turn, and a Work
-// that returns at once does not make a hot loop; and also when other jobs of
-// this node have waited for its slot.
+// that returns at once does not make a hot loop. On a node that is crowded it
+// waits after every term: it would be the first to take its own slot again.
 const pauseAfterReturn = time.Second
 
 // LeadershipBasedJobProcessor runs jobs under leadership: one loop a job, which
@@ -188,7 +188,17 @@ func (p *LeadershipBasedJobProcessor) turn(job Job) {
 		return
 	}
 	pause := p.lead(job, leadership)
+	if p.crowded() {
+		pause = pauseAfterReturn
+	}
 	_ = sleep(p.ctx, pause)
+}
+
+// crowded reports whether there are more jobs than slots.
+func (p *LeadershipBasedJobProcessor) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.options.quotaSet && len(p.jobs) > p.options.quota
 }
 
 // lead runs Work under the leadership and releases it, but not before Work has
@@ -198,11 +208,7 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 		p.release(l)
 		return 0
 	}
-	defer func() {
-		if p.quota.put(p.ctx) {
-			pause = pauseAfterReturn // or else we were the first to take the slot again
-		}
-	}()
+	defer p.quota.put(p.ctx)
 	defer p.release(l)
 	defer context.AfterFunc(p.ctx, func() { l.cancel(context.Cause(p.ctx)) })()
 	timeout, err := durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)

@@ -105,6 +105,25 @@ func TestWorkThatLostItsLeadershipIsStoppedAndCampaignsAgain(t *testing.T) {
 	})
 }
 
+func TestWorkIsNotCalledUnderALeadershipThatIsLostAlready(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := int64(0)
+		lease := &fakeLease{campaign: func(_ context.Context, lost context.CancelCauseFunc) (int64, error) {
+			token++
+			if token < 3 {
+				lost(distributed.ErrLeadershipLost)
+			}
+			return token, nil
+		}}
+		s := newService(t)
+		start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", lease.provider(),
+			[]distributed.Job{s.job("a", "x", untilDone)}))
+		require.Equal(t, "a", s.runner("x"))
+		require.Len(t, s.history("x"), 1)
+		require.EqualValues(t, 3, s.last("x").token)
+	})
+}
+
 func TestLostLeadershipGoesToWhoeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -518,23 +537,48 @@ func TestErrorOfWorkAfterTheContextOfExecuteIsDoneIsOnlyLogged(t *testing.T) {
 	})
 }
 
-// A Work may know the context of Execute from elsewhere, and be faster to
-// notice its end than the context it was given.
+// A Work may know the context of Execute from elsewhere, and notice its end
+// before the context it was given is done.
 func TestErrorOfWorkThatWatchesTheContextOfExecuteItselfIsOnlyLogged(t *testing.T) {
-	for range 100 {
-		synctest.Test(t, func(t *testing.T) {
-			s := newService(t)
-			ctx, cancel := context.WithCancel(t.Context())
-			done := make(chan error)
-			p := distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(), []distributed.Job{
-				s.job("a", "x", func(context.Context) error { <-ctx.Done(); return errBroken }),
-			})
-			go func() { done <- p.Execute(ctx) }()
-			require.Equal(t, "a", s.runner("x"))
-			cancel()
-			require.NoError(t, <-done)
-		})
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newService(t), new(journal)
+		inner, cancel := context.WithCancel(t.Context())
+		ctx, ending, returned := &endingContext{Context: inner}, make(chan struct{}), make(chan error, 1)
+		first := true
+		p := distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(), []distributed.Job{
+			s.job("a", "x", func(ctx context.Context) error {
+				if !first {
+					return untilDone(ctx)
+				}
+				first = false
+				<-ending
+				return errBroken
+			}),
+		}, log.logger())
+		go func() { returned <- p.Execute(ctx) }()
+		require.Equal(t, "a", s.runner("x"))
+		ctx.ending.Store(true)
+		close(ending)
+		synctest.Wait()
+		require.Empty(t, returned)
+		require.Len(t, log.with(t, "work stopped with an error"), 1)
+		cancel()
+		require.NoError(t, <-returned)
+	})
+}
+
+// endingContext has an error before those derived from it are done, as one that
+// is just being cancelled has.
+type endingContext struct {
+	context.Context
+	ending atomic.Bool
+}
+
+func (c *endingContext) Err() error {
+	if c.ending.Load() {
+		return context.Canceled
 	}
+	return c.Context.Err()
 }
 
 func TestTheFirstFailureIsReturnedAndTheOthersAreLogged(t *testing.T) {

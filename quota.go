@@ -12,10 +12,9 @@ import (
 // campaigns of that time share one context, which is cancelled when the last
 // slot is taken: that withdraws them.
 type quota struct {
-	mu      sync.Mutex
-	free    int
-	freed   chan struct{} // closed when a slot is free again; nil while there is one
-	waiting int           // jobs that wait for that
+	mu    sync.Mutex
+	free  int
+	freed chan struct{} // closed when a slot is free again; nil while there is one
 
 	standing context.Context // done when no slot is free any more
 	withdraw context.CancelCauseFunc
@@ -38,9 +37,6 @@ func (q *quota) stand(ctx context.Context) (context.Context, error) {
 	for ctx.Err() == nil {
 		q.mu.Lock()
 		standing, freed := q.standing, q.freed
-		if freed != nil {
-			q.waiting++
-		}
 		q.mu.Unlock()
 		if freed == nil {
 			return standing, nil
@@ -71,10 +67,10 @@ func (q *quota) take() bool {
 	return true
 }
 
-// put gives a slot back, and reports whether other jobs have waited for it.
-func (q *quota) put(ctx context.Context) (wanted bool) {
+// put gives a slot back.
+func (q *quota) put(ctx context.Context) {
 	if q == nil {
-		return false
+		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -84,6 +80,4 @@ func (q *quota) put(ctx context.Context) (wanted bool) {
 		close(q.freed)
 		q.freed = nil
 	}
-	wanted, q.waiting = q.waiting > 0, 0
-	return wanted
 }

@@ -71,10 +71,10 @@ func NewConcurrency(app, instance string, provider LeaseProvider, opts ...Concur
 // with ctx's error, when ctx is done; [ErrClosed], when Close is called;
 // [ErrBusy], at once, when this Concurrency campaigns for name already, or leads
 // it, until that leadership is resigned (also one that was lost: what runs under
-// it may not have stopped yet); [ErrInvalidConfig], at once, for a name or an argument of
-// NewConcurrency that cannot work (a name has the rules of [Job].Name); and an
-// error that wraps [ErrPermanent] for what waiting cannot mend, such as a wrong
-// password.
+// it may not have stopped yet); [ErrInvalidConfig], at once, for a name or an
+// argument of NewConcurrency that cannot work (a name has the rules of
+// [Job].Name); and an error that wraps [ErrPermanent] for what waiting cannot
+// mend, such as a wrong password.
 func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, error) {
 	if c.invalid != nil {
 		return nil, c.invalid
@@ -83,7 +83,7 @@ func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, e
 		return nil, err
 	}
 	if err := c.enter(name); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("distributed: campaign for %q: %w", name, err)
 	}
 	defer c.wg.Done()
 	l, err := c.campaign(ctx, name)
@@ -172,7 +172,7 @@ func (c *Concurrency) enter(name string) error {
 		return ErrClosed
 	}
 	if _, ok := c.names[name]; ok {
-		return fmt.Errorf("distributed: campaign for %q: %w", name, ErrBusy)
+		return ErrBusy
 	}
 	c.names[name] = nil
 	c.wg.Add(1)

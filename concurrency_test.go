@@ -587,6 +587,7 @@ func TestCloseFreesEverything(t *testing.T) {
 
 		require.NoError(t, a.Close(), "idempotent")
 		_, err := a.Campaign(t.Context(), "z")
+		require.EqualError(t, err, `distributed: campaign for "z": distributed: closed`)
 		require.ErrorIs(t, err, distributed.ErrClosed)
 		require.NoError(t, led.Resign(t.Context()))
 		require.ErrorIs(t, a.Resign(t.Context(), "x"), distributed.ErrNotLeading)

@@ -144,7 +144,7 @@ func (e *etcdElection) evaluate(now time.Duration) {
 	if e.leading.Load() || !e.lease.current(now) {
 		return
 	}
-	if _, leads := e.lease.mirror.leader(e.job, e.after); leads {
+	if e.lease.mirror.leads(e.job, e.after) {
 		e.leading.Store(true)
 		e.notify()
 	}

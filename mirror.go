@@ -76,18 +76,15 @@ func (m *mirror) silentBy(n *node) time.Duration {
 	return n.seen + ttl + time.Duration(float64(ttl)*max(n.value.Drift, m.drift))
 }
 
-// leader returns the create revision of our candidacy for job if we lead it, as
-// far as the queue is concerned. A key not newer than after, our last release
-// of the job, is not ours: the mirror lags behind what we do.
-func (m *mirror) leader(job string, after int64) (rev int64, ok bool) {
+// leads reports whether we lead job, as far as the queue is concerned. A key not
+// newer than after, our last release of the job, is not ours: the mirror lags
+// behind what we do.
+func (m *mirror) leads(job string, after int64) bool {
 	queue := m.queues[job]
-	if len(queue) == 0 || queue[0].lease != m.self || queue[0].rev <= after || m.anyUnclear() {
-		return 0, false
-	}
-	return queue[0].rev, true
+	return len(queue) > 0 && queue[0].lease == m.self && queue[0].rev > after && !m.anyUnclear()
 }
 
-// standing returns the create revision of our candidacy for job; see leader.
+// standing returns the create revision of our candidacy for job; see leads.
 func (m *mirror) standing(job string, after int64) (rev int64, ok bool) {
 	for _, c := range m.queues[job] {
 		if c.lease == m.self && c.rev > after {
@@ -357,10 +354,10 @@ func (m *mirror) carry(lease string, was *node, haunted map[string][]candidate, 
 
 // dead returns the nodes whose node key nobody needs any more: their lease is
 // gone, and they are silent by now.
-func (m *mirror) dead(now time.Duration) (dead []*node) {
+func (m *mirror) dead(now time.Duration) (dead []node) {
 	for _, n := range m.nodes {
 		if n.rev != 0 && !n.alive && n.lease != m.self && now >= m.silentBy(n) {
-			dead = append(dead, n)
+			dead = append(dead, *n)
 		}
 	}
 	return dead

@@ -185,8 +185,8 @@ func runNode(args []string) {
 		out := bufio.NewWriter(os.Stdout)
 		for line := range lines {
 			fmt.Fprintln(out, line)
-			if len(lines) == 0 {
-				out.Flush()
+			if len(lines) == 0 && out.Flush() != nil {
+				os.Exit(1) // nobody reads any more
 			}
 		}
 	}()

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 // election is how long etcd may be without a leader: three election timeouts.
@@ -148,6 +150,83 @@ func TestCompactionWhileTheWatchIsDown(t *testing.T) {
 		w.awaitCandidates(len(w.nodes))
 	}
 	w.hold(w.gapAfterLoss(), false)
+}
+
+// A database that is full takes no heartbeats: leadership ends as if etcd were
+// away, and comes back when there is room again.
+func TestNoSpace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newCluster(t, 1, nil), options{jobs: 3})
+	w.startAll()
+	alarm := func(action pb.AlarmRequest_AlarmAction) {
+		w.operate(func(ctx context.Context, c *clientv3.Client) error {
+			status, err := c.Status(ctx, w.cluster.members[0].config.Client)
+			if err != nil {
+				return err
+			}
+			_, err = pb.NewMaintenanceClient(c.ActiveConnection()).Alarm(ctx, &pb.AlarmRequest{
+				Action: action, Alarm: pb.AlarmType_NOSPACE, MemberID: status.Header.MemberId})
+			return err
+		})
+	}
+	const full = 5 * time.Second
+	alarm(pb.AlarmRequest_ACTIVATE)
+	time.Sleep(full)
+	alarm(pb.AlarmRequest_DEACTIVATE)
+	w.awaitRunning()
+	w.hold(full+w.gapAfterLoss()+closing, false)
+}
+
+// closing is how long a node tries to close a lost lease, before it asks for the
+// next one.
+const closing = 5 * time.Second
+
+// The tokens of etcd's own authentication expire, and must be renewed in time.
+func TestAuthWithTokensThatExpire(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, func(m *memberConfig) { m.AuthTokenTTL = 2 })
+	app := t.Name()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, user := range []string{"root", "node"} {
+		_, err := c.client.UserAdd(ctx, user, user)
+		require.NoError(t, err)
+		_, err = c.client.RoleAdd(ctx, user)
+		require.NoError(t, err)
+		_, err = c.client.UserGrantRole(ctx, user, user)
+		require.NoError(t, err)
+	}
+	_, err := c.client.RoleGrantPermission(ctx, "node", app+"/", clientv3.GetPrefixRangeEnd(app+"/"), clientv3.PermissionType(clientv3.PermReadWrite))
+	require.NoError(t, err)
+	_, err = c.client.AuthEnable(ctx)
+	require.NoError(t, err)
+	require.NoError(t, c.client.Close())
+	c.client, err = clientv3.New(clientv3.Config{Endpoints: c.client.Endpoints(), Logger: zap.New(silent), Username: "root", Password: "root"})
+	require.NoError(t, err)
+
+	w := newWorld(t, c, options{jobs: 2, ttl: 3 * time.Second, username: "node", password: "node"})
+	leader := w.startAll()
+	before := w.holders()
+	time.Sleep(10 * time.Second)
+	w.unmoved(before)
+	leader.kill()
+	w.awaitTaken(before)
+
+	w.password = "wrong"
+	refused := w.start(0)
+	w.await("a node with a wrong password ends", func() bool { return !refused.running() })
+	require.Error(t, refused.err)
+	w.hold(w.gapAfterLoss(), false)
+}
+
+func TestANodeWithManyJobsIsKilled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newCluster(t, 3, nil), options{jobs: times(200, 1000), ttl: 3 * time.Second, tick: 200 * time.Millisecond})
+	leader := w.startAll()
+	before := w.holders()
+	leader.kill()
+	w.awaitTaken(before)
+	w.hold(w.gapAfterLoss()+2*w.tick, false)
 }
 
 // etcdLeader waits for a leader other than the given member.

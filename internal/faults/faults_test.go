@@ -71,6 +71,15 @@ var faultsOfNodes = []fault{
 		}
 		w.unmoved(before)
 	}},
+	{name: "starved of processor time", frozen: true, bound: lossAndReturn, do: func(w *world, leader *node) {
+		for range 40 { // nine tenths of the time
+			leader.pause()
+			time.Sleep(90 * time.Millisecond)
+			leader.resume()
+			time.Sleep(10 * time.Millisecond)
+		}
+		w.awaitRunning()
+	}},
 	{name: "frozen for longer than the lease", frozen: true, bound: crash, do: frozenForLong},
 	{name: "blackhole both ways", bound: crash, do: cutOff(func(l *Link) { l.HoldUp(); l.HoldDown() })},
 	{name: "blackhole to the members", bound: crash, do: cutOff((*Link).HoldUp)},
@@ -86,6 +95,30 @@ var faultsOfNodes = []fault{
 			w.awaitRunning()
 			time.Sleep(w.ttl / 4)
 		}
+	}},
+	{name: "a reply held and then silence", options: options{ttl: 4 * time.Second, linger: 700 * time.Millisecond}, bound: lossAndReturn, do: func(w *world, leader *node) {
+		before := w.holders()
+		leader.each((*Link).HoldDown)
+		time.Sleep(w.ttl * 26 / 100) // one more heartbeat
+		leader.each((*Link).HoldUp)
+		time.Sleep(w.ttl * 21 / 100)
+		leader.each((*Link).ReleaseDown) // its answer, just before the deadline
+		w.awaitTaken(before)
+		leader.each((*Link).Heal)
+	}},
+	{name: "heartbeats that arrive after all is gone", frozen: true, bound: unnoticed, do: func(w *world, _ *node) {
+		before := w.holders()
+		waiting := w.nodes[1]
+		lease := w.leaseOf(waiting, w.jobNames[0])
+		waiting.each((*Link).HoldUp)
+		time.Sleep(w.ttl * 18 / 100) // a heartbeat is on its way, and has not been given up
+		waiting.pause()
+		w.await("the others have cleaned up", func() bool { return w.history.deleted("node/" + lease) })
+		waiting.each((*Link).Heal)
+		time.Sleep(w.ttl / 4)
+		waiting.resume()
+		w.awaitCandidates(len(w.nodes))
+		w.unmoved(before)
 	}},
 	{name: "a blip", bound: unnoticed, do: func(w *world, leader *node) {
 		before := w.holders()

@@ -104,6 +104,17 @@ func (h *history) all(ctx context.Context, client *clientv3.Client) ([]change, e
 	return nil, ctx.Err()
 }
 
+// deleted reports whether the last thing seen of key is its end.
+func (h *history) deleted(key string) bool {
+	gone := false
+	for _, e := range h.seen() {
+		if e.key == key {
+			gone = e.deleted
+		}
+	}
+	return gone
+}
+
 // last returns the revision of the last change that was seen.
 func (h *history) last() int64 {
 	h.mu.Lock()
@@ -210,6 +221,25 @@ func contradictions(runs []verify.Run, events []change) []string {
 		case o.instance != r.Node:
 			out = append(out, fmt.Sprintf("%s ran on %s with token %d, which was %s's", r.Job, r.Node, r.Token, o.instance))
 		}
+	}
+	return append(out, risen(events)...)
+}
+
+// risen finds the nodes that were there again after their node key had gone: a
+// heartbeat went through that should not have. A node that takes leave may say
+// so although its key has gone.
+func risen(events []change) []string {
+	var out []string
+	gone := map[string]bool{}
+	for _, e := range events {
+		if !strings.HasPrefix(e.key, "node/") {
+			continue
+		}
+		var v struct{ State string }
+		if !e.deleted && gone[e.key] && json.Unmarshal(e.value, &v) == nil && v.State == "" {
+			out = append(out, fmt.Sprintf("%s was there again at revision %d, after it had gone", e.key, e.rev))
+		}
+		gone[e.key] = e.deleted
 	}
 	return out
 }

@@ -127,6 +127,9 @@ func (l *Link) HoldUp() { l.up.hold() }
 // HoldDown holds what goes to the node.
 func (l *Link) HoldDown() { l.down.hold() }
 
+// ReleaseDown delivers what was held for the node, and holds no more.
+func (l *Link) ReleaseDown() { l.down.release() }
+
 // Heal makes the link work again, and delivers what was held.
 func (l *Link) Heal() {
 	l.up.release()

@@ -29,14 +29,12 @@ type nodeConfig struct {
 	Leases    int           // processors in the process, each with jobs of its own
 	Linger    time.Duration // for which Work goes on after it was told to stop
 	Term      time.Duration // voluntary timeout, if not 0
+	Tick      time.Duration // how often a job says that it runs
 	Username  string
 	Password  string
 	Records   string // path
 	Register  string // address
 }
-
-// tick is how often a job says that it runs.
-const tick = 5 * time.Millisecond
 
 // runNode is the life of a node process.
 func runNode(config nodeConfig) error {
@@ -90,7 +88,7 @@ func (w *worker) work(ctx context.Context, job string, token int64) error {
 			return nil
 		}
 		select {
-		case <-time.After(tick):
+		case <-time.After(w.config.Tick):
 		case <-untold(ctx, told):
 		}
 	}

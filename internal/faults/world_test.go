@@ -21,8 +21,8 @@ const (
 	patience = 40 * time.Second
 
 	// silence is after how long without a tick a process is taken to have been
-	// frozen, by us or by the machine: fifty ticks.
-	silence = 50 * tick
+	// frozen, by us or by the machine. It is at least five ticks.
+	silence = 250 * time.Millisecond
 
 	// wake is how soon a process that was frozen must have stopped.
 	wake = 50 * time.Millisecond
@@ -39,6 +39,9 @@ type options struct {
 	linger time.Duration
 	term   time.Duration
 	naive  bool
+	tick   time.Duration // how often a job says that it runs, 5 ms if zero
+
+	username, password string // of the nodes
 }
 
 // world is a number of nodes on an etcd cluster, with a link between each node
@@ -81,6 +84,9 @@ func newWorld(t *testing.T, cluster *Cluster, o options) *world {
 	o.jobs, o.leases = max(o.jobs, 1), max(o.leases, 1)
 	if o.ttl == 0 {
 		o.ttl = 2 * time.Second
+	}
+	if o.tick == 0 {
+		o.tick = 5 * time.Millisecond
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	t.Cleanup(cancel)
@@ -149,7 +155,8 @@ func (w *world) start(i int) *node {
 		require.NoError(w.t, err)
 	}
 	config := nodeConfig{
-		Naive: w.naive, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term,
+		Naive: w.naive, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term, Tick: w.tick,
+		Username: w.username, Password: w.password,
 		Records: w.records(), Register: w.register.listener.Addr().String(),
 	}
 	for _, l := range n.links {
@@ -191,7 +198,7 @@ func (w *world) awaitRunning() {
 	w.await("all jobs run", func() bool {
 		return !slices.ContainsFunc(w.allJobs(), func(job string) bool {
 			last, ok := w.register.holder(job)
-			return !ok || monotonic()-last.at > 20*tick
+			return !ok || monotonic()-last.at > 20*w.tick
 		})
 	})
 }
@@ -201,7 +208,7 @@ func (w *world) awaitTaken(from map[string]written) {
 	w.await("all jobs run elsewhere", func() bool {
 		return !slices.ContainsFunc(w.allJobs(), func(job string) bool {
 			last, ok := w.register.holder(job)
-			return !ok || last.token == from[job].token || monotonic()-last.at > 20*tick
+			return !ok || last.token == from[job].token || monotonic()-last.at > 20*w.tick
 		})
 	})
 }
@@ -298,7 +305,7 @@ func (w *world) judge() verdict {
 	var v verdict
 	v.runs, err = verify.Runs(records)
 	require.NoError(w.t, err)
-	v.report = verify.Check(v.runs, verify.Rules{Silence: silence, Wake: wake})
+	v.report = verify.Check(v.runs, verify.Rules{Silence: max(silence, 5*w.tick), Wake: wake})
 	v.stale, v.reused = w.register.verdict()
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()

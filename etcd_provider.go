@@ -188,11 +188,11 @@ func (p *etcdProvider) AcquireLease(ctx context.Context, req LeaseRequest) (Leas
 	}
 	client, closeClient, err := p.connect(ctx, req.Logger)
 	if err != nil {
-		return nil, classify(fmt.Errorf("distributed: connect to etcd: %w", err))
+		return nil, classify(fmt.Errorf("connect to etcd: %w", err))
 	}
 	lease, err := p.join(ctx, client, closeClient, req)
 	if err != nil {
-		err = classify(diagnose(ctx, client, fmt.Errorf("distributed: acquire etcd lease: %w", err)))
+		err = classify(diagnose(ctx, client, fmt.Errorf("acquire etcd lease: %w", err)))
 		return nil, errors.Join(err, closeClient())
 	}
 	return lease, nil

@@ -19,7 +19,6 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
-	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 
 	"github.com/b2552be4/distributed"
@@ -456,7 +455,7 @@ func campaignError(t *testing.T, cluster *etcdtest.Cluster, config clientv3.Conf
 func authCluster(t *testing.T) *etcdtest.Cluster {
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true, Configure: func(c *embed.Config) {
 		c.AuthTokenTTL = 1
-		c.BcryptCost = uint(bcrypt.MinCost)
+		c.BcryptCost = 4 // the least: under the race detector it is slow enough
 	}})
 	ctx, client := testContext(t), cluster.Client()
 	for _, user := range []string{"root", "user", "stranger"} {

@@ -1,16 +1,18 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	dto "github.com/prometheus/client_model/go"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/b2552be4/distributed"
 )
@@ -20,9 +22,13 @@ import (
 func (b *bench) manyJobs(ctx context.Context) error {
 	fleet := newFleet(b)
 	defer fleet.stopAll()
-	idle, watchersBefore := runtime.NumGoroutine(), watchers()
+	idle := runtime.NumGoroutine()
+	watchersBefore, err := b.watchers(ctx)
+	if err != nil {
+		return err
+	}
 	fmt.Println("| | time | commits a job |\n|---|---|---|")
-	err := b.phase(ctx, fmt.Sprintf("start %d jobs on one node", b.jobs), func() error {
+	err = b.phase(ctx, fmt.Sprintf("start %d jobs on one node", b.jobs), func() error {
 		fleet.start(0)
 		return fleet.await(ctx, func() bool { return fleet.running.Load() == int64(b.jobs) })
 	})
@@ -37,14 +43,17 @@ func (b *bench) manyJobs(ctx context.Context) error {
 	}
 	time.Sleep(time.Second)
 	goroutines := float64(runtime.NumGoroutine()-idle) / float64(b.jobs*b.nodes)
-	open := watchers() - watchersBefore
+	open, err := b.watchers(ctx)
+	if err != nil {
+		return err
+	}
 	err = b.phase(ctx, "drain the first node, until the others run all", func() error {
 		fleet.stop(0)
 		return fleet.await(ctx, func() bool { return fleet.running.Load() == int64(b.jobs) && fleet.lastOf(0) == 0 })
 	})
 	gaps := fleet.gaps()
 	fmt.Printf("\nper-job gap at the drain: p50 %v, p99 %v, max %v\n", percentile(gaps, .5), percentile(gaps, .99), percentile(gaps, 1))
-	fmt.Printf("goroutines a job and node: %.2f; watchers on the server: %.0f for %d nodes\n", goroutines, open, b.nodes)
+	fmt.Printf("goroutines a job and node: %.2f; watchers on the server: %.0f for %d nodes\n", goroutines, open-watchersBefore, b.nodes)
 	return err
 }
 
@@ -64,18 +73,24 @@ func (b *bench) phase(ctx context.Context, name string, f func() error) error {
 	return err
 }
 
-// watchers asks the etcd in this process; with -etcd it is always 0.
-func watchers() float64 {
-	families, err := prometheus.DefaultGatherer.Gather()
+// watchers returns how many watchers etcd has open, as its metrics say.
+func (b *bench) watchers(ctx context.Context) (n float64, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(b.endpoints[0], "/")+"/metrics", nil)
 	if err != nil {
-		return 0
+		return 0, err
 	}
-	for _, f := range families {
-		if f.GetName() == "etcd_debugging_mvcc_watcher_total" && f.GetType() == dto.MetricType_GAUGE {
-			return f.GetMetric()[0].GetGauge().GetValue()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), "etcd_debugging_mvcc_watcher_total "); ok {
+			return strconv.ParseFloat(value, 64)
 		}
 	}
-	return 0
+	return 0, cmp.Or(lines.Err(), errors.New("etcd does not say how many watchers it has"))
 }
 
 // fleet is nodes in this process whose jobs note when they run.

@@ -112,6 +112,21 @@ func (w *world) deleteAll() {
 	})
 }
 
+// awaitHeartbeat waits for the next heartbeat of a node.
+func (w *world) awaitHeartbeat(lease string) {
+	w.t.Helper()
+	beats := func() (n int) {
+		for _, e := range w.history.seen() {
+			if e.key == "node/"+lease {
+				n++
+			}
+		}
+		return n
+	}
+	before := beats()
+	w.await("a heartbeat", func() bool { return beats() > before })
+}
+
 // operate does what an operator does, who sees all of etcd.
 func (w *world) operate(do func(context.Context, *clientv3.Client) error) {
 	w.t.Helper()

@@ -110,8 +110,9 @@ var faultsOfNodes = []fault{
 		before := w.holders()
 		waiting := w.nodes[1]
 		lease := w.leaseOf(waiting, w.jobNames[0])
+		w.awaitHeartbeat(lease)
 		waiting.each((*Link).HoldUp)
-		time.Sleep(w.ttl * 18 / 100) // a heartbeat is on its way, and has not been given up
+		time.Sleep(w.ttl * 28 / 100) // the next heartbeat is on its way, and has not been given up
 		waiting.pause()
 		w.await("the others have cleaned up", func() bool { return w.history.deleted("node/" + lease) })
 		waiting.each((*Link).Heal)
@@ -169,6 +170,15 @@ var faultsOfNodes = []fault{
 		w.awaitTaken(before)
 		leader.each((*Link).Heal)
 		w.awaitCandidates(len(w.nodes))
+	}},
+	// As little time between the two as the protocol allows for; see the mutants
+	// that change the rates of the clocks.
+	{name: "lease revoked and all of the grace used", options: options{ttl: 6 * time.Second, linger: 1150 * time.Millisecond}, bound: lossAndReturn, do: func(w *world, leader *node) {
+		before := w.holders()
+		leader.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+		w.revoke(leader)
+		w.awaitTaken(before)
+		leader.each((*Link).Heal)
 	}},
 	{name: "candidate key deleted by an operator", bound: crash, do: func(w *world, leader *node) {
 		for range 2 {

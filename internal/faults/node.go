@@ -32,6 +32,7 @@ type nodeConfig struct {
 	Tick      time.Duration // how often a job says that it runs
 	Username  string
 	Password  string
+	ClockRate string // read by mutants only: how fast the node's clock runs
 	Records   string // path
 	Register  string // address
 }
@@ -39,6 +40,9 @@ type nodeConfig struct {
 // runNode is the life of a node process.
 func runNode(config nodeConfig) error {
 	exitWhenOrphaned()
+	if err := os.Setenv("FAULTS_CLOCK_RATE", config.ClockRate); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	records, err := verify.Open(config.Records, config.Name)
@@ -71,7 +75,10 @@ type worker struct {
 // work records that it runs, and writes to the register, until ctx is done and a
 // little longer. The last write comes after it was told to stop: whoever was
 // frozen tries it with a token that is stale by then.
-func (w *worker) work(ctx context.Context, job string, token int64) error {
+//
+// valid is asked before each write. Whoever was told that it leads and is then
+// refused, without having been frozen in between, claims what is not true.
+func (w *worker) work(ctx context.Context, job string, token int64, valid func() bool) error {
 	run := w.records.Begin(job, token)
 	defer run.End()
 	var told time.Time
@@ -80,7 +87,12 @@ func (w *worker) work(ctx context.Context, job string, token int64) error {
 			told = time.Now()
 			run.Stopping()
 		}
-		if _, err := w.register.write(job, token, w.config.Name, w.records.Process()); err != nil {
+		led, asked := valid(), time.Now()
+		taken, err := w.register.write(job, token, w.config.Name, w.records.Process())
+		if !taken && led && time.Since(asked) < 20*time.Millisecond {
+			err = w.register.claim(job, token, w.records.Process())
+		}
+		if err != nil {
 			return nil // the test is over
 		}
 		run.Tick()
@@ -128,7 +140,7 @@ func (w *worker) process(ctx context.Context, i int) error {
 		name := jobOf(job, i)
 		err := p.AddJob(distributed.Job{Name: name, Work: func(ctx context.Context) error {
 			l, _ := distributed.LeadershipFromContext(ctx)
-			return w.work(ctx, name, l.Token())
+			return w.work(ctx, name, l.Token(), l.Valid)
 		}})
 		if err != nil {
 			return err
@@ -191,7 +203,7 @@ func (w *worker) leadNaively(ctx context.Context, client *clientv3.Client, job s
 	if err := election.Campaign(term, w.config.Name); err != nil {
 		return err
 	}
-	if err := w.work(term, job, election.Rev()); err != nil {
+	if err := w.work(term, job, election.Rev(), func() bool { return false }); err != nil {
 		return err
 	}
 	resigning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

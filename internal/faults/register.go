@@ -22,6 +22,7 @@ type Register struct {
 	holders map[string]string   // process by job and token
 	stale   []string            // refused writes
 	reused  []string
+	claims  []string // of refused writers that were told that they lead
 }
 
 // written is the state of a job in the register.
@@ -61,8 +62,14 @@ func (r *Register) accept() {
 	}
 }
 
-// handle makes a write "<token> <node> <process> <job>".
+// handle makes a write "<token> <node> <process> <job>", or notes a claim.
 func (r *Register) handle(line string) string {
+	if claim, ok := strings.CutPrefix(line, "claim "); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.claims = append(r.claims, claim)
+		return "ok"
+	}
 	var token int64
 	var node, process, job string
 	if _, err := fmt.Sscan(line, &token, &node, &process, &job); err != nil {
@@ -99,11 +106,12 @@ func (r *Register) holder(job string) (written, bool) {
 	return *w, true
 }
 
-// verdict returns the refused writes, and the tokens that two processes used.
-func (r *Register) verdict() (stale, reused []string) {
+// verdict returns the refused writes, and what must not be: tokens that two
+// processes used, and writers that were refused while they were told to lead.
+func (r *Register) verdict() (stale, wrong []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.stale), slices.Clone(r.reused)
+	return slices.Clone(r.stale), slices.Concat(r.reused, r.claims)
 }
 
 func (r *Register) close() {
@@ -131,13 +139,24 @@ func dialRegister(addr string) (*registerClient, error) {
 	return &registerClient{conn: c, in: bufio.NewReader(c)}, nil
 }
 
+// claim says that a write was refused although its writer was told that it leads.
+func (c *registerClient) claim(job string, token int64, process string) error {
+	_, err := c.ask(fmt.Sprintf("claim %s with token %d was refused for %s, whose leadership was said to be valid", process, token, job))
+	return err
+}
+
 // write reports whether the register took the write.
 func (c *registerClient) write(job string, token int64, node, process string) (bool, error) {
+	answer, err := c.ask(fmt.Sprintln(token, node, process, job))
+	return answer == "ok", err
+}
+
+func (c *registerClient) ask(line string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := fmt.Fprintln(c.conn, token, node, process, job); err != nil {
-		return false, err
+	if _, err := fmt.Fprintln(c.conn, strings.TrimSpace(line)); err != nil {
+		return "", err
 	}
 	answer, err := c.in.ReadString('\n')
-	return strings.TrimSpace(answer) == "ok", err
+	return strings.TrimSpace(answer), err
 }

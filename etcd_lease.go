@@ -13,11 +13,11 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// etcdLease is a node's life in etcd under one etcd lease. Four loops run from
+// etcdLease is a node's life in etcd under one etcd lease. Five loops run from
 // join to Close: watch applies what happens in etcd to the mirror, renew sends
 // heartbeats, keepTime does what is due at some time, write sends changes of
-// candidacies. They share the fields below mu, and make no calls while they
-// hold it.
+// candidacies, bury deletes what dead nodes have left. They share the fields
+// below mu, and make no calls while they hold it; keepTime makes none at all.
 type etcdLease struct {
 	client      *clientv3.Client
 	closeClient func() error
@@ -113,6 +113,7 @@ func (l *etcdLease) join(ctx context.Context) error {
 	l.loops.Go(l.renew)
 	l.loops.Go(l.keepTime)
 	l.loops.Go(l.written.loop)
+	l.loops.Go(l.bury)
 	return nil
 }
 
@@ -295,7 +296,6 @@ func (l *etcdLease) keepTime() {
 	for {
 		var next time.Duration
 		l.update(func() { next = l.tick() })
-		l.buryDead()
 		timer := time.NewTimer(next)
 		select {
 		case <-timer.C:
@@ -334,6 +334,14 @@ func (l *etcdLease) tick() time.Duration {
 		next = min(next, late)
 	}
 	return max(next, time.Millisecond)
+}
+
+// bury is not for keepTime to do: a call to an etcd that hangs would eat up the
+// grace.
+func (l *etcdLease) bury() {
+	for sleep(l.ctx, l.timing.period()) == nil {
+		l.buryDead()
+	}
 }
 
 // buryDead deletes what dead nodes have left behind. Several nodes may try; the

@@ -171,13 +171,16 @@ func (l *etcdLease) abandon(ctx context.Context) {
 // runs here any more, together with the end of the alive key, on which every
 // write of ours depends: what is still under way can do no harm. Then the lease,
 // and with it all candidates, however many; others lead at once, for we have
-// drained. Then the announcement. If we die in between, others clean up.
+// drained. Then the announcement. If we die in between, others clean up. A copy
+// of the first call that arrives after the last must not bring the node key back;
+// but the announcement is made even if somebody else has deleted just that.
 func (l *etcdLease) depart(ctx context.Context) error {
 	err := l.persist(ctx, func(ctx context.Context) error {
-		_, err := l.client.Txn(ctx).Then(
-			clientv3.OpPut(l.keys.node(l.name), l.nodeValue(0, stateDrained)),
-			clientv3.OpDelete(l.keys.alive(l.name)),
-		).Commit()
+		node, alive := l.keys.node(l.name), l.keys.alive(l.name)
+		_, err := l.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(node), "=", 0),
+				clientv3.Compare(clientv3.CreateRevision(alive), "=", 0)).
+			Else(clientv3.OpPut(node, l.nodeValue(0, stateDrained)), clientv3.OpDelete(alive)).Commit()
 		return err
 	})
 	if err != nil {

@@ -64,7 +64,7 @@ func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3
 	l := &etcdLease{
 		client: client, closeClient: closeClient, log: req.Logger,
 		keys: keys, id: id, name: leaseName(id), instance: req.Instance,
-		timing: t, clock: newClock(),
+		timing:    t,
 		joined:    make(chan struct{}),
 		ended:     make(chan struct{}),
 		retime:    make(chan struct{}, 1),

@@ -34,6 +34,7 @@ type etcdProvider struct {
 	client    *clientv3.Client
 	namespace string
 	timing    timing
+	newClock  func() *clock // for each lease
 	invalid   error
 }
 
@@ -90,7 +91,7 @@ func (t timing) validate() error {
 // close: each lease makes a client of its own, unless [WithETCDClient] is given,
 // and closes it.
 func NewETCDLeaseProvider(endpoints []string, opts ...ETCDOption) LeaseProvider {
-	p := &etcdProvider{endpoints: endpoints, timing: timing{ttl: defaultLeaseTTL, drift: defaultDrift}}
+	p := &etcdProvider{endpoints: endpoints, timing: timing{ttl: defaultLeaseTTL, drift: defaultDrift}, newClock: newClock}
 	for _, o := range opts {
 		o(p)
 	}
@@ -210,6 +211,7 @@ func (p *etcdProvider) join(ctx context.Context, client *clientv3.Client, closeC
 		req.Logger.Warn("etcd grants another lease TTL than asked for", "asked", p.timing.ttl, "granted", timing.ttl)
 	}
 	lease := newETCDLease(client, closeClient, grant.ID, etcdKeys{prefix: p.namespace + req.App + "/"}, timing, req)
+	lease.clock = p.newClock()
 	if err := lease.join(ctx); err != nil {
 		lease.abandon(context.WithoutCancel(ctx))
 		return nil, err

@@ -1,0 +1,103 @@
+package distributed
+
+import (
+	"sync"
+	"time"
+)
+
+// simOracle judges the runs of all jobs.
+type simOracle struct {
+	s    *simulation
+	mu   sync.Mutex
+	runs map[string][]*simRun // by job, in the order of their begin
+}
+
+// simRun is a Work from entry to return.
+type simRun struct {
+	number     uint64
+	node       string
+	l          *Leadership
+	start, end time.Time // end is zero while it runs
+}
+
+func newSimOracle(s *simulation) *simOracle {
+	return &simOracle{s: s, runs: map[string][]*simRun{}}
+}
+
+// begin records a run. Validity is judged here once for all: it never comes back
+// to a leadership that has lost it, so if no earlier one is valid as a new run
+// begins, none will be.
+func (o *simOracle) begin(node string, l *Leadership) *simRun {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := o.runs[l.Name()]
+	r := &simRun{number: uint64(len(before)), node: node, l: l, start: time.Now()}
+	for _, b := range before {
+		if b.l.Valid() && l.Valid() && b.l.Valid() {
+			o.s.fail("%s is led by %s with token %d, and by %s with token %d", l.Name(), b.node, b.l.Token(), node, l.Token())
+		}
+	}
+	if n := len(before); n > 0 && l.Token() <= before[n-1].l.Token() {
+		o.s.fail("%s runs on %s with token %d after token %d on %s", l.Name(), node, l.Token(), before[n-1].l.Token(), before[n-1].node)
+	}
+	o.runs[l.Name()] = append(before, r)
+	o.s.note("%s runs %s with token %d", node, l.Name(), l.Token())
+	o.s.total.runs.Add(1)
+	return r
+}
+
+// end judges a run against those that still go on: of two that overlap, one ends
+// first. They overlap if that takes time; see simLatency.
+func (o *simOracle) end(r *simRun) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r.end = time.Now()
+	o.s.note("%s has run %s", r.node, r.l.Name())
+	for _, other := range o.runs[r.l.Name()] {
+		began := r.start
+		if other.start.After(began) {
+			began = other.start
+		}
+		if other != r && other.end.IsZero() && r.end.After(began) {
+			o.s.fail("%s runs on %s with token %d and has run on %s with token %d, %v at once",
+				r.l.Name(), other.node, other.l.Token(), r.node, r.l.Token(), r.end.Sub(began))
+		}
+	}
+}
+
+// requireRecentRun fails unless job runs, or did so a while ago at most.
+func (o *simOracle) requireRecentRun(job string, while time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.runs[job] {
+		if r.end.IsZero() || time.Since(r.end) <= while {
+			return
+		}
+	}
+	o.s.fail("%s does not run", job)
+}
+
+// requireAllEnded fails if a run has not ended.
+func (o *simOracle) requireAllEnded() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for job, runs := range o.runs {
+		for _, r := range runs {
+			if r.end.IsZero() {
+				o.s.fail("%s still runs on %s", job, r.node)
+			}
+		}
+	}
+}
+
+// runner returns a node that runs something, or "".
+func (o *simOracle) runner() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, job := range o.s.jobs {
+		if runs := o.runs[job]; len(runs) > 0 && runs[len(runs)-1].end.IsZero() {
+			return runs[len(runs)-1].node
+		}
+	}
+	return ""
+}

@@ -1,0 +1,381 @@
+package distributed
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+
+	"github.com/b2552be4/distributed/internal/simetcd"
+)
+
+var simSeeds = flag.String("sim.seeds", "1-200", "seeds to simulate: one, or first-last")
+
+// The simulation runs whole nodes, with every loop and the real etcd client,
+// against an etcd in memory, in virtual time, while all goes wrong that may: see
+// simFaults and simWeather. At no moment may two nodes execute a job, or hold a
+// valid leadership of it; tokens rise; when the trouble is over every job runs
+// again within settleTime; and in the end nothing is left, here or in etcd.
+//
+// A seed gives the configuration, all faults and what befalls the n-th call of
+// each method by each node. It does not give the order in which goroutines run
+// that are ready at the same moment, nor the jitter of the library and of gRPC;
+// so a seed leads to the same trouble, not to the same run. The verdict does not
+// depend on that order: no message takes less than simLatency, so nothing that
+// happens on one node can be the cause of anything on another at the same
+// moment, and overlaps are judged by the virtual clock.
+func TestSimulationNeverHasTwoRunners(t *testing.T) {
+	first, last := simRange(t)
+	var total simTotals
+	t.Run("seeds", func(t *testing.T) {
+		for seed := first; seed <= last; seed++ {
+			t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { newSimulation(t, seed, &total).run() })
+			})
+		}
+	})
+	t.Log(total.String())
+	if last-first >= 100 {
+		total.requireAll(t)
+	}
+}
+
+// simRange returns the seeds to run.
+func simRange(t *testing.T) (first, last uint64) {
+	from, to, ok := strings.Cut(*simSeeds, "-")
+	if !ok {
+		to = from
+	}
+	first, err := strconv.ParseUint(from, 10, 64)
+	require.NoError(t, err, "-sim.seeds")
+	last, err = strconv.ParseUint(to, 10, 64)
+	require.NoError(t, err, "-sim.seeds")
+	require.LessOrEqual(t, first, last, "-sim.seeds")
+	return first, last
+}
+
+// simulation is one service of a few nodes on one etcd, inside a bubble.
+type simulation struct {
+	t      *testing.T
+	seed   uint64
+	start  time.Time
+	ttl    time.Duration
+	drift  float64
+	grace  time.Duration
+	term   time.Duration // of a Work, 0 if it does not end by itself
+	jobs   []string
+	etcd   *simetcd.Cluster
+	nodes  []*simNode
+	total  *simTotals
+	faults sync.WaitGroup
+	over   chan struct{} // closed when the nodes have to stop
+
+	*simWeather
+	*simOracle
+	*simJournal
+}
+
+func newSimulation(t *testing.T, seed uint64, total *simTotals) *simulation {
+	rng := simDraw(seed, "configuration", 0)
+	s := &simulation{
+		t: t, seed: seed, start: time.Now().Round(0), total: total, over: make(chan struct{}),
+		ttl:   pick(rng, 2*time.Second, 5*time.Second, 10*time.Second),
+		drift: pick(rng, defaultDrift, maxDrift),
+		term:  pick[time.Duration](rng, 0, 0, 1, 3), // TTLs, so far
+	}
+	s.grace = pick(rng, 0, s.ttl/5, s.ttl/5, s.ttl/4)
+	s.term *= s.ttl
+	for i := range 1 + rng.IntN(3) {
+		s.jobs = append(s.jobs, fmt.Sprintf("job%d", i+1))
+	}
+	s.simJournal = &simJournal{start: s.start}
+	s.simOracle = newSimOracle(s)
+	s.simWeather = newSimWeather(rng, seed, s.start.Add(12*s.ttl), s.ttl)
+	for i := range 2 + rng.IntN(2) {
+		s.nodes = append(s.nodes, newSimNode(s, rng, fmt.Sprintf("n%d", i+1)))
+	}
+	return s
+}
+
+func (s *simulation) run() {
+	defer s.report()
+	s.etcd = simetcd.New(s.simWeather)
+	defer s.etcd.Close()
+	s.note("ttl %v, drift %v, grace %v, term %v, jobs %v", s.ttl, s.drift, s.grace, s.term, s.jobs)
+	var lives sync.WaitGroup
+	for _, n := range s.nodes {
+		lives.Go(n.live)
+	}
+	s.trouble()
+	s.settle()
+	close(s.over)
+	lives.Wait()
+	s.requireNothingLeft()
+}
+
+// settleTime is how long after the last fault every job has to run again. The
+// longest way there: a lease that was lost at the last moment, the pause between
+// acquisitions and the time that one may take, and the wait for a node of which
+// nobody knows what it ran.
+func (s *simulation) settleTime() time.Duration { return 3*s.ttl + backoffMax + 5*callTimeout }
+
+func (s *simulation) settle() {
+	s.note("the trouble is over")
+	time.Sleep(s.settleTime())
+	for _, job := range s.jobs {
+		s.requireRecentRun(job, pauseAfterReturn+s.grace+time.Second)
+	}
+}
+
+// requireNothingLeft looks after all leases must have expired that nobody knew
+// of, and all calls been executed that came late.
+func (s *simulation) requireNothingLeft() {
+	time.Sleep(2*s.ttl + 5*time.Second)
+	if keys := s.etcd.Keys(); len(keys) > 0 {
+		s.fail("left in etcd: %v", keys)
+	}
+	if n := s.etcd.Leases(); n > 0 {
+		s.fail("%d leases left in etcd", n)
+	}
+	s.requireAllEnded()
+}
+
+func (s *simulation) fail(format string, args ...any) {
+	s.note("FAILED: "+format, args...)
+	s.t.Errorf("seed %d: at %v: "+format, append([]any{s.seed, time.Since(s.start)}, args...)...)
+}
+
+func (s *simulation) report() {
+	if s.t.Failed() {
+		s.t.Logf("the end of the journal of seed %d:\n%s", s.seed, s.simJournal.tail())
+	}
+}
+
+// simNode is a machine, on which one process follows another.
+type simNode struct {
+	*simulation
+	name      string
+	rate      float64 // of its clock, against that of the bubble
+	campaigns bool    // runs a Concurrency, not a processor
+	restarts  chan simRestart
+
+	mu   sync.Mutex
+	link *simetcd.Link
+	id   string // of the link
+}
+
+// simRestart ends a process and begins the next after a pause. A process that
+// crashes says nothing to anybody, and does not run on.
+type simRestart struct {
+	crash bool
+	pause time.Duration
+}
+
+// newSimNode draws a clock rate in 1±drift. Rates are scaled so that the fastest
+// possible clock is the bubble's: timers, which run on that, are early then, if
+// anything, as the library does not rely on their being late.
+func newSimNode(s *simulation, rng *rand.Rand, name string) *simNode {
+	rate := 1 + s.drift*pick(rng, -1, -1, 1, 1, 2*rng.Float64()-1)
+	return &simNode{
+		simulation: s, name: name, rate: rate / (1 + s.drift),
+		campaigns: rng.IntN(3) == 0, restarts: make(chan simRestart, 1),
+	}
+}
+
+// live runs process after process until the simulation is over.
+func (n *simNode) live() {
+	var processes sync.WaitGroup
+	defer processes.Wait()
+	for life := 1; ; life++ {
+		ctx, stop := context.WithCancel(n.t.Context())
+		defer stop()
+		link := n.connect(life)
+		done := make(chan struct{})
+		processes.Go(func() {
+			defer close(done)
+			n.note("%s starts", n.id)
+			n.execute(ctx, link)
+		})
+		select {
+		case r := <-n.restarts:
+			if r.crash {
+				link.Kill()
+			}
+			stop()
+			if !r.crash {
+				<-done
+			}
+			time.Sleep(r.pause)
+		case <-n.over:
+			stop()
+			return
+		}
+	}
+}
+
+func (n *simNode) connect(life int) *simetcd.Link {
+	id := fmt.Sprintf("%s.%d", n.name, life)
+	link := n.etcd.Link(id)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.id, n.link = id, link
+	return link
+}
+
+// current returns the link of the present process.
+func (n *simNode) current() (*simetcd.Link, string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.link, n.id
+}
+
+func (n *simNode) execute(ctx context.Context, link *simetcd.Link) {
+	provider := NewETCDLeaseProvider([]string{"etcd"},
+		WithLeaseTTL(n.ttl), WithClockDrift(n.drift), WithLeaseGrace(n.grace),
+		WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}}),
+		func(p *etcdProvider) { p.newClock = n.newClock })
+	log := WithLogger(n.logger(n.name))
+	if n.campaigns {
+		n.campaignAll(ctx, NewConcurrency("app", n.name, provider, log))
+		return
+	}
+	var jobs []Job
+	for _, job := range n.jobs {
+		jobs = append(jobs, Job{Name: job, Work: func(ctx context.Context) error {
+			l, _ := LeadershipFromContext(ctx)
+			n.work(ctx, l)
+			return nil
+		}})
+	}
+	if err := NewLeadershipBasedJobProcessor("app", n.name, provider, jobs, log).Execute(ctx); err != nil {
+		n.fail("%s: Execute: %v", n.name, err)
+	}
+}
+
+// campaignAll does by hand what a processor does.
+func (n *simNode) campaignAll(ctx context.Context, c *Concurrency) {
+	var loops sync.WaitGroup
+	for _, job := range n.jobs {
+		loops.Go(func() {
+			for ctx.Err() == nil {
+				if l, err := c.Campaign(ctx, job); err == nil {
+					n.lead(ctx, l)
+				} else if ctx.Err() == nil {
+					n.fail("%s: Campaign: %v", n.name, err)
+				}
+			}
+		})
+	}
+	loops.Wait()
+	_ = c.Close() // fails when etcd is away
+}
+
+func (n *simNode) lead(ctx context.Context, l *Leadership) {
+	working, stop := context.WithCancel(l.Context())
+	defer context.AfterFunc(ctx, stop)()
+	n.work(working, l)
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = l.Resign(release) // fails when etcd is away
+}
+
+// work takes up to all of the grace to stop, by the node's clock.
+func (n *simNode) work(ctx context.Context, l *Leadership) {
+	r := n.begin(n.name, l)
+	defer n.end(r)
+	var term <-chan time.Time
+	if n.term > 0 {
+		term = time.After(n.term)
+	}
+	select {
+	case <-ctx.Done():
+		part := pick(simDraw(n.seed, n.name+l.Name(), r.number), 0, 0.5, 1, 1)
+		time.Sleep(time.Duration(part * float64(n.grace) / n.rate))
+	case <-term:
+	}
+}
+
+// newClock runs at the node's rate, and was never suspended.
+func (n *simNode) newClock() *clock {
+	tell := func() time.Time { return n.start.Add(time.Duration(float64(time.Since(n.start)) * n.rate)) }
+	return &clock{tell: tell, start: tell(), boot: func() (time.Duration, bool) { return 0, false }}
+}
+
+// simDraw returns the random numbers for the n-th of something.
+func simDraw(seed uint64, what string, n uint64) *rand.Rand {
+	h := seed
+	for _, b := range []byte(what) {
+		h = (h ^ uint64(b)) * 0x100000001b3
+	}
+	return rand.New(rand.NewPCG(seed, h^n*0x9e3779b97f4a7c15))
+}
+
+func pick[T any](rng *rand.Rand, from ...T) T { return from[rng.IntN(len(from))] }
+
+// between is evenly drawn.
+func between(rng *rand.Rand, from, to time.Duration) time.Duration {
+	return from + time.Duration(rng.Int64N(max(int64(to-from), 1)))
+}
+
+// simTotals is what happened in all simulations of a test.
+type simTotals struct{ runs, lost, again, mute, late, unlisted atomic.Int64 }
+
+func (n *simTotals) String() string { return fmt.Sprintf("%d runs", n.runs.Load()) }
+
+func (n *simTotals) requireAll(t *testing.T) { require.Positive(t, n.runs.Load()) }
+
+// simJournal is what happened, for whoever wants to understand a failure.
+type simJournal struct {
+	start time.Time
+	mu    sync.Mutex
+	lines []string
+}
+
+func (j *simJournal) note(format string, args ...any) {
+	line := fmt.Sprintf("%12v  ", time.Since(j.start).Truncate(time.Microsecond)) + fmt.Sprintf(format, args...)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, line)
+}
+
+func (j *simJournal) tail() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Join(j.lines[max(0, len(j.lines)-200):], "\n")
+}
+
+func (j *simJournal) logger(node string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(simWriter{j, node}, &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == "app" || a.Key == "instance") {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+}
+
+type simWriter struct {
+	*simJournal
+	node string
+}
+
+func (w simWriter) Write(b []byte) (int, error) {
+	if line := strings.TrimSpace(string(b)); !strings.Contains(line, "component=etcd-client") {
+		w.note("%s %s", w.node, line)
+	}
+	return len(b), nil
+}

@@ -1,0 +1,63 @@
+package simetcd
+
+import (
+	"context"
+	"path"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+)
+
+// Faults decides what befalls messages. Its methods are called concurrently, and
+// must not block.
+type Faults interface {
+	// Call is asked about each call of a method, such as "Txn", by a node; a
+	// keep-alive on a stream is a call of "LeaseKeepAlive".
+	Call(node, method string) Fate
+
+	// Event returns for how long a message of a watch is on its way to node.
+	Event(node string) time.Duration
+}
+
+// Fate is what befalls a call.
+type Fate struct {
+	Before time.Duration // on its way there; it is executed even if nobody waits for it any more
+	Lost   bool          // on its way there
+	Again  time.Duration // if positive, it is executed once more, that long after
+	Mute   bool          // the reply is lost
+	After  time.Duration // the reply's way back
+	Stale  bool          // a keep-alive is answered with OK, and renews nothing
+}
+
+// befall is the interceptor of all calls but streams.
+func (c *Cluster) befall(ctx context.Context, req any, info *grpc.UnaryServerInfo, execute grpc.UnaryHandler) (any, error) {
+	fate := c.faults.Call(nodeOf(ctx), path.Base(info.FullMethod))
+	time.Sleep(fate.Before)
+	if fate.Lost {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	<-c.up()
+	detached := context.WithoutCancel(ctx)
+	resp, err := execute(detached, req)
+	if fate.Again > 0 {
+		c.loops.Go(func() {
+			time.Sleep(fate.Again)
+			<-c.up()
+			_, _ = execute(detached, req) // nobody hears of it
+		})
+	}
+	if fate.Mute {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	time.Sleep(fate.After)
+	return resp, err
+}
+
+// nodeOf returns the name of the link by which a call came.
+func nodeOf(ctx context.Context) string {
+	p, _ := peer.FromContext(ctx)
+	return p.Addr.String()
+}

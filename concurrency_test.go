@@ -229,6 +229,28 @@ func TestSecondResignReturnsNilAndDisturbsNobody(t *testing.T) {
 	})
 }
 
+func TestSecondResignWaitsForTheFirstNoLongerThanItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := new(distributed.MemoryHub)
+		l := leads(t, newConcurrency(t, hub, "a"), "x")
+		hub.SetDelay(time.Minute)
+		var first sync.WaitGroup
+		first.Go(func() { require.NoError(t, l.Resign(t.Context())) })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		require.ErrorIs(t, l.Resign(ctx), context.DeadlineExceeded)
+		require.Equal(t, time.Second, time.Since(begin))
+
+		first.Wait()
+		hub.SetDelay(0)
+		for range 20 {
+			require.NoError(t, l.Resign(ctx), "it is resigned, however late one asks")
+		}
+	})
+}
+
 func TestResignOfANameThatThisNodeDoesNotLeadIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := new(distributed.MemoryHub)

@@ -78,7 +78,7 @@ func (l *Leadership) Valid() bool {
 // for again. With an error, the store has not confirmed yet; the lease keeps
 // trying for as long as it lives, and the next leader has to wait for that.
 // Resign of a leadership that was lost returns nil, and so does a second Resign,
-// which waits for the first.
+// which waits for the first, unless ctx is done earlier.
 func (l *Leadership) Resign(ctx context.Context) error {
 	if l.resigned.CompareAndSwap(false, true) {
 		defer close(l.released)

@@ -175,6 +175,7 @@ var faultsOfNodes = []fault{
 	// that change the rates of the clocks.
 	{name: "lease revoked and all of the grace used", options: options{ttl: 6 * time.Second, linger: 1150 * time.Millisecond}, bound: lossAndReturn, do: func(w *world, leader *node) {
 		before := w.holders()
+		w.awaitHeartbeat(w.leaseOf(leader, w.jobNames[0])) // that all have seen as it came
 		leader.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
 		w.revoke(leader)
 		w.awaitTaken(before)

@@ -6,6 +6,10 @@ import (
 	"testing"
 )
 
+// The short selection runs with all other tests. The long one takes about an
+// hour:
+//
+//	go test ./internal/faults -long -timeout 2h -v
 var (
 	long    = flag.Bool("long", false, "run everything, and what is random many times")
 	defects = flag.Bool("defects", false, "run the faults that the library is known not to stand instead of those of single nodes")
@@ -14,6 +18,10 @@ var (
 
 func TestMain(m *testing.M) {
 	RunRole()
+	// The tests mostly wait, so more of them run at a time than there are cores.
+	if err := flag.Set("test.parallel", "5"); err != nil {
+		panic(err)
+	}
 	flag.Parse()
 	os.Exit(m.Run())
 }

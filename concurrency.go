@@ -95,7 +95,7 @@ func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, e
 }
 
 // Resign ends this node's leadership of name; see [Leadership.Resign]. It
-// returns [ErrNotLeading] when there is none.
+// returns [ErrNotLeading] when there is none, also while it campaigns for name.
 func (c *Concurrency) Resign(ctx context.Context, name string) error {
 	c.mu.Lock()
 	l := c.names[name]
@@ -111,7 +111,7 @@ func (c *Concurrency) Resign(ctx context.Context, name string) error {
 // leaderships are done with cause ErrClosed; call it only after whatever runs
 // under them has stopped, or resign them one by one before.
 //
-// It blocks until that is done, 5 s at most when the store does not answer; the
+// It blocks until that is done, a little over 5 s when the store does not answer; the
 // error then says what is left for the store to expire. A second Close waits for
 // the first and returns nil.
 func (c *Concurrency) Close() error {

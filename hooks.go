@@ -10,10 +10,12 @@ type Hooks struct {
 	// Elected: this node won job after having stood for it for waited.
 	Elected func(job string, token int64, waited time.Duration)
 
-	// Lost: the leadership of job ended without this node's doing.
+	// Lost: the leadership of job ended without this node's doing. Called after
+	// its context is done.
 	Lost func(job string, cause error)
 
-	// Resigned: this node released job, which it had led for held.
+	// Resigned: this node released job, which it had led for held, whether or
+	// not the store has confirmed that.
 	Resigned func(job string, token int64, held time.Duration)
 
 	// Stuck: the Work of job has not returned, although its context has been

@@ -28,7 +28,7 @@ type Job struct {
 	// when leadership was lost, and wait for its return otherwise.
 	//
 	// What it returns matters only while ctx is not done: nil releases the job
-	// and campaigns again after a short pause; an error stops the processor. A
+	// and campaigns again after a pause of 1 s; an error stops the processor. A
 	// panic stops it at any time.
 	Work func(ctx context.Context) error
 }
@@ -93,6 +93,7 @@ type PanicError struct {
 	Stack []byte // the stack of the panic, as debug.Stack prints it
 }
 
+// Error returns the panic's value and its stack, on several lines.
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("panic: %v\n\n%s", e.Value, e.Stack)
 }

@@ -101,7 +101,9 @@ func WithJobQuota(n int) ProcessorOption {
 }
 
 // WithLogger logs what happens to leadership, and what the provider and its
-// client have to say, to l; nil means the default: nothing is logged anywhere.
+// client have to say, to l: at Error what stops the processor, at Warn what is
+// lost or fails, at Info who leads, at Debug details. nil means the default:
+// nothing is logged anywhere.
 func WithLogger(l *slog.Logger) CommonOption {
 	return commonOption(func(o *commonOptions) {
 		if l != nil {

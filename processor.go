@@ -10,8 +10,8 @@ import (
 
 // pauseAfterReturn is how long a job waits before it campaigns again after its
 // Work returned nil while leading, so that others get their turn, and a Work
-// that returns at once does not make a hot loop. On a node that is crowded it
-// waits after every term: it would be the first to take its own slot again.
+// that returns at once does not make a hot loop. On a crowded node it also waits
+// when its term has ended: it would be the first to take its own slot again.
 const pauseAfterReturn = time.Second
 
 // LeadershipBasedJobProcessor runs jobs under leadership: one loop a job, which
@@ -87,7 +87,10 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 }
 
 // Execute runs the jobs until ctx is done, and then returns nil once no Work
-// runs any more and everything has been released. It can be called once.
+// runs any more and everything has been released. It can be called once: a
+// second call returns [ErrClosed]. If the store does not answer when ctx is
+// done, it returns some 10 s after the last Work, and leaves the rest for the
+// store to expire.
 //
 // While the store is away it waits and keeps trying. It returns early with the
 // error of the first Work that failed or panicked ([PanicError]), naming the
@@ -188,9 +191,6 @@ func (p *LeadershipBasedJobProcessor) turn(job Job) {
 		return
 	}
 	pause := p.lead(job, leadership)
-	if p.crowded() {
-		pause = pauseAfterReturn
-	}
 	_ = sleep(p.ctx, pause)
 }
 
@@ -242,7 +242,7 @@ func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause 
 		p.fail(fmt.Errorf("distributed: job %q: %w", l.name, err))
 	case err != nil && !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
 		p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)
-	case !asked:
+	case !asked || (errors.Is(context.Cause(l.ctx), ErrTermEnded) && p.crowded()):
 		return pauseAfterReturn
 	}
 	return 0

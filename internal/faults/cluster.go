@@ -53,6 +53,7 @@ func runMember(config memberConfig) error {
 	if config.Quota > 0 {
 		cfg.QuotaBackendBytes = config.Quota
 	}
+	cfg.BcryptCost = 4 // the least: what a password costs is not what is tested
 	if config.AuthTokenTTL > 0 {
 		cfg.AuthTokenTTL = config.AuthTokenTTL
 	}

@@ -53,6 +53,9 @@ func runNode(config nodeConfig) error {
 	if err != nil {
 		return err
 	}
+	if _, err := register.ask("hello " + config.Name); err != nil { // from now on we heed signals
+		return err
+	}
 	w := &worker{config: config, records: records, register: register}
 	if config.Naive {
 		err = w.executeNaively(ctx)

@@ -21,6 +21,7 @@ type Register struct {
 	writes  map[string]*written // by job
 	holders map[string]string   // process by job and token
 	stale   []string            // refused writes
+	hellos  map[string]int      // how often each node has come
 	reused  []string
 	claims  []string // of refused writers that were told that they lead
 }
@@ -38,7 +39,7 @@ func startRegister() (*Register, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Register{listener: l, writes: map[string]*written{}, holders: map[string]string{}}
+	r := &Register{listener: l, writes: map[string]*written{}, holders: map[string]string{}, hellos: map[string]int{}}
 	r.wg.Go(r.accept)
 	return r, nil
 }
@@ -62,8 +63,15 @@ func (r *Register) accept() {
 	}
 }
 
-// handle makes a write "<token> <node> <process> <job>", or notes a claim.
+// handle makes a write "<token> <node> <process> <job>", or takes note of
+// a claim or of a node that has come.
 func (r *Register) handle(line string) string {
+	if node, ok := strings.CutPrefix(line, "hello "); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.hellos[node]++
+		return "ok"
+	}
 	if claim, ok := strings.CutPrefix(line, "claim "); ok {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -104,6 +112,13 @@ func (r *Register) holder(job string) (written, bool) {
 		return written{}, false
 	}
 	return *w, true
+}
+
+// came returns how often a node has come.
+func (r *Register) came(node string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hellos[node]
 }
 
 // verdict returns the refused writes, and what must not be: tokens that two

@@ -168,6 +168,7 @@ func (w *world) start(i int) *node {
 	n.process, err = startProcess(nodeRole, config, n.log)
 	require.NoError(w.t, err)
 	n.life++
+	w.await(n.name+" has come", func() bool { return w.register.came(n.name) == n.life })
 	return n
 }
 

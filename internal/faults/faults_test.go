@@ -181,6 +181,16 @@ var faultsOfNodes = []fault{
 		w.awaitTaken(before)
 		leader.each((*Link).Heal)
 	}},
+	{name: "alive key deleted by an operator", options: options{ttl: 6 * time.Second}, bound: crash, do: func(w *world, leader *node) {
+		before := w.holders()
+		lease := w.leaseOf(leader, w.jobNames[0])
+		w.awaitHeartbeat(lease) // the next one is far, and would notice as well
+		deleted := monotonic()
+		w.delete("alive/" + lease)
+		w.await("the leader has stopped", func() bool { return w.stoppedAfter(before, deleted) >= 0 })
+		require.LessOrEqual(w.t, w.stoppedAfter(before, deleted), 500*time.Millisecond+w.stalls.worst())
+		w.awaitTaken(before)
+	}},
 	{name: "candidate key deleted by an operator", bound: crash, do: func(w *world, leader *node) {
 		for range 2 {
 			before := w.holders()

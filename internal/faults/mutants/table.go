@@ -106,7 +106,7 @@ var mutants = []mutant{
 	{
 		name:     "own deletion ignored",
 		changes:  []change{{"etcd_watch.go", "	case c.deleted:\n		l.end(errTornAway)", "	case c.deleted:\n		_ = errTornAway"}},
-		caughtBy: []detector{mirror("TestAnOwnerThatNoticesItsLossHandsOverAtOnce")},
+		caughtBy: []detector{fault("alive-key-deleted-by-an-operator")},
 	},
 	{
 		name:     "heartbeat not guarded",

@@ -2,6 +2,7 @@ package distributed
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,10 +15,9 @@ const simLatency = 50 * time.Microsecond
 
 // simWeather is what befalls single messages: it implements simetcd.Faults.
 type simWeather struct {
-	seed                          uint64
+	s                             *simulation
 	clears                        time.Time // from then on messages are at most a little late, and none is lost
-	ttl                           time.Duration
-	lost, mute, again, late, slow float64 // how likely
+	lost, mute, again, late, slow float64   // how likely
 
 	mu    sync.Mutex
 	calls map[string]uint64
@@ -25,9 +25,9 @@ type simWeather struct {
 	stale map[string]bool          // by link: its keep-alives renew nothing
 }
 
-func newSimWeather(rng *rand.Rand, seed uint64, clears time.Time, ttl time.Duration) *simWeather {
+func newSimWeather(s *simulation, rng *rand.Rand) *simWeather {
 	return &simWeather{
-		seed: seed, clears: clears, ttl: ttl,
+		s: s, clears: s.start.Add(12 * s.ttl),
 		lost: pick(rng, 0, 0, 0.02, 0.1), mute: pick(rng, 0, 0, 0.02, 0.1), again: pick(rng, 0, 0.05, 0.2),
 		late: pick(rng, 0, 0.02, 0.05), slow: pick(rng, 0, 0.05, 0.2),
 		calls: map[string]uint64{}, lags: map[string]time.Duration{}, stale: map[string]bool{},
@@ -39,7 +39,7 @@ func (w *simWeather) Call(link, method string) simetcd.Fate {
 	rng, _ := w.next(link + method)
 	left := time.Until(w.clears)
 	fate := simetcd.Fate{Before: simLatencyOf(rng), After: simLatencyOf(rng)}
-	if rng.Float64() < w.again {
+	if w.befalls(rng, w.again, "executed again") {
 		fate.Again = between(rng, time.Millisecond, time.Second)
 	}
 	if left <= 0 {
@@ -51,18 +51,26 @@ func (w *simWeather) Call(link, method string) simetcd.Fate {
 	if rng.Float64() < w.slow {
 		fate.After += between(rng, 0, 800*time.Millisecond)
 	}
-	if rng.Float64() < w.late { // likely after the caller has given up
-		fate.Before = between(rng, 0, min(left, 2*w.ttl))
+	if w.befalls(rng, w.late, "executed late") { // likely after the caller has given up
+		fate.Before = between(rng, 0, min(left, 2*w.s.ttl))
 	}
-	if rng.Float64() < w.again/2 {
-		fate.Again = between(rng, time.Millisecond, min(left, 2*w.ttl))
+	if w.befalls(rng, w.again/2, "executed again") {
+		fate.Again = between(rng, time.Millisecond, min(left, 2*w.s.ttl))
 	}
-	fate.Lost = rng.Float64() < w.lost
-	fate.Mute = rng.Float64() < w.mute
+	fate.Lost = w.befalls(rng, w.lost, "request lost")
+	fate.Mute = w.befalls(rng, w.mute, "reply lost")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fate.Stale = w.stale[link]
 	return fate
+}
+
+func (w *simWeather) befalls(rng *rand.Rand, likelihood float64, what string) bool {
+	if rng.Float64() >= likelihood {
+		return false
+	}
+	w.s.total.count(what)
+	return true
 }
 
 // Event implements simetcd.Faults.
@@ -75,7 +83,7 @@ func (w *simWeather) next(what string) (rng *rand.Rand, lag time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls[what]++
-	return simDraw(w.seed, what, w.calls[what]), w.lags[what]
+	return simDraw(w.s.seed, what, w.calls[what]), w.lags[what]
 }
 
 func (w *simWeather) setLag(link string, lag time.Duration) {
@@ -124,13 +132,34 @@ type simFault struct {
 	id   string
 }
 
+// simFaults are all of them, with their weights.
+var simFaults = []struct {
+	name   string
+	weight int
+	happen func(*simFault)
+}{
+	{"coup", 4, (*simFault).coup},
+	{"node cut off", 1, (*simFault).isolate},
+	{"watch lags", 1, (*simFault).lag},
+	{"lease revoked", 1, (*simFault).revoke},
+	{"keep-alives renew nothing", 1, (*simFault).staleOK},
+	{"unheard history compacted", 1, (*simFault).forget},
+	{"etcd hangs", 1, (*simFault).pauseAll},
+	{"etcd away", 1, (*simFault).refuseAll},
+	{"no leader", 1, (*simFault).loseLeader},
+	{"key deleted", 2, (*simFault).operator},
+	{"node stopped", 1, (*simFault).stop},
+	{"node crashed", 1, (*simFault).crash},
+}
+
 func (f *simFault) happen() {
-	pick(f.rng,
-		f.coup, f.coup, f.coup, f.coup,
-		f.isolate, f.lag, f.revoke, f.forget,
-		f.pauseAll, f.refuseAll, f.loseLeader,
-		f.operator, f.operator, f.restart, f.staleOK,
-	)()
+	var which []int
+	for i, fault := range simFaults {
+		which = append(which, slices.Repeat([]int{i}, fault.weight)...)
+	}
+	fault := simFaults[pick(f.rng, which...)]
+	f.total.count(fault.name)
+	fault.happen(f)
 }
 
 // while waits for a drawn time, but not past the trouble.
@@ -259,8 +288,10 @@ func (f *simFault) operator() {
 	}
 }
 
-func (f *simFault) restart() {
-	f.node.restart(simRestart{crash: f.rng.IntN(2) == 0, pause: between(f.rng, 0, f.ttl)})
+func (f *simFault) stop() { f.node.restart(simRestart{pause: between(f.rng, 0, f.ttl)}) }
+
+func (f *simFault) crash() {
+	f.node.restart(simRestart{crash: true, pause: between(f.rng, 0, f.ttl)})
 }
 
 func (n *simNode) restart(r simRestart) {

@@ -42,7 +42,7 @@ func (o *simOracle) begin(node string, l *Leadership) *simRun {
 	}
 	o.runs[l.Name()] = append(before, r)
 	o.s.note("%s runs %s with token %d", node, l.Name(), l.Token())
-	o.s.total.runs.Add(1)
+	o.s.total.count("run")
 	return r
 }
 
@@ -88,16 +88,4 @@ func (o *simOracle) requireAllEnded() {
 			}
 		}
 	}
-}
-
-// runner returns a node that runs something, or "".
-func (o *simOracle) runner() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, job := range o.s.jobs {
-		if runs := o.runs[job]; len(runs) > 0 && runs[len(runs)-1].end.IsZero() {
-			return runs[len(runs)-1].node
-		}
-	}
-	return ""
 }

@@ -25,9 +25,10 @@
 // A Work that goes on after its leadership was lost runs beside its successor.
 // It is reported ([Hooks].Stuck), but nobody can end a goroutine from outside.
 //
-// What etcd forgets nobody knows: when somebody deletes the node key of a node
-// that is cut off, a node that starts later does not wait for it; and when etcd
-// is restored from a backup while nodes run, neither exclusion nor the order of
+// What etcd forgets nobody knows: when somebody deletes the node key of a node,
+// or all keys of the app, whoever lists the app after that does not wait for the
+// Work of that node, which may be stopping still or be cut off; and when etcd is
+// restored from a backup while nodes run, neither exclusion nor the order of
 // tokens holds across that moment.
 //
 // # Protocol

@@ -240,9 +240,11 @@ func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause 
 	case err != nil && (panicked || !asked):
 		p.concurrency.log.Error("work failed", "job", l.name, "token", l.token, "error", err)
 		p.fail(fmt.Errorf("distributed: job %q: %w", l.name, err))
+		return 0
 	case err != nil && !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
 		p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)
-	case !asked || (errors.Is(context.Cause(l.ctx), ErrTermEnded) && p.crowded()):
+	}
+	if !asked || (errors.Is(context.Cause(l.ctx), ErrTermEnded) && p.crowded()) {
 		return pauseAfterReturn
 	}
 	return 0

@@ -140,6 +140,7 @@ func TestNodesThatStartAtTheSameTimeShareTheJobsByTheirQuotas(t *testing.T) {
 func TestJobsTakeTurnsInASlotWhenTheirTermsEnd(t *testing.T) {
 	minute := distributed.WithVoluntaryTimeout(func(string) time.Duration { return time.Minute })
 	testTurns(t, untilDone, minute)
+	testTurns(t, func(ctx context.Context) error { <-ctx.Done(); return errBroken }, minute)
 }
 
 func TestJobsTakeTurnsInASlotWhenTheyReturn(t *testing.T) {

@@ -26,12 +26,15 @@ type simWeather struct {
 }
 
 func newSimWeather(s *simulation, rng *rand.Rand) *simWeather {
-	return &simWeather{
+	w := &simWeather{
 		s: s, clears: s.start.Add(12 * s.ttl),
-		lost: pick(rng, 0, 0, 0.02, 0.1), mute: pick(rng, 0, 0, 0.02, 0.1), again: pick(rng, 0, 0.05, 0.2),
-		late: pick(rng, 0, 0.02, 0.05), slow: pick(rng, 0, 0.05, 0.2),
 		calls: map[string]uint64{}, lags: map[string]time.Duration{}, stale: map[string]bool{},
 	}
+	if !s.calm {
+		w.lost, w.mute = pick(rng, 0, 0.02, 0.1), pick(rng, 0, 0.02, 0.1)
+		w.again, w.late, w.slow = pick(rng, 0, 0.05, 0.2), pick(rng, 0, 0.02, 0.05), pick(rng, 0, 0.05, 0.2)
+	}
+	return w
 }
 
 // Call implements simetcd.Faults.
@@ -107,6 +110,9 @@ func (s *simulation) trouble() {
 	rng := simDraw(s.seed, "trouble", 0)
 	for i := uint64(0); ; i++ {
 		pause := between(rng, 0, s.ttl)
+		if s.calm {
+			pause += s.ttl
+		}
 		if s.left() <= pause {
 			break
 		}
@@ -132,7 +138,8 @@ type simFault struct {
 	id   string
 }
 
-// simFaults are all of them, with their weights.
+// simFaults are all of them, with their weights. The first is the only one in a
+// calm simulation, where nothing else gets in its way.
 var simFaults = []struct {
 	name   string
 	weight int
@@ -158,6 +165,9 @@ func (f *simFault) happen() {
 		which = append(which, slices.Repeat([]int{i}, fault.weight)...)
 	}
 	fault := simFaults[pick(f.rng, which...)]
+	if f.calm {
+		fault = simFaults[0]
+	}
 	f.total.count(fault.name)
 	fault.happen(f)
 }
@@ -171,7 +181,8 @@ func (f *simFault) while(from, to time.Duration) {
 // makes another look at etcd afresh: the moments at which two may come to lead.
 func (f *simFault) coup() {
 	if f.rng.IntN(2) == 0 {
-		f.setLag(f.id, between(f.rng, 0, 950*time.Millisecond))
+		most := min(callTimeout, f.ttl/5) * 95 / 100 // or the node starts another watch
+		f.setLag(f.id, pick(f.rng, most, between(f.rng, 0, most)))
 		defer f.setLag(f.id, 0)
 		f.while(f.ttl/2, f.ttl)
 	}
@@ -197,7 +208,7 @@ func (f *simFault) isolate() {
 
 // cut cuts a node off in some way and returns what mends it.
 func (f *simFault) cut() (mend func()) {
-	switch way := f.rng.IntN(6); way {
+	switch f.rng.IntN(8) {
 	case 0:
 		f.note("fault: %s is refused", f.id)
 		f.link.Refuse()
@@ -207,7 +218,7 @@ func (f *simFault) cut() (mend func()) {
 	case 2:
 		f.note("fault: nothing gets from %s to etcd", f.id)
 		f.link.Hold(true, false)
-	case 3:
+	case 3, 4, 5:
 		f.note("fault: %s is cut off", f.id)
 		f.link.Hold(true, true)
 	default:

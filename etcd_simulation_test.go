@@ -78,6 +78,7 @@ type simulation struct {
 	drift  float64
 	grace  time.Duration
 	term   time.Duration // of a Work, 0 if it does not end by itself
+	calm   bool          // but for coups
 	jobs   []string
 	etcd   *simetcd.Cluster
 	nodes  []*simNode
@@ -95,8 +96,9 @@ func newSimulation(t *testing.T, seed uint64, total *simTotals) *simulation {
 	s := &simulation{
 		t: t, seed: seed, start: time.Now().Round(0), total: total, over: make(chan struct{}),
 		ttl:   pick(rng, 2*time.Second, 5*time.Second, 10*time.Second),
-		drift: pick(rng, defaultDrift, maxDrift),
-		term:  pick[time.Duration](rng, 0, 0, 1, 3), // TTLs, so far
+		drift: pick(rng, defaultDrift, defaultDrift, maxDrift),
+		term:  pick[time.Duration](rng, 0, 1, 2, 4), // TTLs, so far
+		calm:  rng.IntN(3) == 0,
 	}
 	s.grace = pick(rng, 0, s.ttl/5, s.ttl/5, s.ttl/4)
 	s.term *= s.ttl
@@ -116,7 +118,7 @@ func (s *simulation) run() {
 	defer s.report()
 	s.etcd = simetcd.New(s.simWeather)
 	defer s.etcd.Close()
-	s.note("ttl %v, drift %v, grace %v, term %v, jobs %v", s.ttl, s.drift, s.grace, s.term, s.jobs)
+	s.note("ttl %v, drift %v, grace %v, term %v, jobs %v, calm %v", s.ttl, s.drift, s.grace, s.term, s.jobs, s.calm)
 	var lives sync.WaitGroup
 	for _, n := range s.nodes {
 		lives.Go(n.live)

@@ -219,11 +219,11 @@ func (n *simNode) live() {
 	for life := 1; ; life++ {
 		ctx, stop := context.WithCancel(n.t.Context())
 		defer stop()
-		link := n.connect(life)
+		link, id := n.connect(life)
 		done := make(chan struct{})
 		processes.Go(func() {
 			defer close(done)
-			n.note("%s starts", n.id)
+			n.note("%s starts", id)
 			n.execute(ctx, link)
 		})
 		select {
@@ -243,13 +243,13 @@ func (n *simNode) live() {
 	}
 }
 
-func (n *simNode) connect(life int) *simetcd.Link {
-	id := fmt.Sprintf("%s.%d", n.name, life)
-	link := n.etcd.Link(id)
+func (n *simNode) connect(life int) (link *simetcd.Link, id string) {
+	id = fmt.Sprintf("%s.%d", n.name, life)
+	link = n.etcd.Link(id)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.id, n.link = id, link
-	return link
+	return link, id
 }
 
 // current returns the link of the present process.

@@ -147,6 +147,30 @@ func TestJobsTakeTurnsInASlotWhenTheyReturn(t *testing.T) {
 	testTurns(t, func(context.Context) error { time.Sleep(time.Minute); return nil })
 }
 
+func TestNodeWithASlotForEachJobLeavesNoneOfThemWithoutARunner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.execute("a", jobs(3, untilDone), distributed.WithJobQuota(3),
+			distributed.WithVoluntaryTimeout(func(string) time.Duration { return time.Minute }))
+		time.Sleep(time.Hour - 1)
+		for i := range 3 {
+			require.Len(t, s.history(fmt.Sprint(i)), 60, "no pause between terms")
+		}
+	})
+}
+
+func TestJobOfACrowdedNodeThatLostItsLeadershipCampaignsAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.execute("other", works{"1": untilDone})
+		s.execute("a", jobs(2, untilDone), distributed.WithJobQuota(1))
+		require.Equal(t, "a", s.runner("0"))
+		require.True(t, s.hub.RemoveCandidate("app", "0", "a"))
+		require.Len(t, s.history("0"), 2)
+		require.Equal(t, "a", s.runner("0"))
+	})
+}
+
 func testTurns(t *testing.T, work func(context.Context) error, opts ...distributed.ProcessorOption) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)

@@ -152,9 +152,9 @@ func TestNodeWithASlotForEachJobLeavesNoneOfThemWithoutARunner(t *testing.T) {
 		s := newService(t)
 		s.execute("a", jobs(3, untilDone), distributed.WithJobQuota(3),
 			distributed.WithVoluntaryTimeout(func(string) time.Duration { return time.Minute }))
-		time.Sleep(time.Hour - 1)
+		time.Sleep(2*time.Hour - 1)
 		for i := range 3 {
-			require.Len(t, s.history(fmt.Sprint(i)), 60, "no pause between terms")
+			require.Len(t, s.history(fmt.Sprint(i)), 120, "no pause between terms")
 		}
 	})
 }

@@ -8,25 +8,27 @@ import (
 	"time"
 )
 
-// Rules say what is taken for a violation. The zero Rules are the strictest.
+// Rules say what is taken for a violation. The zero Rules are the strictest but
+// for gaps, which they allow. None may be negative.
 type Rules struct {
 	// Silence is the longest time between two signs of life of a run for which
 	// it is taken to have been executing; after a longer one the process is
 	// taken to have been frozen in between. A tick has to come much more often.
-	// 0: a run is executing from its start to its end, whatever happens.
+	// Default 0: a run is executing from its start to its end, whatever happens.
 	Silence time.Duration
 
 	// Wake is for how long a process that has been frozen may go on before it
 	// knows that its leadership is gone: nothing can stop it any earlier. It
-	// needs Silence.
+	// means nothing without Silence. Default 0: it may not go on at all.
 	Wake time.Duration
 
 	// Skew is how far the clocks of the machines may be apart: shorter overlaps
-	// are not counted, nor is the order of runs that began closer together. Leave
-	// it 0 for records of one machine.
+	// are not counted, nor is the order of runs that began closer together.
+	// Default 0, which is right for records of one boot of one machine.
 	Skew time.Duration
 
-	// MaxGap is for how long a job may run nowhere between two runs. 0: no limit.
+	// MaxGap is for how long a job may run nowhere between two runs. Default 0:
+	// for ever.
 	MaxGap time.Duration
 }
 
@@ -47,7 +49,7 @@ type Violation struct {
 	Job           string
 	First, Second Run           // in the order in which they began
 	At            time.Duration // when it began, on the clock of the runs
-	Length        time.Duration // of an overlap or gap
+	Length        time.Duration // of an overlap or gap, 0 for tokens
 }
 
 // String says what happened in one line.
@@ -72,7 +74,7 @@ func (r Run) who() string {
 type Gap struct {
 	Job           string
 	Before, After Run
-	From, To      time.Duration
+	From, To      time.Duration // on the clock of the runs
 }
 
 // Length returns how long the gap is.
@@ -80,12 +82,13 @@ func (g Gap) Length() time.Duration { return g.To - g.From }
 
 // Report is what [Check] found.
 type Report struct {
-	Runs, Jobs int
+	Runs, Jobs int         // how many were judged
 	Violations []Violation // by job, then in order of At
 	Gaps       []Gap       // by job, then in order of time
 }
 
-// Check judges runs, which may be in any order.
+// Check judges runs, which may be in any order, and does not change them. Their
+// times must be in the order that [Run] says; those from [Runs] are.
 func Check(runs []Run, rules Rules) Report {
 	jobs := map[string][]Run{}
 	for _, r := range runs {

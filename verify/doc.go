@@ -33,8 +33,8 @@
 // # What is checked
 //
 //   - overlap: two runs of a job were executing at the same time;
-//   - token order: a run began with a fencing token that is not greater than
-//     that of a run that began before it;
+//   - token order: a run began with a smaller fencing token than a run that
+//     began before it;
 //   - token reuse: two processes ran a job with the same token.
 //
 // Gaps, times at which a job ran nowhere, are reported too. They are violations
@@ -42,4 +42,10 @@
 //
 // What is not recorded is not judged: a Work that does something before Begin
 // or after End is beyond the reach of this package.
+//
+// # Concurrent use
+//
+// [Writer] and [Active] are safe for concurrent use. All else is plain data, and
+// functions that keep nothing: they may run at the same time, on the same data
+// too, and block only to read what they were told to read.
 package verify

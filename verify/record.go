@@ -22,12 +22,14 @@ const (
 	End   Event = "end"
 )
 
-// Record is a line of a file: something happened to a run.
+// Record is a line of a file: something happened to a run. [Writer] writes them;
+// whoever writes them in another language fills in Job, Process, Run, Event and
+// Wall at least, and Token for the tokens to be judged.
 type Record struct {
 	Job     string `json:"job"`
 	Node    string `json:"node"`    // the name of the instance
 	Process string `json:"process"` // differs between any two processes
-	Run     int64  `json:"run"`     // counts the runs of a process
+	Run     int64  `json:"run"`     // counts the runs of a process, from 1
 	Token   int64  `json:"token"`   // the fencing token of the leadership
 	Event   Event  `json:"event"`
 	Mono    int64  `json:"mono,omitempty"` // CLOCK_MONOTONIC in nanoseconds
@@ -49,7 +51,8 @@ func (r Record) validate() error {
 
 // Read reads records until the end of r. A last line that does not end in a
 // newline is ignored: the machine went down while it was written. Any other line
-// that is not a record is an error with its number.
+// that is not a record is an error with its number, as is an error of r, which
+// is wrapped. It does not close r.
 func Read(r io.Reader) ([]Record, error) {
 	var records []Record
 	in := bufio.NewReader(r)
@@ -76,7 +79,8 @@ func Read(r io.Reader) ([]Record, error) {
 	}
 }
 
-// ReadFiles reads the records of all files.
+// ReadFiles reads the records of all files, in this order. It returns the first
+// error, with the path: that of [os.Open], wrapped, or that of [Read].
 func ReadFiles(paths ...string) ([]Record, error) {
 	var records []Record
 	for _, path := range paths {

@@ -117,6 +117,47 @@ func TestARecordThatCannotBeWrittenIsReported(t *testing.T) {
 	require.ErrorIs(t, w.Close(), errFull)
 }
 
+// A service that ticks from a goroutine of its own need not wait for it.
+func TestNothingIsRecordedAfterTheEnd(t *testing.T) {
+	var log strings.Builder
+	w := verify.NewWriter(&log, "a")
+	for range 100 {
+		run := w.Begin("j", 1)
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for {
+				run.Tick()
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		}()
+		run.End()
+		run.End()
+		run.Stopping()
+		close(stop)
+		<-stopped
+	}
+	require.NoError(t, w.Err())
+	records, err := verify.Read(strings.NewReader(log.String()))
+	require.NoError(t, err)
+	runs, err := verify.Runs(records)
+	require.NoError(t, err)
+	require.Len(t, runs, 100)
+}
+
+func TestASecondCloseReturnsTheSame(t *testing.T) {
+	w, err := verify.Open(filepath.Join(t.TempDir(), "runs.jsonl"), "a")
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.NoError(t, w.Close())
+	w.Begin("j", 1)
+	require.ErrorIs(t, w.Err(), os.ErrClosed)
+}
+
 func Example() {
 	var log strings.Builder
 	a, b := verify.NewWriter(&log, "a"), verify.NewWriter(&log, "b")

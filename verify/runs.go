@@ -12,18 +12,19 @@ import (
 // a set have in common; only their differences mean something.
 type Run struct {
 	Job, Node, Process string
-	Token              int64
-	Start, End         time.Duration // End is the last sign of life if Ended is false
-	Ended              bool          // Work is known to have returned
-	Told               bool          // Work was told to stop, at Stop
-	Stop               time.Duration
+	Token              int64           // the fencing token of its leadership
+	Start, End         time.Duration   // End is the last sign of life if Ended is false
+	Ended              bool            // Work is known to have returned
+	Told               bool            // Work was told to stop, at Stop
+	Stop               time.Duration   // 0 unless Told
 	Ticks              []time.Duration // in between, rising; with Stop
 }
 
 // Runs puts the records together to runs, in the order in which they began.
-// records may be in any order. It returns an error for records that contradict
-// each other: a run without a start, or with two, or with something after its
-// end.
+// records may be in any order, and are not changed; all that are to be compared
+// must come in one call. It returns an error for records that contradict each
+// other: a run without a start, or with two, or with something after its end, or
+// with two jobs, nodes or tokens.
 func Runs(records []Record) ([]Run, error) {
 	clock := commonClock(records)
 	type key struct {

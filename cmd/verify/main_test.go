@@ -33,16 +33,17 @@ func TestRun(t *testing.T) {
 		out  string
 		errs string
 	}{
-		"no violation":   {[]string{good}, 0, "longest gap of job \"mail\": 5ms, from a to b\n3 runs of 1 jobs, no overlap\n", ""},
-		"quiet":          {[]string{"-q", good}, 0, "3 runs of 1 jobs, no overlap\n", ""},
-		"gap too long":   {[]string{"-q", "-max-gap", "4ms", good}, 1, "gap: job \"mail\" ran nowhere for 5ms: between a (process a-1) ran with token 1 and b (process b-1) ran with token 2\n3 runs of 1 jobs, 0 overlaps, 0 tokens out of order, 1 gaps too long\n", ""},
-		"violations":     {[]string{"-q", bad}, 1, "overlap: job \"mail\" ran twice at once for 2ms: a (process a-1) ran with token 2 and b (process b-1) ran with token 1\ntoken order: job \"mail\": a (process a-1) ran with token 2, and later b (process b-1) ran with token 1\n2 runs of 1 jobs, 1 overlaps, 1 tokens out of order, 0 gaps too long\n", ""},
-		"clocks apart":   {[]string{"-q", "-skew", "10ms", bad}, 0, "2 runs of 1 jobs, no overlap\n", ""},
-		"no file":        {nil, 2, "", "usage: verify [flags] file..."},
+		"no violation":   {[]string{good}, 0, "longest gap of job \"mail\": 5ms, from a to b\nruns: 3, jobs: 1, no violation\n", ""},
+		"quiet":          {[]string{"-q", good}, 0, "runs: 3, jobs: 1, no violation\n", ""},
+		"gap too long":   {[]string{"-q", "-max-gap", "4ms", good}, 1, "gap: job \"mail\" ran nowhere for 5ms: between a (process a-1) ran with token 1 and b (process b-1) ran with token 2\nruns: 3, jobs: 1, overlaps: 0, tokens out of order: 0, gaps too long: 1\n", ""},
+		"violations":     {[]string{"-q", bad}, 1, "overlap: job \"mail\" ran twice at once for 2ms: a (process a-1) ran with token 2 and b (process b-1) ran with token 1\ntoken order: job \"mail\": a (process a-1) ran with token 2, and later b (process b-1) ran with token 1\nruns: 2, jobs: 1, overlaps: 1, tokens out of order: 1, gaps too long: 0\n", ""},
+		"clocks apart":   {[]string{"-q", "-skew", "10ms", bad}, 0, "runs: 2, jobs: 1, no violation\n", ""},
+		"no file":        {nil, 2, "", "verify: there are no files to read\nThe flag -h explains the flags.\n"},
 		"no such file":   {[]string{good + "x"}, 2, "", "no such file"},
 		"no records":     {[]string{records(t)}, 2, "", "there are no records"},
 		"no such flag":   {[]string{"-x", good}, 2, "", "flag provided but not defined"},
 		"wake by itself": {[]string{"-wake", "1s", good}, 2, "", "-wake needs -silence"},
+		"negative":       {[]string{"-skew", "-1s", good}, 2, "", "must not be negative"},
 		"not a record":   {[]string{records(t, "nonsense\n")}, 2, "", "line 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,5 +52,17 @@ func TestRun(t *testing.T) {
 			require.Equal(t, c.out, out.String())
 			require.Contains(t, errs.String(), c.errs)
 		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var out, errs strings.Builder
+	require.Zero(t, run([]string{"-h"}, &out, &errs))
+	require.Empty(t, errs.String())
+	for _, want := range []string{"Usage: verify [flags] file...", "Exit code:", "-silence duration"} {
+		require.Contains(t, out.String(), want)
+	}
+	for line := range strings.Lines(out.String()) {
+		require.LessOrEqual(t, len(line), 100, line)
 	}
 }

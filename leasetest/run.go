@@ -11,8 +11,13 @@ import (
 
 // Run checks the provider of the store that newStore makes, in one subtest a
 // case. newStore gets the subtest's t, which it may make parallel (unless it
-// runs in a bubble) and have clean up. Nothing that a case has started runs when
-// it ends, unless the provider hangs, which fails the case.
+// runs in a bubble) and have clean up. It must not return a Store without what
+// is required: that fails the case.
+//
+// Run blocks until all cases are done, one after the other. Only cases that
+// newStore has made parallel are done later, as is usual: at the same time, when
+// the test that called Run has returned. Nothing that a case has started runs
+// when it ends, unless the provider hangs, which fails the case.
 func Run(t *testing.T, newStore func(t *testing.T) Store, opts ...Option) {
 	o := options{within: func(t *testing.T, f func(*testing.T)) { f(t) }}
 	for _, opt := range opts {
@@ -38,7 +43,7 @@ type options struct {
 
 // Within runs each case, the making of its store included, inside wrap: with
 // synctest.Test, whose signature it has, in virtual time. wrap must call the
-// function once. Default: the cases run as they are.
+// function once, and return when it has. Default: the cases run as they are.
 func Within(wrap func(*testing.T, func(*testing.T))) Option {
 	return func(o *options) { o.within = wrap }
 }

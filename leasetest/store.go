@@ -11,27 +11,35 @@ import (
 // of its own, and uses names of apps that no other case does: so the stores may
 // share a server.
 //
-// The functions may block, and may fail the test that the Store was made for.
+// The functions of a Store are called one at a time, and no more when its case
+// has ended; those of the Stores of parallel cases run at the same time. They may
+// block. They may fail the test that the Store was made for, all but Expire at
+// once, with Fatal or FailNow.
 type Store struct {
-	// Provider returns the provider of one more node. Required.
+	// Provider returns the provider of one more node. A case closes the leases
+	// that it acquires there, and nothing else. Required.
 	Provider func() distributed.LeaseProvider
 
 	// TTL is how long the lease of a node that has gone silent keeps others
-	// waiting. Required.
+	// waiting. The cases wait that long now and then, and give what must happen a
+	// minute and five TTLs. Required, above 0.
 	TTL time.Duration
 
 	// Expire takes the lease of the node instance of app away, as the store
-	// does when a lease runs out, while the node is alive and in reach.
-	// Required.
+	// does when a lease runs out, while the node is alive and in reach. It may
+	// return before the node knows. It may be called from another goroutine than
+	// the test's, where FailNow does not end the test: it must report with Error
+	// or Errorf that it failed. Required.
 	Expire func(app, instance string)
 
 	// DeleteCandidate removes what the node instance of app has in the store
-	// for its place in the election, behind the node's back. Required.
+	// for its place in the election, behind the node's back. It may return before
+	// the node knows. Required.
 	DeleteCandidate func(app, election, instance string)
 
 	// Candidates returns how many candidates the store knows in the election,
-	// the leader included. It is asked, again and again, while a case waits for
-	// campaigns to arrive in the store or to be withdrawn; no lease has been
+	// the leader included. It is asked, every few milliseconds, while a case waits
+	// for campaigns to arrive in the store or to be withdrawn; no lease has been
 	// lost then. Required.
 	Candidates func(app, election string) int
 

@@ -1,11 +1,14 @@
 package distributed
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +23,15 @@ import (
 	"github.com/b2552be4/distributed/internal/simetcd"
 )
 
-var simSeeds = flag.String("sim.seeds", "1-200", "seeds to simulate: one, or first-last")
+var simSeeds = flag.String("sim.seeds", simDefault(), "seeds to simulate: one, or first-last")
+
+// simDefault takes some seconds.
+func simDefault() string {
+	if raceDetector {
+		return "1-40"
+	}
+	return "1-200"
+}
 
 // The simulation runs whole nodes, with every loop and the real etcd client,
 // against an etcd in memory, in virtual time, while all goes wrong that may: see
@@ -41,6 +52,7 @@ var simSeeds = flag.String("sim.seeds", "1-200", "seeds to simulate: one, or fir
 func TestSimulationNeverHasTwoRunners(t *testing.T) {
 	first, last := simRange(t)
 	total := &simTotals{n: map[string]int{}}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // there is much garbage, and little else
 	t.Run("seeds", func(t *testing.T) {
 		for seed := first; seed <= last; seed++ {
 			t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
@@ -395,14 +407,14 @@ func (j *simJournal) tail() string {
 }
 
 func (j *simJournal) logger(node string) *slog.Logger {
-	return slog.New(slog.NewTextHandler(simWriter{j, node}, &slog.HandlerOptions{
+	return slog.New(simHandler{slog.NewTextHandler(simWriter{j, node}, &slog.HandlerOptions{
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == "app" || a.Key == "instance") {
 				return slog.Attr{}
 			}
 			return a
 		},
-	}))
+	})})
 }
 
 type simWriter struct {
@@ -411,8 +423,16 @@ type simWriter struct {
 }
 
 func (w simWriter) Write(b []byte) (int, error) {
-	if line := strings.TrimSpace(string(b)); !strings.Contains(line, "component=etcd-client") {
-		w.note("%s %s", w.node, line)
-	}
+	w.note("%s %s", w.node, bytes.TrimSpace(b))
 	return len(b), nil
+}
+
+// simHandler drops what the etcd client says, before anybody spends time on it.
+type simHandler struct{ slog.Handler }
+
+func (h simHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == "component" }) {
+		return slog.DiscardHandler
+	}
+	return simHandler{h.Handler.WithAttrs(attrs)}
 }

@@ -48,6 +48,8 @@ func New(faults Faults) *Cluster {
 	close(c.running)
 	c.server = grpc.NewServer(
 		grpc.UnaryInterceptor(c.befall),
+		grpc.ReadBufferSize(bufferSize),
+		grpc.NumStreamWorkers(16), // a goroutine for each call costs a growing stack for each
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)

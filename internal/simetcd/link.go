@@ -10,6 +10,10 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
+// bufferSize is how much one end of a connection may send before the other reads,
+// and how much either reads at once. Small, for there are many connections.
+const bufferSize = 16 << 10
+
 // Link is a node's way to etcd and back. Its faults are those of a network: what
 // it holds up arrives when it is healed.
 type Link struct {
@@ -27,7 +31,7 @@ type Link struct {
 // Link makes a link for node, which must have none yet.
 func (c *Cluster) Link(node string) *Link {
 	l := &Link{
-		node: node, listener: bufconn.Listen(64 << 10),
+		node: node, listener: bufconn.Listen(bufferSize),
 		up: make(chan struct{}), down: make(chan struct{}),
 		conns: map[*conn]bool{},
 	}

@@ -25,11 +25,13 @@
 // A Work that goes on after its leadership was lost runs beside its successor.
 // It is reported ([Hooks].Stuck), but nobody can end a goroutine from outside.
 //
-// What etcd forgets nobody knows: when somebody deletes the node key of a node,
-// or all keys of the app, whoever lists the app after that does not wait for the
-// Work of that node, which may be stopping still or be cut off; and when etcd is
-// restored from a backup while nodes run, neither exclusion nor the order of
-// tokens holds across that moment.
+// What etcd forgets nobody knows. When somebody deletes all keys of the app, or
+// etcd comes back without its data, nodes that run wait until none of them can be
+// working; but a process that starts within that time knows of nothing to wait
+// for, no more than one that starts after somebody has deleted the keys of one
+// node, its node key among them. When etcd comes back without its data, tokens
+// begin anew; when it is restored from a backup while nodes run, exclusion does
+// not hold across that moment either.
 //
 // # Protocol
 //
@@ -61,10 +63,13 @@
 //     starts has not seen what was lost before; a node key without an alive key,
 //     or with fewer candidate keys than the alive key says, tells it that
 //     something was. Then it leads nothing until it has waited that long.
+//   - The epoch key is made once, and deleted by nobody. A process that has known
+//     the app and finds another epoch, or none, knows that keys have been deleted
+//     of which it cannot know, and leads nothing until it has waited that long.
 //
-// The keys are <namespace><app>/node/<lease>, <namespace><app>/alive/<lease> and
-// <namespace><app>/<job>/leader/<lease>. The last is the layout of etcd's own
-// elections, so "etcdctl elect -l <app>/<job>/leader" shows the leader, and a
+// The keys are <namespace><app>/epoch, <namespace><app>/node/<lease>,
+// <namespace><app>/alive/<lease> and <namespace><app>/<job>/leader/<lease>. The
+// last is the layout of etcd's own elections, so "etcdctl elect -l <app>/<job>/leader" shows the leader, and a
 // candidate of that kind queues among ours, with no more than etcd's guarantee.
 //
 // # A job on a node
@@ -99,6 +104,7 @@
 //	node cut off, briefly     the next heartbeat counts      nothing, up to about T/2
 //	node cut off, for longer  contexts are done in time      about T/4, as it worked until then
 //	key deleted by hand       context is done at once        until that Work has stopped *
+//	all keys deleted by hand  contexts are done at once      T·(1+ρ)
 //	lease revoked by etcd     contexts are done at once      until all Work has stopped *
 //	etcd member, leader lost  calls and watch move on        nothing, up to about T/2
 //	etcd away, out of space   contexts done, nodes retry     until it is back, and up to T more

@@ -10,6 +10,7 @@ import (
 
 // etcdKeys is the layout of an app's keys in etcd, all below prefix:
 //
+//	epoch                   one an app, made by its first node, for good; empty
 //	node/<lease>            one a node, not attached to its lease: nodeValue
 //	alive/<lease>           one a node, attached to its lease: aliveValue
 //	<job>/leader/<lease>    one a candidate, attached to its lease: candidateValue
@@ -23,6 +24,7 @@ type keyKind int
 
 const (
 	otherKey keyKind = iota // nothing of ours
+	epochKey
 	nodeKey
 	aliveKey
 	candidateKey
@@ -30,13 +32,17 @@ const (
 
 func leaseName(id clientv3.LeaseID) string { return fmt.Sprintf("%x", int64(id)) }
 
+func (k etcdKeys) epoch() string                      { return k.prefix + "epoch" }
 func (k etcdKeys) node(lease string) string           { return k.prefix + "node/" + lease }
 func (k etcdKeys) alive(lease string) string          { return k.prefix + "alive/" + lease }
 func (k etcdKeys) candidate(job, lease string) string { return k.prefix + job + "/leader/" + lease }
 
-// parse is the inverse of node, alive and candidate.
+// parse is the inverse of epoch, node, alive and candidate.
 func (k etcdKeys) parse(key string) (kind keyKind, job, lease string) {
 	rest, ok := strings.CutPrefix(key, k.prefix)
+	if ok && rest == "epoch" {
+		return epochKey, "", ""
+	}
 	i := strings.LastIndexByte(rest, '/')
 	if !ok || i < 0 || i == len(rest)-1 {
 		return otherKey, "", ""

@@ -47,6 +47,8 @@ type etcdLease struct {
 	// nanoseconds; 0 until the first heartbeat has come back.
 	validUntil atomic.Int64
 
+	remember func(memory)
+
 	mu        sync.Mutex
 	mirror    *mirror
 	elections map[string]*etcdElection
@@ -60,7 +62,7 @@ type etcdLease struct {
 	calls     []func() // to be made once mu is free
 }
 
-func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3.LeaseID, keys etcdKeys, t timing, req LeaseRequest) *etcdLease {
+func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3.LeaseID, keys etcdKeys, t timing, known memory, req LeaseRequest) *etcdLease {
 	l := &etcdLease{
 		client: client, closeClient: closeClient, log: req.Logger,
 		keys: keys, id: id, name: leaseName(id), instance: req.Instance,
@@ -73,7 +75,7 @@ func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3
 		beats:     map[int64]time.Duration{},
 	}
 	l.written = newWriter(l)
-	l.mirror = newMirror(keys, l.name, t.drift)
+	l.mirror = newMirror(keys, l.name, t, known)
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l
 }
@@ -81,7 +83,7 @@ func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3
 // join lists the app, starts to watch it, writes the node's keys, and returns
 // once the first heartbeat, which is that write, has come back.
 func (l *etcdLease) join(ctx context.Context) error {
-	if err := l.list(ctx); err != nil {
+	if err := l.enter(ctx); err != nil {
 		return err
 	}
 	l.loops.Go(l.watch)
@@ -115,6 +117,21 @@ func (l *etcdLease) join(ctx context.Context) error {
 	l.loops.Go(l.written.loop)
 	l.loops.Go(l.bury)
 	return nil
+}
+
+// enter lists the app, and makes its epoch key if there is none.
+func (l *etcdLease) enter(ctx context.Context) error {
+	if err := l.list(ctx); err != nil || l.mirror.epoch != 0 {
+		return err
+	}
+	epoch := l.keys.epoch()
+	_, err := l.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(epoch), "=", 0)).
+		Then(clientv3.OpPut(epoch, "")).Commit()
+	if err != nil {
+		return err
+	}
+	return l.list(ctx)
 }
 
 func (l *etcdLease) nodeValue(beat int64, state string) string {
@@ -254,6 +271,7 @@ func (l *etcdLease) end(cause error) {
 		return
 	}
 	l.lost = fmt.Errorf("%w: %w", ErrLeadershipLost, cause)
+	l.remember(l.mirror.known)
 	if !l.closed {
 		l.log.Warn("lease lost", "lease", l.name, "cause", cause)
 	}

@@ -27,12 +27,12 @@ func TestModelNeverHasTwoLeaders(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) { runModel(t, &stats) })
 	}
 	t.Logf("%+v", stats)
-	if stats.leaderships == 0 || stats.torn == 0 || stats.relists == 0 || stats.lateBeats == 0 {
+	if stats.leaderships == 0 || stats.torn == 0 || stats.relists == 0 || stats.lateBeats == 0 || stats.wiped == 0 {
 		t.Fatalf("the model did not reach what it is about: %+v", stats)
 	}
 }
 
-type modelStats struct{ leaderships, torn, relists, lateBeats, settled int }
+type modelStats struct{ leaderships, torn, relists, lateBeats, wiped, settled int }
 
 const modelTTL = 5 * time.Second
 
@@ -80,6 +80,7 @@ var modelJobs = []string{"a", "b"}
 // their keys may still be in etcd.
 type modelNode struct {
 	*etcdLease
+	memory  memory
 	rate    float64
 	applied int // of history
 	deaf    bool
@@ -110,9 +111,13 @@ func (m *model) join(n *modelNode) {
 	clock.start = time.Unix(0, 0)
 	clock.tell = func() time.Time { return clock.start.Add(time.Duration(float64(m.now) * n.rate)) }
 	l := newETCDLease(nil, nil, clientv3.LeaseID(m.leases), etcdKeys{prefix: "app/"}, timing{ttl: modelTTL, drift: defaultDrift}.granted(modelTTL),
-		LeaseRequest{Instance: "n", Logger: slog.New(slog.DiscardHandler)})
+		n.memory, LeaseRequest{Instance: "n", Logger: slog.New(slog.DiscardHandler)})
 	l.clock = clock
+	l.remember = func(known memory) { n.memory = known }
 	n.etcdLease, n.beats, n.sent = l, 1, nil
+	if m.created("app/epoch") == 0 {
+		m.commit(clientv3.OpPut("app/epoch", ""))
+	}
 	l.update(func() { l.relist(m.rev, m.list()) })
 	n.applied = len(m.history)
 	l.beats[1] = l.clock.now()
@@ -243,7 +248,7 @@ func (m *model) resume(n *modelNode) {
 
 // lossOf tears something away, for the most part from a node that is cut off.
 func (m *model) lossOf(t *rapid.T) {
-	rapid.SampledFrom([]func(*rapid.T){m.revoke, m.revoke, m.deleteKey}).Draw(t, "loss")(t)
+	rapid.SampledFrom([]func(*rapid.T){m.revoke, m.revoke, m.deleteKey, m.deleteAll}).Draw(t, "loss")(t)
 }
 
 // cut heals everybody, and makes one node deaf: its watch stands still; or mute:
@@ -349,6 +354,16 @@ func (m *model) deleteKey(t *rapid.T) {
 	m.commit(clientv3.OpDelete(rapid.SampledFrom(keys).Draw(t, "key")))
 }
 
+// deleteAll is an operator's del --prefix of the app.
+func (m *model) deleteAll(*rapid.T) {
+	var ops []clientv3.Op
+	for key := range m.kvs {
+		ops = append(ops, clientv3.OpDelete(key))
+	}
+	m.stats.wiped++
+	m.commit(ops...)
+}
+
 // rejoin replaces a lease that was lost. Its owner may or may not get to clean
 // up before; what it does not, expires.
 func (m *model) rejoin(t *rapid.T) {
@@ -439,6 +454,7 @@ func (m *model) settle(t *rapid.T) {
 			t.Fatalf("job %s has no leader long after the trouble is over", job)
 		}
 	}
+	delete(m.kvs, "app/epoch") // there unless somebody has deleted just that
 	if got := len(m.kvs); got != len(m.nodes)*(2+len(modelJobs)) {
 		t.Fatalf("%d keys are left in etcd for %d nodes: %v", got, len(m.nodes), slices.Sorted(maps.Keys(m.kvs)))
 	}

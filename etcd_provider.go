@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"strings"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -36,6 +37,9 @@ type etcdProvider struct {
 	timing    timing
 	newClock  func() *clock // for each lease
 	invalid   error
+
+	mu       sync.Mutex
+	memories map[string]memory // by prefix of the app's keys
 }
 
 // timing is what the owner of a lease and the others have to agree on, so that
@@ -91,7 +95,7 @@ func (t timing) validate() error {
 // close: each lease makes a client of its own, unless [WithETCDClient] is given,
 // and closes it.
 func NewETCDLeaseProvider(endpoints []string, opts ...ETCDOption) LeaseProvider {
-	p := &etcdProvider{endpoints: endpoints, timing: timing{ttl: defaultLeaseTTL, drift: defaultDrift}, newClock: newClock}
+	p := &etcdProvider{endpoints: endpoints, timing: timing{ttl: defaultLeaseTTL, drift: defaultDrift}, newClock: newClock, memories: map[string]memory{}}
 	for _, o := range opts {
 		o(p)
 	}
@@ -210,13 +214,30 @@ func (p *etcdProvider) join(ctx context.Context, client *clientv3.Client, closeC
 	if timing.ttl != p.timing.ttl {
 		req.Logger.Warn("etcd grants another lease TTL than asked for", "asked", p.timing.ttl, "granted", timing.ttl)
 	}
-	lease := newETCDLease(client, closeClient, grant.ID, etcdKeys{prefix: p.namespace + req.App + "/"}, timing, req)
+	keys := etcdKeys{prefix: p.namespace + req.App + "/"}
+	lease := newETCDLease(client, closeClient, grant.ID, keys, timing, p.recall(keys.prefix), req)
 	lease.clock = p.newClock()
+	lease.remember = func(m memory) { p.remember(keys.prefix, m) }
 	if err := lease.join(ctx); err != nil {
 		lease.abandon(context.WithoutCancel(ctx))
 		return nil, err
 	}
 	return lease, nil
+}
+
+// recall returns what leases of this provider have learnt of an app.
+func (p *etcdProvider) recall(prefix string) memory {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.memories[prefix]
+}
+
+func (p *etcdProvider) remember(prefix string, m memory) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m.epoch != 0 {
+		p.memories[prefix] = m
+	}
 }
 
 // connect returns a client and what closes it. The client outlives ctx, but not

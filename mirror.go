@@ -1,6 +1,7 @@
 package distributed
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -25,6 +26,15 @@ type mirror struct {
 	rev    int64
 	queues map[string][]candidate // by job, in order of rev
 	nodes  map[string]*node       // by lease
+	epoch  int64                  // create revision of the epoch key, 0 if there is none
+	known  memory
+	amiss  time.Duration // until then nobody may lead anything: keys of nodes that run may have gone without a trace; 0 if not
+}
+
+// memory is what a process knows of an app from one lease to the next.
+type memory struct {
+	epoch   int64         // create revision of the epoch key, 0 if it was never seen
+	silence time.Duration // after so long without a heartbeat nothing can run on any of the nodes seen
 }
 
 // candidate is a candidate key, or the ghost of one that was lost uncleanly and
@@ -59,8 +69,17 @@ type keyEvent struct {
 	mod     int64 // the revision of the change
 }
 
-func newMirror(keys etcdKeys, self string, drift float64) *mirror {
-	return &mirror{keys: keys, self: self, drift: drift, queues: map[string][]candidate{}, nodes: map[string]*node{}}
+// created returns the create revision of the key, 0 if it is gone.
+func (e keyEvent) created() int64 {
+	if e.deleted {
+		return 0
+	}
+	return e.create
+}
+
+func newMirror(keys etcdKeys, self string, t timing, known memory) *mirror {
+	known.silence = max(known.silence, silence(t.ttl, t.drift))
+	return &mirror{keys: keys, self: self, drift: t.drift, queues: map[string][]candidate{}, nodes: map[string]*node{}, epoch: known.epoch, known: known}
 }
 
 // whole reports whether the node's candidate keys are just those that it knows
@@ -72,8 +91,14 @@ func (n *node) drained() bool { return n.value.State == stateDrained }
 // silentBy returns when nothing can run on n any more, if its last heartbeat is
 // the one seen last.
 func (m *mirror) silentBy(n *node) time.Duration {
-	ttl := time.Duration(n.value.TTL) * time.Second
-	return n.seen + ttl + time.Duration(float64(ttl)*max(n.value.Drift, m.drift))
+	if n.value.TTL == 0 { // its node key was never seen
+		return n.seen + m.known.silence
+	}
+	return n.seen + silence(time.Duration(n.value.TTL)*time.Second, max(n.value.Drift, m.drift))
+}
+
+func silence(ttl time.Duration, drift float64) time.Duration {
+	return ttl + time.Duration(float64(ttl)*drift)
 }
 
 // leads reports whether we lead job, as far as the queue is concerned. A key not
@@ -81,7 +106,7 @@ func (m *mirror) silentBy(n *node) time.Duration {
 // behind what we do.
 func (m *mirror) leads(job string, after int64) bool {
 	queue := m.queues[job]
-	return len(queue) > 0 && queue[0].lease == m.self && queue[0].rev > after && !m.anyUnclear()
+	return len(queue) > 0 && queue[0].lease == m.self && queue[0].rev > after && m.amiss == 0 && !m.anyUnclear()
 }
 
 // standing returns the create revision of our candidacy for job; see leads.
@@ -109,8 +134,10 @@ func (m *mirror) apply(events []keyEvent, now time.Duration) (jobs []string, all
 	m.rev = events[0].mod
 	spoke := map[string]bool{} // nodes that wrote in this revision: what else they changed in it was their doing
 	for _, e := range events {
-		kind, _, lease := m.keys.parse(e.key)
-		if kind == nodeKey || kind == aliveKey {
+		switch kind, _, lease := m.keys.parse(e.key); kind {
+		case epochKey:
+			m.setEpoch(e.created(), now)
+		case nodeKey, aliveKey:
 			m.setNode(kind, lease, e, now)
 			spoke[lease] = spoke[lease] || !e.deleted
 		}
@@ -136,11 +163,28 @@ func (m *mirror) apply(events []keyEvent, now time.Duration) (jobs []string, all
 	return jobs, all
 }
 
+// setEpoch takes in the create revision of the epoch key, 0 for none. If it is not
+// the one that we know, keys of other nodes may have gone with it, and their
+// owners may not know yet. None has sent a heartbeat since.
+func (m *mirror) setEpoch(rev int64, now time.Duration) {
+	if rev == m.epoch {
+		return
+	}
+	m.epoch = rev
+	switch m.known.epoch {
+	case rev:
+	case 0:
+		m.known.epoch = rev
+	default:
+		m.amiss = now + m.known.silence
+	}
+}
+
 func (m *mirror) setNode(kind keyKind, lease string, e keyEvent, now time.Duration) {
 	n := m.nodes[lease]
 	if n == nil {
 		lease = strings.Clone(lease)
-		n = &node{lease: lease}
+		n = &node{lease: lease, seen: now}
 		m.nodes[lease] = n
 	}
 	switch {
@@ -148,6 +192,7 @@ func (m *mirror) setNode(kind keyKind, lease string, e keyEvent, now time.Durati
 		n.rev = 0
 	case kind == nodeKey:
 		n.rev, n.seen, n.value = e.mod, now, decodeNode(e.value)
+		m.known.silence = max(m.known.silence, m.silentBy(n)-now)
 	case e.deleted:
 		n.alive = false
 	default:
@@ -255,6 +300,10 @@ func (m *mirror) forget(n *node) {
 // expire lets go of what has kept its place until now, and returns the jobs
 // concerned, and whether that may be any.
 func (m *mirror) expire(now time.Duration) (jobs []string, all bool) {
+	if m.amiss > 0 && m.amiss <= now {
+		m.amiss, all = 0, true
+		m.known.epoch = cmp.Or(m.epoch, m.known.epoch)
+	}
 	for _, n := range m.nodes {
 		if n.unclear > 0 && n.unclear <= now {
 			n.unclear, all = 0, true
@@ -279,6 +328,9 @@ func (m *mirror) nextExpiry() (at time.Duration, ok bool) {
 			at, ok = t, true
 		}
 	}
+	if m.amiss > 0 {
+		next(m.amiss)
+	}
 	for _, n := range m.nodes {
 		if n.unclear > 0 {
 			next(n.unclear)
@@ -302,11 +354,16 @@ func (m *mirror) load(rev int64, listed []keyEvent, now time.Duration) {
 	old := m.nodes
 	haunted := m.queues
 	m.rev, m.nodes, m.queues = rev, map[string]*node{}, map[string][]candidate{}
+	epoch := int64(0)
 	for _, e := range listed {
-		if kind, _, lease := m.keys.parse(e.key); kind == nodeKey || kind == aliveKey {
+		switch kind, _, lease := m.keys.parse(e.key); kind {
+		case epochKey:
+			epoch = e.created()
+		case nodeKey, aliveKey:
 			m.setNode(kind, lease, e, now)
 		}
 	}
+	m.setEpoch(epoch, now)
 	for _, e := range listed {
 		if kind, job, lease := m.keys.parse(e.key); kind == candidateKey {
 			m.insert(job, lease, e.create)

@@ -18,7 +18,7 @@ type history struct {
 
 func newHistory(self string) *history {
 	keys := etcdKeys{prefix: "app/"}
-	return &history{mirror: newMirror(keys, self, 0.02), keys: keys}
+	return &history{mirror: newMirror(keys, self, timing{ttl: 10 * time.Second, drift: 0.02}, memory{}), keys: keys}
 }
 
 func (h *history) put(key string, value any) keyEvent {
@@ -56,7 +56,7 @@ func (h *history) leads(job string) bool { return h.mirror.leads(job, 0) }
 
 func TestKeysOfAJobCannotBeTakenForOthers(t *testing.T) {
 	keys := etcdKeys{prefix: "ns/app/"}
-	for _, job := range []string{"a", "a/b", "node", "alive", "leader", "node/leaders", "ünï/çødé", "/", "a/"} {
+	for _, job := range []string{"a", "a/b", "node", "alive", "epoch", "leader", "node/leaders", "ünï/çødé", "/", "a/"} {
 		require.NoError(t, validateJobName(job))
 		kind, got, lease := keys.parse(keys.candidate(job, "7f"))
 		require.Equal(t, candidateKey, kind, job)
@@ -64,8 +64,8 @@ func TestKeysOfAJobCannotBeTakenForOthers(t *testing.T) {
 		require.Equal(t, "7f", lease)
 	}
 	for key, want := range map[string]keyKind{
-		keys.node("7f"): nodeKey, keys.alive("7f"): aliveKey,
-		"ns/app/": otherKey, "ns/app/x": otherKey, "ns/app/node/": otherKey, "ns/apps/node/7f": otherKey, "ns/app//leader/7f": otherKey,
+		keys.epoch(): epochKey, keys.node("7f"): nodeKey, keys.alive("7f"): aliveKey,
+		"ns/app/": otherKey, "ns/app/x": otherKey, "ns/app/epochs": otherKey, "ns/app/node/": otherKey, "ns/apps/node/7f": otherKey, "ns/app//leader/7f": otherKey,
 	} {
 		kind, _, _ := keys.parse(key)
 		require.Equal(t, want, kind, key)
@@ -209,6 +209,66 @@ func TestAListingShowsWhetherAnythingWasLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever knew the app before sees that its epoch is another one: keys of nodes
+// that are running have gone with it.
+func TestAnotherEpochMakesANodeWait(t *testing.T) {
+	keys := etcdKeys{prefix: "app/"}
+	lease := timing{ttl: 5 * time.Second, drift: 0.02}
+	epoch := func(rev int64) keyEvent { return keyEvent{key: keys.epoch(), create: rev, mod: rev} }
+	start := func(known memory, listed ...keyEvent) *history {
+		h := &history{mirror: newMirror(keys, "b", lease, known), keys: keys, rev: 20, now: time.Second}
+		h.load(20, listed, h.now)
+		h.join("b")
+		h.stand("b", "x")
+		return h
+	}
+	waits := func(t *testing.T, h *history, wait time.Duration) {
+		t.Helper()
+		require.False(t, h.leads("x"))
+		at, waiting := h.nextExpiry()
+		require.True(t, waiting)
+		require.Equal(t, h.now+wait, at)
+		_, all := h.expire(at)
+		require.True(t, all)
+		require.True(t, h.leads("x"))
+	}
+	t.Run("a process that knows nothing", func(t *testing.T) {
+		h := start(memory{}, epoch(7))
+		require.True(t, h.leads("x"))
+		require.Equal(t, int64(7), h.known.epoch)
+	})
+	t.Run("the same", func(t *testing.T) {
+		require.True(t, start(memory{epoch: 7}, epoch(7)).leads("x"))
+	})
+	t.Run("another", func(t *testing.T) {
+		h := start(memory{epoch: 7}, epoch(19))
+		require.Equal(t, int64(7), h.known.epoch, "a lease that ends before the wait must not shorten that of the next")
+		waits(t, h, 5*time.Second*102/100)
+		require.Equal(t, int64(19), h.known.epoch)
+	})
+	t.Run("none", func(t *testing.T) {
+		waits(t, start(memory{epoch: 7}), 5*time.Second*102/100)
+	})
+	t.Run("another, and slower nodes before", func(t *testing.T) {
+		waits(t, start(memory{epoch: 7, silence: time.Minute}, epoch(19)), time.Minute)
+	})
+	t.Run("deleted before our eyes", func(t *testing.T) {
+		h := start(memory{}, epoch(7))
+		h.revision(h.del(keys.candidate("x", "b")), h.del(keys.epoch()))
+		h.stand("b", "x")
+		waits(t, h, 10*time.Second*102/100) // for nodes like b, which has a longer TTL
+		require.Equal(t, int64(7), h.known.epoch, "until there is another")
+	})
+	t.Run("listed again while waiting", func(t *testing.T) {
+		h := start(memory{epoch: 7}, epoch(19))
+		at, waiting := h.nextExpiry()
+		require.True(t, waiting)
+		h.load(h.rev, []keyEvent{epoch(19)}, h.now+time.Second)
+		again, _ := h.nextExpiry()
+		require.Equal(t, at, again)
+	})
 }
 
 func TestADeadNodeIsForgotten(t *testing.T) {

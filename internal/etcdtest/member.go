@@ -71,6 +71,17 @@ func (m *Member) detach() *server {
 	return s
 }
 
+// Wipe deletes the data of the stopped member. Of a cluster with one member,
+// nothing is left after that.
+func (m *Member) Wipe() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.server != nil {
+		return fmt.Errorf("etcdtest: wipe %s: it is running", m.name)
+	}
+	return os.RemoveAll(m.dir)
+}
+
 // Restart starts the stopped member again, on its data and its ports, and
 // returns when it serves, or with an error when that takes longer than a minute
 // or ctx is done.

@@ -228,15 +228,6 @@ var faultsOfNodes = []fault{
 		waiting.each((*Link).Heal)
 		w.awaitTaken(before)
 	}},
-}
-
-// faultsThatBreakIt are faults under which two nodes are known to run a job at
-// once. They run with -defects only, and move to the others when that is mended.
-//
-// When somebody deletes all keys of an app, all nodes get new leases. Under
-// those they remember nothing, and nobody waits for a leader that has not
-// stopped yet.
-var faultsThatBreakIt = []fault{
 	{name: "all keys deleted by an operator", options: options{jobs: 3}, bound: lossAndReturn, do: func(w *world, _ *node) {
 		before := w.holders()
 		w.deleteAll()
@@ -276,12 +267,8 @@ func frozenForLong(w *world, leader *node) {
 }
 
 func TestFaultsOfNodes(t *testing.T) {
-	faults := faultsOfNodes
-	if *defects {
-		faults = faultsThatBreakIt
-	}
 	cluster := newCluster(t, 3, nil)
-	for _, f := range faults {
+	for _, f := range faultsOfNodes {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
 			f.run(t, cluster)

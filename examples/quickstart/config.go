@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -18,37 +17,39 @@ const (
 
 // config is what the flags say.
 type config struct {
-	etcd  []string // empty: run one here
-	run   time.Duration
-	jobs  int
-	nodes int
+	etcd    []string // empty: run one here
+	run     time.Duration
+	jobs    int
+	nodes   int
+	records string // empty: do not keep them
 }
 
 // parse reads the flags. It returns flag.ErrHelp for -h.
 func parse(args []string) (config, error) {
-	c := config{run: 15 * time.Second, jobs: 29, nodes: 3}
-	var etcd string
-	fs := c.flags(&etcd)
+	c, fs := newFlags()
 	if err := fs.Parse(args); err != nil {
-		return c, err
+		return *c, err
 	}
 	if fs.NArg() > 0 {
-		return c, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+		return *c, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	if isSet(fs, "etcd") {
-		c.etcd = strings.Split(etcd, ",")
-	}
-	return c, c.validate()
+	return *c, c.validate()
 }
 
-func (c *config) flags(etcd *string) *flag.FlagSet {
+// newFlags returns the defaults, and the flags that change them.
+func newFlags() (*config, *flag.FlagSet) {
+	c := &config{run: 15 * time.Second, jobs: 29, nodes: 3}
 	fs := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // main prints the error, and the help where it is asked for
-	fs.StringVar(etcd, "etcd", "", "use the etcd cluster at these `URL,URL` (default: run one inside this process)")
+	fs.Func("etcd", "use the etcd cluster at these `URL,URL` (default: run one inside this process)", func(urls string) error {
+		c.etcd = strings.Split(urls, ",")
+		return validateEndpoints(c.etcd)
+	})
 	fs.DurationVar(&c.run, "for", c.run, "run for this `time`; the restarts are spread over it")
 	fs.IntVar(&c.jobs, "jobs", c.jobs, fmt.Sprintf("`number` of jobs, 1 to %d", maxJobs))
 	fs.IntVar(&c.nodes, "nodes", c.nodes, fmt.Sprintf("`number` of nodes, 1 to %d", maxNodes))
-	return fs
+	fs.StringVar(&c.records, "records", "", "keep what the nodes record in this new `directory` (default: remove it)")
+	return c, fs
 }
 
 func (c *config) validate() error {
@@ -61,35 +62,20 @@ func (c *config) validate() error {
 	if least := time.Duration(c.nodes+1) * time.Second; c.run < least {
 		return fmt.Errorf("-for %v: must be at least %v, a second before, between and after the restarts of %d nodes", c.run, least, c.nodes)
 	}
-	for _, endpoint := range c.etcd {
-		if err := validateEndpoint(endpoint); err != nil {
-			return fmt.Errorf("-etcd %q: %w", endpoint, err)
+	return nil
+}
+
+func validateEndpoints(endpoints []string) error {
+	for _, endpoint := range endpoints {
+		if !strings.Contains(endpoint, "://") {
+			endpoint = "http://" + endpoint
+		}
+		u, err := url.Parse(endpoint)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
+			return errors.New("must be URLs such as http://127.0.0.1:2379")
 		}
 	}
 	return nil
-}
-
-func validateEndpoint(endpoint string) error {
-	scheme, rest, ok := strings.Cut(endpoint, "://")
-	if !ok {
-		scheme, rest = "http", endpoint
-	}
-	if scheme != "http" && scheme != "https" {
-		return errors.New("must be a URL such as http://127.0.0.1:2379")
-	}
-	u, err := url.Parse(scheme + "://" + rest)
-	if err != nil || strings.Trim(u.Path, "/") != "" {
-		return errors.New("must be a URL such as http://127.0.0.1:2379")
-	}
-	if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
-		return errors.New("must have a host and a port, such as http://127.0.0.1:2379")
-	}
-	return nil
-}
-
-func isSet(fs *flag.FlagSet, name string) (set bool) {
-	fs.Visit(func(f *flag.Flag) { set = set || f.Name == name })
-	return set
 }
 
 // help prints what -h shows.
@@ -98,16 +84,14 @@ func help(w io.Writer) {
 
 Runs jobs on several nodes (all in this process, each with a connection to etcd
 of its own), every job on one node at a time. It shows which node runs what,
-restarts each node once, and then checks, from what the jobs recorded, that none
-ever ran twice at once and that the counters which they keep in etcd neither lost
-nor repeated a step. It exits with 0 if so, with 1 if not, and with 2 if it was
-called wrongly. Ctrl-C ends it early; it then judges what there was.
+restarts each node once, and then checks, from what the nodes recorded, that no
+job ever ran twice at once, and that the counters which the jobs keep in etcd
+neither lost nor repeated a step. It exits with 0 if so, with 1 if not, and with
+2 if it was called wrongly. Ctrl-C ends it early; it then judges what there was.
 
 Flags:
 `)
-	c := config{run: 15 * time.Second, jobs: 29, nodes: 3}
-	var etcd string
-	fs := c.flags(&etcd)
+	_, fs := newFlags()
 	fs.SetOutput(w)
 	fs.PrintDefaults()
 }

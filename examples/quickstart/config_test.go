@@ -14,11 +14,11 @@ func TestParse(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, config{run: 15 * time.Second, jobs: 29, nodes: 3}, c)
 
-	c, err = parse(strings.Fields("-etcd http://a:1,https://b:2,c:3,[::1]:4 -for 1m -jobs 7 -nodes 2"))
+	c, err = parse(strings.Fields("-etcd http://a:1,https://b:2,c:3,[::1]:4 -for 1m -jobs 7 -nodes 2 -records dir"))
 	require.NoError(t, err)
 	require.Equal(t, config{
 		etcd: []string{"http://a:1", "https://b:2", "c:3", "[::1]:4"},
-		run:  time.Minute, jobs: 7, nodes: 2,
+		run:  time.Minute, jobs: 7, nodes: 2, records: "dir",
 	}, c)
 
 	_, err = parse([]string{"-h"})
@@ -35,11 +35,11 @@ func TestParseRefusesWhatCannotWork(t *testing.T) {
 		"-for 3s":                   "-for 3s: must be at least 4s",
 		"-for -1m":                  "-for -1m0s: must be at least 4s",
 		"-for 5":                    `invalid value "5" for flag -for`,
-		"-etcd=":                    `-etcd "": must have a host and a port`,
-		"-etcd http://a:1,":         `-etcd "": must have a host and a port`,
-		"-etcd ftp://a:1":           `-etcd "ftp://a:1": must be a URL`,
-		"-etcd http://a":            `-etcd "http://a": must have a host and a port`,
-		"-etcd http://a:1/registry": `-etcd "http://a:1/registry": must be a URL`,
+		"-etcd=":                    `invalid value "" for flag -etcd: must be URLs such as`,
+		"-etcd http://a:1,":         "must be URLs",
+		"-etcd ftp://a:1":           "must be URLs",
+		"-etcd http://a":            "must be URLs",
+		"-etcd http://a:1/registry": "must be URLs",
 		"-verbose":                  "flag provided but not defined: -verbose",
 		"now":                       `unexpected argument "now"`,
 	} {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/verify"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -16,26 +17,32 @@ import (
 // key by its fencing token. The token is what a store must check to be safe even
 // from a process that was frozen while somebody else took the job over.
 type counter struct {
-	client   *clientv3.Client
-	key      string
-	job      string
-	node     string
-	interval time.Duration // between steps
-	record   *recorder
+	client    *clientv3.Client
+	key       string
+	job, node string
+	interval  time.Duration  // between steps
+	runs      *verify.Writer // of the node
+	board     *board
+}
+
+// counterValue is a counter's last step and the token it was made with.
+type counterValue struct {
+	Step  int64 `json:"step"`
+	Token int64 `json:"token"`
 }
 
 var errStale = errors.New("a later leader has written already")
 
 // work is the Work of the job.
 func (c *counter) work(ctx context.Context) error {
-	leadership, ok := distributed.LeadershipFromContext(ctx)
-	if !ok {
-		return errors.New("no leadership in the context")
-	}
-	defer c.record.begin(c.job, c.node, leadership.Token())()
+	leadership, _ := distributed.LeadershipFromContext(ctx) // every Work has it there
+	token := leadership.Token()
+	run := c.runs.Begin(c.job, token)
+	defer run.End()
+	defer c.board.show(c.job, c.node)()
 
 	for sleep(ctx, rand.N(c.interval)) { // so that not all jobs step at the same moment
-		if err := c.count(ctx, leadership.Token()); errors.Is(err, errStale) && ctx.Err() == nil {
+		if err := c.count(ctx, token, run); errors.Is(err, errStale) && ctx.Err() == nil {
 			return err
 		}
 		// Anything else passes, such as etcd being away: begin again by reading.
@@ -44,7 +51,7 @@ func (c *counter) work(ctx context.Context) error {
 }
 
 // count reads the counter and steps it until something goes wrong.
-func (c *counter) count(ctx context.Context, token int64) error {
+func (c *counter) count(ctx context.Context, token int64, run *verify.Active) error {
 	value, revision, err := c.read(ctx)
 	for err == nil {
 		if value.Token > token {
@@ -52,6 +59,7 @@ func (c *counter) count(ctx context.Context, token int64) error {
 		}
 		value = counterValue{Step: value.Step + 1, Token: token}
 		revision, err = c.write(ctx, value, revision)
+		run.Tick()
 		if err == nil && !sleep(ctx, c.interval) {
 			err = ctx.Err()
 		}
@@ -69,8 +77,8 @@ func (c *counter) read(ctx context.Context) (value counterValue, revision int64,
 	return value, got.Kvs[0].ModRevision, err
 }
 
-// write stores the value if nobody has written since revision, and records the
-// step.
+// write stores the value if nobody has written since revision, and takes down
+// the step.
 func (c *counter) write(ctx context.Context, value counterValue, revision int64) (int64, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -83,7 +91,7 @@ func (c *counter) write(ctx context.Context, value counterValue, revision int64)
 	if err == nil && !answer.Succeeded {
 		return 0, fmt.Errorf("%s was written by somebody else", c.key)
 	}
-	c.record.step(step{job: c.job, node: c.node, number: value.Step, token: value.Token, uncertain: err != nil})
+	c.board.step(c.job, value.Step, err == nil)
 	if err != nil {
 		return 0, err
 	}

@@ -20,7 +20,7 @@ const (
 type display struct {
 	out    io.Writer
 	colour bool
-	record *recorder
+	board  *board
 	jobs   []string
 	digits map[string]byte // of the nodes
 
@@ -28,8 +28,8 @@ type display struct {
 	last string // the columns of the last line
 }
 
-func newDisplay(out io.Writer, record *recorder, jobs []string, ns nodes) *display {
-	d := &display{out: out, colour: isTerminal(out), record: record, jobs: jobs, digits: map[string]byte{}}
+func newDisplay(out io.Writer, b *board, jobs []string, ns nodes) *display {
+	d := &display{out: out, colour: isTerminal(out), board: b, jobs: jobs, digits: map[string]byte{}}
 	for i, n := range ns {
 		d.digits[n.name] = byte('1' + i)
 	}
@@ -50,7 +50,7 @@ func (d *display) title() string {
 func (d *display) follow(ctx context.Context) {
 	for {
 		select {
-		case <-d.record.changed:
+		case <-d.board.changed:
 		case <-ctx.Done():
 			return
 		}
@@ -67,23 +67,25 @@ func (d *display) say(format string, args ...any) { d.print(fmt.Sprintf(format, 
 func (d *display) print(event string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	running, steps := d.record.running()
-	columns := d.render(running)
+	columns, steps := d.render()
 	if event == "" && columns == d.last {
 		return
 	}
 	d.last = columns
-	line := fmt.Sprintf("%5.1f s  %s%s  %5d  %s", d.record.now().Seconds(), d.paint(columns),
+	line := fmt.Sprintf("%5.1f s  %s%s  %5d  %s", time.Since(d.board.began).Seconds(), d.paint(columns),
 		strings.Repeat(" ", d.columns()-len(columns)), steps, event)
 	fmt.Fprintln(d.out, strings.TrimRight(line, " "))
 }
 
 // render returns a character a job: the digit of its node, "." when it runs
-// nowhere, and "!" for what must never be seen, two nodes.
-func (d *display) render(running map[string][]string) string {
+// nowhere, and "!" for what must never be seen, two nodes. It returns the number
+// of steps as well.
+func (d *display) render() (columns string, steps int) {
+	d.board.mu.Lock()
+	defer d.board.mu.Unlock()
 	var b strings.Builder
 	for _, job := range d.jobs[:min(len(d.jobs), showAtMost)] {
-		switch on := running[job]; len(on) {
+		switch on := d.board.running[job]; len(on) {
 		case 0:
 			b.WriteByte('.')
 		case 1:
@@ -92,7 +94,7 @@ func (d *display) render(running map[string][]string) string {
 			b.WriteByte('!')
 		}
 	}
-	return b.String()
+	return b.String(), d.board.made
 }
 
 // paint gives each node a colour, on a terminal.

@@ -37,5 +37,12 @@ func quickstart(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	defer store.close()
 
-	return newScene(cfg, store, out, errOut).judge(ctx, out)
+	records, err := openRecords(cfg.records)
+	if err != nil {
+		fmt.Fprintf(errOut, "quickstart: -records: %v\n", err)
+		return 2
+	}
+	defer records.close()
+
+	return newScene(cfg, store, records, out, errOut).judge(ctx, out)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/b2552be4/distributed"
 	"github.com/b2552be4/distributed/internal/etcdtest"
 	"github.com/b2552be4/distributed/internal/etcdtest/etcdleak"
+	"github.com/b2552be4/distributed/verify"
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
@@ -25,10 +27,27 @@ func TestWholeRun(t *testing.T) {
 	require.Empty(t, errOut, "a run without trouble warns of nothing")
 	for _, want := range []string{
 		"7 jobs on 3 nodes", "node-1 stops", "node-3 starts again", "all nodes have stopped",
-		"OK  no job ran twice at once", "OK  no step was lost or repeated", "job-7",
+		"OK  no job ran twice at once", "OK  no step was lost or repeated", "-records DIR",
 	} {
 		require.Contains(t, out, want)
 	}
+}
+
+func TestRecordsAreKeptToBeCheckedByHand(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "records")
+	code, out, _ := call(t.Context(), "-for", "2s", "-jobs", "2", "-nodes", "1", "-records", dir)
+	require.Zero(t, code, out)
+	require.Contains(t, out, "go run ./cmd/verify "+filepath.Join(dir, "*.jsonl"))
+	records, err := verify.ReadFiles(filepath.Join(dir, "node-1.jsonl"))
+	require.NoError(t, err)
+	runs, err := verify.Runs(records)
+	require.NoError(t, err)
+	require.Len(t, runs, 4, "of each job before and after the restart")
+
+	code, _, errOut := call(t.Context(), "-records", dir)
+	require.Equal(t, 2, code)
+	require.Contains(t, errOut, "file exists")
 }
 
 func TestOnAnExistingClusterThatLosesItsLeader(t *testing.T) {
@@ -110,7 +129,7 @@ func TestFailsWhenAJobNeverRuns(t *testing.T) {
 		return distributed.NewMemoryLeaseProvider(hub)
 	})
 	require.Equal(t, 1, code, out)
-	require.Contains(t, out, "3 jobs never ran: job-1 job-2 job-3")
+	require.Contains(t, out, "3 jobs never ran")
 }
 
 // call runs the quickstart as a user does.
@@ -127,7 +146,7 @@ func playOn(t *testing.T, provide func() distributed.LeaseProvider) (code int, o
 	require.NoError(t, err)
 	defer st.close()
 	var o strings.Builder
-	s := newScene(config{run: 3 * time.Second, jobs: 3, nodes: 2}, st, &o, io.Discard)
+	s := newScene(config{run: 3 * time.Second, jobs: 3, nodes: 2}, st, records{dir: t.TempDir()}, &o, io.Discard)
 	for _, n := range s.nodes {
 		n.provide = provide
 	}

@@ -7,14 +7,16 @@ import (
 	"sync"
 
 	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/verify"
 )
 
 // node is one instance of the service. In real life it is a process of its own;
 // here it has a lease provider, and with it a connection to etcd, of its own.
 type node struct {
 	name    string
+	records string // the file in which it records when its jobs run
 	provide func() distributed.LeaseProvider
-	jobs    []distributed.Job
+	jobs    func(*verify.Writer) []distributed.Job
 	options []distributed.ProcessorOption
 
 	stop context.CancelFunc // nil while the node is down
@@ -26,13 +28,23 @@ type node struct {
 func (n *node) start(failed func(error)) {
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
-	p := distributed.NewLeadershipBasedJobProcessor("quickstart", n.name, n.provide(), n.jobs, n.options...)
 	n.wg.Go(func() {
-		if err := p.Execute(ctx); err != nil {
+		if err := n.execute(ctx); err != nil {
 			n.err = fmt.Errorf("%s: %w", n.name, err)
 			failed(n.err)
 		}
 	})
+}
+
+// execute is what main would do in a process of its own.
+func (n *node) execute(ctx context.Context) error {
+	runs, err := verify.Open(n.records, n.name)
+	if err != nil {
+		return err
+	}
+	p := distributed.NewLeadershipBasedJobProcessor("quickstart", n.name, n.provide(), n.jobs(runs), n.options...)
+	err = p.Execute(ctx)
+	return errors.Join(err, runs.Close()) // what could not be recorded cannot be judged
 }
 
 // shutdown stops the node as a service should be stopped: its jobs are told,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/verify"
 )
 
 const (
@@ -24,14 +25,15 @@ const (
 type scene struct {
 	cfg     config
 	store   *store
+	records records
 	jobs    []string
 	nodes   nodes
-	record  *recorder
+	board   *board
 	display *display
 }
 
-func newScene(cfg config, st *store, out, errOut io.Writer) *scene {
-	s := &scene{cfg: cfg, store: st, record: newRecorder()}
+func newScene(cfg config, st *store, records records, out, errOut io.Writer) *scene {
+	s := &scene{cfg: cfg, store: st, records: records, board: newBoard()}
 	for i := range cfg.jobs {
 		s.jobs = append(s.jobs, fmt.Sprintf("job-%0*d", len(fmt.Sprint(cfg.jobs)), i+1))
 	}
@@ -45,24 +47,30 @@ func newScene(cfg config, st *store, out, errOut io.Writer) *scene {
 	}
 	fmt.Fprintf(out, `%s on %s; etcd: %s.
 A column is a job: its digit is the node that runs it, a dot stands for none.
-Each job counts in etcd.
+Each job counts in etcd, and its node records when it runs.
 
 `, count(cfg.jobs, "job"), count(cfg.nodes, "node"), where)
-	s.display = newDisplay(out, s.record, s.jobs, s.nodes)
+	s.display = newDisplay(out, s.board, s.jobs, s.nodes)
 	return s
 }
 
 // newNode makes the i-th node. At the start it prefers every n-th job: it stands
 // for the others a little later.
 func (s *scene) newNode(i int, log *slog.Logger) *node {
-	n := &node{name: fmt.Sprintf("node-%d", i+1)}
+	name := fmt.Sprintf("node-%d", i+1)
+	n := &node{name: name, records: s.records.file(name)}
 	n.provide = func() distributed.LeaseProvider {
 		return distributed.NewETCDLeaseProvider(s.store.endpoints,
 			distributed.WithLeaseTTL(leaseTTL), distributed.WithNamespace(s.store.prefix))
 	}
+	n.jobs = func(runs *verify.Writer) (jobs []distributed.Job) {
+		for _, job := range s.jobs {
+			jobs = append(jobs, distributed.Job{Name: job, Work: s.newCounter(job, name, runs).work})
+		}
+		return jobs
+	}
 	delay := map[string]time.Duration{}
 	for j, job := range s.jobs {
-		n.jobs = append(n.jobs, distributed.Job{Name: job, Work: s.newCounter(job, n.name).work})
 		delay[job] = spread * time.Duration((s.cfg.nodes+i-j%s.cfg.nodes)%s.cfg.nodes)
 	}
 	n.options = []distributed.ProcessorOption{
@@ -79,23 +87,27 @@ func (s *scene) quota() int {
 	return (s.cfg.jobs + others - 1) / others
 }
 
-func (s *scene) newCounter(job, node string) *counter {
-	interval := max(stepInterval, time.Second*time.Duration(s.cfg.jobs)/stepsPerSecond)
+func (s *scene) newCounter(job, node string, runs *verify.Writer) *counter {
 	return &counter{
-		client:   s.store.client,
-		key:      s.store.counterKey(job),
-		job:      job,
-		node:     node,
-		interval: interval,
-		record:   s.record,
+		client: s.store.client, key: s.store.counterKey(job), job: job, node: node,
+		interval: max(stepInterval, time.Second*time.Duration(s.cfg.jobs)/stepsPerSecond),
+		runs:     runs, board: s.board,
 	}
 }
 
 // judge plays, prints the verdict, and returns the exit code.
 func (s *scene) judge(ctx context.Context, out io.Writer) int {
-	failure := s.play(ctx)
-	h, err := s.history()
-	if !report(out, h, ctx.Err() != nil, errors.Join(failure, err)) {
+	played := s.play(ctx)
+	report, unread := s.records.check(s.nodes)
+	stored, unknown := s.store.counters()
+	v := verdict{
+		jobs: s.jobs, interrupted: ctx.Err() != nil,
+		report: report, steps: s.board.steps, stored: stored,
+		trouble: errors.Join(played, unread, unknown),
+	}
+	ok := v.print(out)
+	fmt.Fprintf(out, "\n%s\n", s.records.hint())
+	if !ok {
 		return 1
 	}
 	return 0
@@ -152,12 +164,4 @@ func (s *scene) restartEach(ctx context.Context, failed func(error)) {
 			return
 		}
 	}
-}
-
-// history is what has been recorded, and what etcd holds.
-func (s *scene) history() (history, error) {
-	h := s.record.history(s.jobs)
-	var err error
-	h.stored, err = s.store.counters()
-	return h, err
 }

@@ -64,23 +64,23 @@ func (s *store) where() string { return strings.Join(s.endpoints, ", ") }
 
 func (s *store) counterKey(job string) string { return s.prefix + "counters/" + job }
 
-// counters returns what the counters of all jobs stand at.
-func (s *store) counters() (map[string]counterValue, error) {
+// counters returns the last step of the counter of each job.
+func (s *store) counters() (map[string]int64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
 	got, err := s.client.Get(ctx, s.counterKey(""), clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the counters: %w", err)
 	}
-	values := map[string]counterValue{}
+	last := map[string]int64{}
 	for _, kv := range got.Kvs {
 		var v counterValue
 		if err := json.Unmarshal(kv.Value, &v); err != nil {
 			return nil, fmt.Errorf("counter %s: %w", kv.Key, err)
 		}
-		values[strings.TrimPrefix(string(kv.Key), s.counterKey(""))] = v
+		last[strings.TrimPrefix(string(kv.Key), s.counterKey(""))] = v.Step
 	}
-	return values, nil
+	return last, nil
 }
 
 // close removes what this run has written and frees everything.

@@ -1,192 +1,122 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/b2552be4/distributed/verify"
 )
 
-// This file judges what happened. It knows nothing of etcd or of the library:
-// history in, violations and gaps out.
+const violationsShown = 20
 
-// history is what was recorded of a number of jobs, times on one clock.
-type history struct {
-	jobs   []string
-	runs   []run
-	steps  []step
-	stored map[string]counterValue // what the store holds in the end; nil if that is not known
+// verdict is what is known in the end, and what follows from it.
+type verdict struct {
+	jobs        []string
+	interrupted bool
+	report      verify.Report    // on what the nodes recorded
+	steps       map[string]steps // that the jobs say they made
+	stored      map[string]int64 // the last step of each counter in etcd; nil if unknown
+	trouble     error            // what went wrong otherwise
 }
 
-// run is one execution of a job's Work.
-type run struct {
-	job, node  string
-	token      int64
-	start, end time.Duration
-}
-
-// step is one step of a job's counter, as recorded by who made it. An uncertain
-// one may or may not have reached the store: its maker was stopped before it
-// had the answer.
-type step struct {
-	job, node string
-	number    int64
-	token     int64
-	uncertain bool
-}
-
-// counterValue is a counter's last step and the token it was made with.
-type counterValue struct {
-	Step  int64 `json:"step"`
-	Token int64 `json:"token"`
-}
-
-// gap is a time during which a job ran nowhere, between two of its runs.
-type gap struct {
-	job    string
-	length time.Duration
-}
-
-// violations returns what must not happen, and did.
-func (h history) violations() []string {
-	var v []string
-	for _, job := range h.jobs {
-		runs := h.runsOf(job)
-		v = append(v, overlaps(runs)...)
-		v = append(v, tokens(runs)...)
-		if h.stored != nil {
-			v = append(v, steps(job, h.stepsOf(job), runs, h.stored[job])...)
+// violations returns what must not be, and is. Jobs that never ran are no fault
+// of a run that was interrupted.
+func (v verdict) violations() (out []string) {
+	for _, violation := range v.report.Violations {
+		out = append(out, violation.String())
+	}
+	if v.trouble != nil {
+		out = append(out, strings.Split(v.trouble.Error(), "\n")...)
+	} else if idle := len(v.jobs) - v.report.Jobs; idle > 0 && !v.interrupted {
+		out = append(out, count(idle, "job")+" never ran")
+	}
+	if v.stored == nil {
+		return out
+	}
+	for _, job := range v.jobs {
+		for _, wrong := range v.steps[job].compare(v.stored[job]) {
+			out = append(out, job+": "+wrong)
 		}
 	}
-	return v
-}
-
-// idle returns the jobs that never ran.
-func (h history) idle() []string {
-	return slices.DeleteFunc(slices.Clone(h.jobs), func(job string) bool {
-		return slices.ContainsFunc(h.runs, func(r run) bool { return r.job == job })
-	})
-}
-
-// gaps returns the gaps of all jobs, in no particular order.
-func (h history) gaps() []gap {
-	var gaps []gap
-	for _, job := range h.jobs {
-		gaps = append(gaps, gapsBetween(h.runsOf(job))...)
-	}
-	return gaps
-}
-
-// runsOf returns the runs of a job in the order in which they began.
-func (h history) runsOf(job string) []run {
-	runs := slices.DeleteFunc(slices.Clone(h.runs), func(r run) bool { return r.job != job })
-	slices.SortStableFunc(runs, func(a, b run) int { return cmp.Compare(a.start, b.start) })
-	return runs
-}
-
-func (h history) stepsOf(job string) []step {
-	return slices.DeleteFunc(slices.Clone(h.steps), func(s step) bool { return s.job != job })
-}
-
-// overlaps finds runs of a job that began before an earlier one had ended. runs
-// are in the order in which they began.
-func overlaps(runs []run) []string {
-	var v []string
-	for i := 1; i < len(runs); i++ {
-		last := slices.MaxFunc(runs[:i], func(a, b run) int { return cmp.Compare(a.end, b.end) })
-		if r := runs[i]; r.start < last.end {
-			v = append(v, fmt.Sprintf("%s ran twice at once for %v: on %s (token %d) and on %s (token %d)",
-				r.job, min(r.end, last.end)-r.start, last.node, last.token, r.node, r.token))
-		}
-	}
-	return v
-}
-
-// tokens finds runs whose fencing token is not greater than that of the run
-// before. runs are in the order in which they began.
-func tokens(runs []run) []string {
-	var v []string
-	for i := 1; i < len(runs); i++ {
-		if before, r := runs[i-1], runs[i]; r.token <= before.token {
-			v = append(v, fmt.Sprintf("%s got token %d on %s after token %d on %s",
-				r.job, r.token, r.node, before.token, before.node))
-		}
-	}
-	return v
-}
-
-// steps checks that a job's counter went up by one each time, each step made
-// once, in a run of the job and with its token, and that none was lost.
-func steps(job string, made []step, runs []run, stored counterValue) []string {
-	var v []string
-	complain := func(format string, args ...any) { v = append(v, fmt.Sprintf(job+" "+format, args...)) }
-
-	makers := map[int64]step{}
-	uncertain := map[int64]bool{}
-	for _, s := range made {
-		first, again := makers[s.number]
-		switch {
-		case s.uncertain:
-			uncertain[s.number] = true
-			continue
-		case again:
-			complain("made step %d twice: on %s (token %d) and on %s (token %d)", s.number, first.node, first.token, s.node, s.token)
-		case !slices.ContainsFunc(runs, func(r run) bool { return r.node == s.node && r.token == s.token }):
-			complain("made step %d on %s with token %d outside of any run", s.number, s.node, s.token)
-		case s.number > stored.Step:
-			complain("made step %d on %s, but the store holds %d", s.number, s.node, stored.Step)
-		}
-		makers[s.number] = s
-	}
-	var last int64 // the greatest token so far
-	for n := int64(1); n <= stored.Step; n++ {
-		s, ok := makers[n]
-		switch {
-		case !ok && !uncertain[n]:
-			complain("has step %d in the store, which nobody made", n)
-		case ok && s.token < last:
-			complain("made step %d on %s with token %d after a step with token %d", n, s.node, s.token, last)
-		}
-		last = max(last, s.token)
-	}
-	if s, ok := makers[stored.Step]; ok && s.token != stored.Token {
-		complain("has token %d in the store, but step %d was made with token %d", stored.Token, s.number, s.token)
-	}
-	return v
-}
-
-// gapsBetween returns the gaps of one job. runs are in the order in which they
-// began.
-func gapsBetween(runs []run) []gap {
-	var gaps []gap
-	for i := 1; i < len(runs); i++ {
-		gaps = append(gaps, gap{runs[i].job, max(runs[i].start-runs[i-1].end, 0)})
-	}
-	return gaps
-}
-
-// longest returns each job's longest gap, the longest first.
-func longest(gaps []gap) []gap {
-	most := map[string]time.Duration{}
-	for _, g := range gaps {
-		most[g.job] = max(most[g.job], g.length)
-	}
-	var out []gap
-	for job, length := range most {
-		out = append(out, gap{job, length})
-	}
-	slices.SortFunc(out, func(a, b gap) int {
-		return cmp.Or(cmp.Compare(b.length, a.length), cmp.Compare(a.job, b.job))
-	})
 	return out
 }
 
-// median returns the middle one of the gaps' lengths, or the shorter of the
-// middle two; 0 without gaps.
-func median(gaps []gap) time.Duration {
-	if len(gaps) == 0 {
-		return 0
+// print prints the verdict, and returns whether all is well.
+func (v verdict) print(w io.Writer) bool {
+	fmt.Fprintf(w, "\n%s", gaps(v.report.Gaps))
+	if found := v.violations(); len(found) > 0 {
+		for _, violation := range found[:min(len(found), violationsShown)] {
+			fmt.Fprintf(w, "    %s\n", violation)
+		}
+		if more := len(found) - violationsShown; more > 0 {
+			fmt.Fprintf(w, "    and %d more\n", more)
+		}
+		fmt.Fprintf(w, "FAILED, for the reasons above (%d)\n", len(found))
+		return false
 	}
-	sorted := slices.SortedFunc(slices.Values(gaps), func(a, b gap) int { return cmp.Compare(a.length, b.length) })
-	return sorted[(len(sorted)-1)/2].length
+	var total int64
+	for _, last := range v.stored {
+		total += last
+	}
+	fmt.Fprintf(w, "OK  no job ran twice at once: %s of %s, with rising tokens\n",
+		count(v.report.Runs, "run"), count(v.report.Jobs, "job"))
+	fmt.Fprintf(w, "OK  no step was lost or repeated: %d steps, as many as etcd holds\n", total)
+	return true
+}
+
+// gaps tells how long jobs ran nowhere between two runs.
+func gaps(gaps []verify.Gap) string {
+	if len(gaps) == 0 {
+		return ""
+	}
+	var lengths []time.Duration
+	for _, g := range gaps {
+		lengths = append(lengths, g.Length())
+	}
+	slices.Sort(lengths)
+	return fmt.Sprintf("Between two runs a job ran nowhere for %s (median of %d), %s at most.\n",
+		millis(lengths[(len(lengths)-1)/2]), len(lengths), millis(lengths[len(lengths)-1]))
+}
+
+// steps are the steps of a counter, as told by who made them.
+type steps struct {
+	made  map[int64]int  // how often each was made
+	maybe map[int64]bool // those without an answer
+}
+
+// compare returns what speaks against that each step was made once, up to the
+// last that etcd holds.
+func (s steps) compare(last int64) (wrong []string) {
+	for n := int64(1); n <= last; n++ {
+		if s.made[n] == 0 && !s.maybe[n] {
+			wrong = append(wrong, fmt.Sprintf("etcd holds step %d, which nobody made", n))
+		}
+	}
+	for n, times := range s.made {
+		if times > 1 {
+			wrong = append(wrong, fmt.Sprintf("step %d was made %d times", n, times))
+		}
+		if n > last {
+			wrong = append(wrong, fmt.Sprintf("step %d was made, and etcd holds no more than %d", n, last))
+		}
+	}
+	slices.Sort(wrong)
+	return wrong
+}
+
+func millis(d time.Duration) string {
+	if d >= time.Second {
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

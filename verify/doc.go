@@ -4,6 +4,23 @@
 // the command line. The package knows nothing of etcd, nor of how the jobs got
 // their leadership: it judges what happened.
 //
+// # Use
+//
+// A process opens a file when it starts, and records in each Work when it runs:
+//
+//	runs, err := verify.Open("/var/lib/shop/node-1.jsonl", "node-1")
+//	...
+//	func sendInvoices(ctx context.Context) error {
+//		leadership, _ := distributed.LeadershipFromContext(ctx)
+//		run := runs.Begin("invoices", leadership.Token())
+//		defer run.End()
+//		... // with run.Tick() now and then
+//	}
+//
+// Later, with the files of all nodes (the flag -h explains more):
+//
+//	go run github.com/b2552be4/distributed/cmd/verify node-1.jsonl node-2.jsonl
+//
 // # Format
 //
 // A file has one JSON object a line, a [Record]:

@@ -14,7 +14,7 @@ type board struct {
 
 	mu      sync.Mutex
 	running map[string][]string // the nodes that run a job: more than one is one too many
-	steps   map[string]steps    // of each job
+	steps   map[string]steps    // of each job; to be read when all nodes have stopped
 	made    int                 // of all steps, those that are certain
 }
 
@@ -41,6 +41,20 @@ func (b *board) change(f func()) {
 	case b.changed <- struct{}{}:
 	default:
 	}
+}
+
+// nodesOf returns the nodes that run job right now.
+func (b *board) nodesOf(job string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.running[job])
+}
+
+// certain returns how many steps all jobs have made for certain.
+func (b *board) certain() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.made
 }
 
 // step takes down a step of the job's counter. An uncertain one may or may not

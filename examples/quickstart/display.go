@@ -67,25 +67,22 @@ func (d *display) say(format string, args ...any) { d.print(fmt.Sprintf(format, 
 func (d *display) print(event string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	columns, steps := d.render()
+	columns := d.render()
 	if event == "" && columns == d.last {
 		return
 	}
 	d.last = columns
 	line := fmt.Sprintf("%5.1f s  %s%s  %5d  %s", time.Since(d.board.began).Seconds(), d.paint(columns),
-		strings.Repeat(" ", d.columns()-len(columns)), steps, event)
+		strings.Repeat(" ", d.columns()-len(columns)), d.board.certain(), event)
 	fmt.Fprintln(d.out, strings.TrimRight(line, " "))
 }
 
 // render returns a character a job: the digit of its node, "." when it runs
-// nowhere, and "!" for what must never be seen, two nodes. It returns the number
-// of steps as well.
-func (d *display) render() (columns string, steps int) {
-	d.board.mu.Lock()
-	defer d.board.mu.Unlock()
+// nowhere, and "!" for what must never be seen, two nodes.
+func (d *display) render() string {
 	var b strings.Builder
 	for _, job := range d.jobs[:min(len(d.jobs), showAtMost)] {
-		switch on := d.board.running[job]; len(on) {
+		switch on := d.board.nodesOf(job); len(on) {
 		case 0:
 			b.WriteByte('.')
 		case 1:
@@ -94,7 +91,7 @@ func (d *display) render() (columns string, steps int) {
 			b.WriteByte('!')
 		}
 	}
-	return b.String(), d.board.made
+	return b.String()
 }
 
 // paint gives each node a colour, on a terminal.

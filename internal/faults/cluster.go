@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -59,11 +63,36 @@ func runMember(config memberConfig) error {
 	}
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(zapcore.NewCore(
 		zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()), os.Stderr, zap.WarnLevel)))
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, partition, reunion)
 	etcd, err := embed.StartEtcd(cfg)
 	if err != nil {
 		return err
 	}
+	go heedPartitions(etcd.Server, signals)
 	return <-etcd.Err() // it is killed
+}
+
+const (
+	partition = syscall.SIGUSR1
+	reunion   = syscall.SIGUSR2
+)
+
+// heedPartitions cuts the member off from its peers, or ends that. It is done
+// from within: on the addresses of one machine a proxy between the members could
+// not tell who calls.
+func heedPartitions(server *etcdserver.EtcdServer, signals <-chan os.Signal) {
+	for s := range signals {
+		for _, peer := range server.Cluster().Members() {
+			switch {
+			case peer.ID == server.MemberID():
+			case s == partition:
+				server.CutPeer(peer.ID)
+			default:
+				server.MendPeer(peer.ID)
+			}
+		}
+	}
 }
 
 // startCluster returns when all members serve. The caller closes it.
@@ -117,6 +146,11 @@ func (m *Member) start() (err error) {
 	return err
 }
 
+// isolate cuts the member off from all others: no message of raft gets to it, or
+// from it. Its clients reach it as before. rejoin ends that.
+func (m *Member) isolate() { m.signal(partition) }
+func (m *Member) rejoin()  { m.signal(reunion) }
+
 // await waits until every member that runs serves and knows a leader.
 func (c *Cluster) await(ctx context.Context) error {
 	for _, m := range c.members {
@@ -162,6 +196,11 @@ func (c *Cluster) leader(ctx context.Context, other *Member) (*Member, error) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	return nil, fmt.Errorf("no member leads: %w", ctx.Err())
+}
+
+// other returns a member that is not m.
+func (c *Cluster) other(m *Member) *Member {
+	return c.members[(slices.Index(c.members, m)+1)%len(c.members)]
 }
 
 // close kills everything. The directory is the caller's.

@@ -18,7 +18,7 @@ var (
 func TestMain(m *testing.M) {
 	RunRole()
 	// The tests mostly wait, so more of them run at a time than there are cores.
-	if err := flag.Set("test.parallel", "5"); err != nil {
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
 	flag.Parse()

@@ -41,7 +41,7 @@ type options struct {
 	naive  bool
 	tick   time.Duration // how often a job says that it runs, 5 ms if zero
 
-	username, password string // of the nodes
+	auth bool // each node has a user of its own, see authenticate
 }
 
 // world is a number of nodes on an etcd cluster, with a link between each node
@@ -68,6 +68,8 @@ type node struct {
 	links []*Link // by member
 	log   *os.File
 	life  int // how often it was started
+
+	password string // if etcd asks for one
 }
 
 func newCluster(t *testing.T, members int, change func(*memberConfig)) *Cluster {
@@ -90,7 +92,7 @@ func newWorld(t *testing.T, cluster *Cluster, o options) *world {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	t.Cleanup(cancel)
-	w := &world{options: o, t: t, ctx: ctx, dir: t.TempDir(), app: strings.ReplaceAll(t.Name(), "/", "."), cluster: cluster, stalls: startStallMeter()}
+	w := &world{options: o, t: t, ctx: ctx, dir: t.TempDir(), app: appOf(t), cluster: cluster, stalls: startStallMeter()}
 	t.Cleanup(w.stalls.close)
 	for i := range o.jobs {
 		w.jobNames = append(w.jobNames, fmt.Sprintf("job-%d", i))
@@ -103,7 +105,7 @@ func newWorld(t *testing.T, cluster *Cluster, o options) *world {
 	t.Cleanup(w.history.close)
 	t.Cleanup(w.destroy)
 	for i := range o.nodes {
-		n := &node{name: fmt.Sprintf("n%d", i)}
+		n := &node{name: nodeName(i), password: secret}
 		w.nodes = append(w.nodes, n)
 		for _, m := range cluster.members {
 			l, err := NewLink(m.config.Client)
@@ -113,6 +115,11 @@ func newWorld(t *testing.T, cluster *Cluster, o options) *world {
 	}
 	return w
 }
+
+// appOf returns the name of the app of a test.
+func appOf(t *testing.T) string { return strings.ReplaceAll(t.Name(), "/", ".") }
+
+func nodeName(i int) string { return fmt.Sprintf("n%d", i) }
 
 // destroy leaves nothing behind, and shows the logs of a test that failed.
 func (w *world) destroy() {
@@ -156,11 +163,13 @@ func (w *world) start(i int) *node {
 	}
 	config := nodeConfig{
 		Naive: w.naive, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term, Tick: w.tick,
-		Username: w.username, Password: w.password,
 		Records: w.records(), Register: w.register.listener.Addr().String(),
 	}
 	if config.ClockRate = "1.015"; i == 0 {
 		config.ClockRate = "0.985"
+	}
+	if w.auth {
+		config.Username, config.Password = n.name, n.password
 	}
 	for _, l := range n.links {
 		config.Endpoints = append(config.Endpoints, l.Addr())
@@ -267,12 +276,27 @@ func (n *node) each(do func(*Link)) {
 	}
 }
 
+// eachBut does something to the links of a node to all members but one.
+func (n *node) eachBut(c *Cluster, member *Member, do func(*Link)) {
+	for _, l := range n.links {
+		if l != n.linkTo(c, member) {
+			do(l)
+		}
+	}
+}
+
+func (n *node) linkTo(c *Cluster, m *Member) *Link { return n.links[slices.Index(c.members, m)] }
+
 // gapAfterLoss is the bound for a job whose node is lost without a word: the
 // lease, the drift, etcd's look at leases every half a second, and one second for
 // the rest.
 func (w *world) gapAfterLoss() time.Duration {
 	return w.ttl + time.Duration(drift*float64(w.ttl)) + 500*time.Millisecond + time.Second
 }
+
+// silentFor is the bound for how long a node goes on that hears nothing more from
+// etcd: its validity, by a clock that may be slow, less the grace.
+func (w *world) silentFor() time.Duration { return w.ttl - w.ttl/5 }
 
 // verdict is what the oracles found.
 type verdict struct {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	"github.com/b2552be4/distributed/internal/simetcd"
 )
 
@@ -80,6 +82,15 @@ func (w *simWeather) befalls(rng *rand.Rand, likelihood float64, what string) bo
 func (w *simWeather) Event(link string) time.Duration {
 	rng, lag := w.next(link)
 	return simLatencyOf(rng) + lag
+}
+
+// Told implements simetcd.Observer.
+func (w *simWeather) Told(link string, deleted []*mvccpb.KeyValue) {
+	for _, kv := range deleted {
+		if kind, job, lease := (etcdKeys{prefix: "app/"}).parse(string(kv.Key)); kind == aliveKey || kind == candidateKey {
+			w.s.requireStopped(link, lease, job, kv.ModRevision)
+		}
+	}
 }
 
 func (w *simWeather) next(what string) (rng *rand.Rand, lag time.Duration) {

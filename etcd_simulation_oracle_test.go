@@ -15,7 +15,7 @@ type simOracle struct {
 // simRun is a Work from entry to return.
 type simRun struct {
 	number     uint64
-	node       string
+	node       string // the process
 	l          *Leadership
 	start, end time.Time // end is zero while it runs
 }
@@ -63,6 +63,35 @@ func (o *simOracle) end(r *simRun) {
 				r.l.Name(), other.node, other.l.Token(), r.node, r.l.Token(), r.end.Sub(began))
 		}
 	}
+}
+
+// requireStopped fails if node, a process, relies on a key of its own that it has
+// seen deleted at rev: on a candidate key for its job, on the alive key for all.
+func (o *simOracle) requireStopped(node, lease, job string, rev int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, runs := range o.runs {
+		for _, r := range runs {
+			if r.node != node || !r.end.IsZero() || r.l.Token() > rev || (job != "" && job != name) || !r.hasSeen(lease, rev) {
+				continue
+			}
+			o.s.total.count("told of a loss")
+			if r.l.Valid() || r.l.Context().Err() == nil {
+				o.s.fail("%s relies on token %d for %s, and has seen that its key is gone", node, r.l.Token(), name)
+			}
+		}
+	}
+}
+
+// hasSeen reports whether the run is under a lease whose watch has come to rev.
+func (r *simRun) hasSeen(lease string, rev int64) bool {
+	l, ok := r.l.lease.lease.(*etcdLease)
+	if !ok || l.name != lease {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mirror.rev >= rev
 }
 
 // requireRecentRun fails unless job runs, or did so a while ago at most.

@@ -5,6 +5,7 @@ import (
 	"path"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 )
@@ -18,6 +19,13 @@ type Faults interface {
 
 	// Event returns for how long a message of a watch is on its way to node.
 	Event(node string) time.Duration
+}
+
+// Observer is implemented by Faults that want to know what nodes hear.
+type Observer interface {
+	// Told is called when a watch has told node that keys were deleted. Unless
+	// the link is in the way, the node has heard it.
+	Told(node string, deleted []*mvccpb.KeyValue)
 }
 
 // Fate is what befalls a call.

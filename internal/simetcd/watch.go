@@ -8,6 +8,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/grpc/metadata"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -213,7 +214,29 @@ func (s *watchStream) deliver() (<-chan time.Time, error) {
 		if err := s.stream.Send(s.onWay[0].resp); err != nil {
 			return nil, err
 		}
+		s.observe(s.onWay[0].resp.Events)
 		s.onWay = s.onWay[1:]
 	}
 	return nil, nil
+}
+
+// observe reports deletions that the node was told of. In virtual time nothing
+// takes time but what waits for it, so the node has heard it once any has passed.
+func (s *watchStream) observe(events []*mvccpb.Event) {
+	observer, ok := s.cluster.faults.(Observer)
+	if !ok {
+		return
+	}
+	var deleted []*mvccpb.KeyValue
+	for _, e := range events {
+		if e.Type == mvccpb.Event_DELETE {
+			deleted = append(deleted, e.Kv)
+		}
+	}
+	if len(deleted) > 0 {
+		s.cluster.loops.Go(func() {
+			time.Sleep(time.Millisecond)
+			observer.Told(s.node, deleted)
+		})
+	}
 }

@@ -6,128 +6,201 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/b2552be4/distributed"
 )
 
-// handover measures, in turn, the limit: from before a client deletes a key
-// until another client has its watch event; and from before a node resigns until
-// another node has entered its work.
+const (
+	// handoverBatch is how many jobs are handed over one by one before those who
+	// gave them up stand in line again.
+	handoverBatch = 20
+
+	// handoverRest is how long all stand in line before: a watch of etcd's
+	// elections is in place 100 ms after it was asked for.
+	handoverRest = 200 * time.Millisecond
+)
+
+// runner is a node that can stand for one job, here.
+type runner interface {
+	campaign(ctx context.Context, job int) error // blocks until it leads
+	resign(ctx context.Context, job int) error
+	close() error
+}
+
+// handover measures, in turn: from before a client deletes a key until another
+// client has its watch event; and from before a node resigns until another node,
+// which has stood in line for a while, has entered its work.
 func (b *bench) handover(ctx context.Context) error {
-	nodes := make([]*distributed.Concurrency, 2)
-	for i := range nodes {
-		nodes[i] = distributed.NewConcurrency(b.app, fmt.Sprint("node-", i), distributed.NewETCDLeaseProvider(b.endpoints))
-		defer nodes[i].Close()
-	}
-	probe, err := b.newProbe()
+	probe, err := b.newProbe(ctx)
 	if err != nil {
 		return err
 	}
 	defer probe.close()
-	leader, err := nodes[0].Campaign(ctx, "job")
-	if err != nil {
+	duels := map[string]*duel{}
+	for by, newRunner := range map[string]func(app, instance string) (runner, error){byOurs: b.newOurs, byConcurrency: b.newSession} {
+		d := &duel{app: newApp(), client: b.client, won: make(chan entered, handoverBatch)}
+		for i := range d.runners {
+			if d.runners[i], err = newRunner(d.app, fmt.Sprint("node-", i)); err != nil {
+				return err
+			}
+			defer d.runners[i].close()
+		}
+		if err := d.begin(ctx); err != nil {
+			return err
+		}
+		duels[by] = d
+	}
+	for round := range b.rounds {
+		took := map[string][]time.Duration{}
+		for range max(b.handovers/handoverBatch, 1) {
+			if err := handOverBatch(ctx, round, probe, duels, took); err != nil {
+				return err
+			}
+		}
+		for _, by := range []string{byLimit, byConcurrency, byOurs} {
+			b.book.add("Handover/by="+by, len(took[by]), ns("ns/op", percentile(took[by], .5)), ns("p99-ns", percentile(took[by], .99)))
+		}
+	}
+	return nil
+}
+
+// handOverBatch lets everybody stand in line, and then hands over job by job.
+func handOverBatch(ctx context.Context, round int, probe *probe, duels map[string]*duel, took map[string][]time.Duration) error {
+	if err := probe.prepare(ctx); err != nil {
 		return err
 	}
-	var ours, limit []time.Duration
-	for i := range b.n {
-		d, err := probe.once(ctx, fmt.Sprintf("%s-limit/%d", b.app, i))
-		if err != nil {
+	for _, d := range duels {
+		if err := d.lineUp(ctx); err != nil {
 			return err
 		}
-		limit = append(limit, d)
-		if d, leader, err = b.handOver(ctx, leader, nodes[(i+1)%2]); err != nil {
+	}
+	time.Sleep(handoverRest)
+	for job := range handoverBatch {
+		for _, by := range inTurn(round+job, []string{byLimit, byConcurrency, byOurs}) {
+			once := probe.once
+			if d := duels[by]; d != nil {
+				once = d.once
+			}
+			d, err := once(ctx, job)
+			if err != nil {
+				return err
+			}
+			took[by] = append(took[by], d)
+			time.Sleep(2 * time.Millisecond) // let what it left behind be done with
+		}
+	}
+	for _, d := range duels {
+		d.leader = 1 - d.leader
+	}
+	return nil
+}
+
+// duel is two nodes that take turns in leading all jobs.
+type duel struct {
+	app     string
+	client  *clientv3.Client
+	runners [2]runner
+	leader  int
+	won     chan entered
+}
+
+type entered struct {
+	at  time.Time
+	err error
+}
+
+func (d *duel) begin(ctx context.Context) error {
+	for job := range handoverBatch {
+		if err := d.runners[d.leader].campaign(ctx, job); err != nil {
 			return err
 		}
-		ours = append(ours, d)
 	}
-	fmt.Println("| | p50 | p99 | times the limit, p50 | p99 |\n|---|---|---|---|---|")
-	row := func(name string, d []time.Duration) {
-		fmt.Printf("| %s | %v | %v | %.2f | %.2f |\n", name, percentile(d, .5), percentile(d, .99),
-			ratio(percentile(d, .5), percentile(limit, .5)), ratio(percentile(d, .99), percentile(limit, .99)))
-	}
-	row("limit: delete → event at another client", limit)
-	row("resign → successor's work entered", ours)
-	return leader.Resign(ctx)
+	return nil
 }
 
-// handOver lets next, which joins the queue first, take over from leader.
-func (b *bench) handOver(ctx context.Context, leader *distributed.Leadership, next *distributed.Concurrency) (time.Duration, *distributed.Leadership, error) {
-	type entered struct {
-		at  time.Time
-		l   *distributed.Leadership
-		err error
-	}
-	won := make(chan entered, 1)
-	go func() {
-		l, err := next.Campaign(ctx, "job")
-		won <- entered{time.Now(), l, err}
-	}()
-	if err := b.awaitCandidates(ctx, "job", 2); err != nil {
-		return 0, nil, err
-	}
-	start := time.Now()
-	if err := leader.Resign(ctx); err != nil {
-		return 0, nil, err
-	}
-	e := <-won
-	return e.at.Sub(start), e.l, e.err
-}
-
-// awaitCandidates also lets things come to rest.
-func (b *bench) awaitCandidates(ctx context.Context, job string, n int64) error {
-	for {
-		resp, err := b.client.Get(ctx, b.app+"/"+job+"/leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err != nil {
-			return err
-		}
-		time.Sleep(5 * time.Millisecond)
-		if resp.Count == n {
-			return nil
-		}
-	}
-}
-
-// probe is two clients, one of which watches.
-type probe struct {
-	writer, watcher *clientv3.Client
-}
-
-func (b *bench) newProbe() (*probe, error) {
-	writer, err := clientv3.New(b.clientConfig())
+// lineUp returns when the one that does not lead stands in line for all jobs.
+func (d *duel) lineUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	inLine, err := awaitCandidates(ctx, d.client, d.app, handoverBatch)
 	if err != nil {
-		return nil, err
+		cancel()
+		return err
 	}
-	watcher, err := clientv3.New(b.clientConfig())
-	if err != nil {
-		writer.Close()
-		return nil, err
+	next := d.runners[1-d.leader]
+	for job := range handoverBatch {
+		go func() {
+			err := next.campaign(context.WithoutCancel(ctx), job)
+			d.won <- entered{time.Now(), err}
+		}()
 	}
-	return &probe{writer, watcher}, nil
-}
-
-func (p *probe) close() {
-	p.writer.Close()
-	p.watcher.Close()
-}
-
-func (p *probe) once(ctx context.Context, key string) (time.Duration, error) {
-	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	put, err := p.writer.Put(ctx, key, "")
+	return inLine()
+}
+
+func (d *duel) once(ctx context.Context, job int) (time.Duration, error) {
+	began := time.Now()
+	if err := d.runners[d.leader].resign(ctx, job); err != nil {
+		return 0, err
+	}
+	select {
+	case e := <-d.won:
+		return e.at.Sub(began), e.err
+	case <-time.After(time.Minute):
+		return 0, fmt.Errorf("nobody took over job %d", job)
+	}
+}
+
+type ourRunner struct{ *distributed.Concurrency }
+
+func (b *bench) newOurs(app, instance string) (runner, error) {
+	provider := distributed.NewETCDLeaseProvider(b.endpoints, distributed.WithLeaseTTL(fleetTTL))
+	return ourRunner{distributed.NewConcurrency(app, instance, provider)}, nil
+}
+
+func (r ourRunner) campaign(ctx context.Context, job int) error {
+	_, err := r.Campaign(ctx, fmt.Sprint("job-", job))
+	return err
+}
+
+func (r ourRunner) resign(ctx context.Context, job int) error {
+	return r.Resign(ctx, fmt.Sprint("job-", job))
+}
+
+func (r ourRunner) close() error { return r.Close() }
+
+type sessionRunner struct {
+	client    *clientv3.Client
+	session   *concurrency.Session
+	elections [handoverBatch]*concurrency.Election
+}
+
+func (b *bench) newSession(app, instance string) (runner, error) {
+	client, err := newClient(b.endpoints)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	events := p.watcher.Watch(ctx, key, clientv3.WithRev(put.Header.Revision+1), clientv3.WithCreatedNotify())
-	<-events
-	time.Sleep(5 * time.Millisecond)
-	seen := make(chan time.Time, 1)
-	go func() {
-		<-events
-		seen <- time.Now()
-	}()
-	start := time.Now()
-	if _, err := p.writer.Delete(ctx, key); err != nil {
-		return 0, err
+	session, err := concurrency.NewSession(client, concurrency.WithTTL(int(fleetTTL/time.Second)))
+	if err != nil {
+		client.Close()
+		return nil, err
 	}
-	return (<-seen).Sub(start), nil
+	r := &sessionRunner{client: client, session: session}
+	for job := range r.elections {
+		r.elections[job] = concurrency.NewElection(session, fmt.Sprintf("%s/job-%d/leader", app, job))
+	}
+	return r, nil
+}
+
+func (r *sessionRunner) campaign(ctx context.Context, job int) error {
+	return r.elections[job].Campaign(ctx, "")
+}
+
+func (r *sessionRunner) resign(ctx context.Context, job int) error {
+	return r.elections[job].Resign(ctx)
+}
+
+func (r *sessionRunner) close() error {
+	defer r.client.Close()
+	return r.session.Close()
 }

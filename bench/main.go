@@ -1,10 +1,18 @@
-// Command bench measures the library next to what etcd itself takes, in the
-// same run: the handover of one job, the start and drain of many, and the crash
-// of a node.
+// Command bench measures the library next to the physical limit and to what
+// people use today: etcd's own concurrency package, Session and Election, used
+// as a careful user would. All three run on the same etcd, which is a process
+// of its own, in turns, several rounds; every measurement of many jobs is a
+// process of its own as well, so that none inherits the memory of another.
 //
-//	go run ./bench
-//	go run ./bench -only handover -n 1000
+//	go run ./bench                            everything, some ten minutes
+//	go run ./bench -short                     a first look, under a minute
+//	go run ./bench -only handover,crash
+//	go run ./bench -jobs 1,500 -nodes 5       other sizes
 //	go run ./bench -etcd http://127.0.0.1:2379
+//	go run ./bench >bench.txt; benchstat -col /by bench.txt
+//
+// It prints each round in Go's benchmark format, then tables of the medians in
+// Markdown, and then whether the bars that this library sets itself are met.
 package main
 
 import (
@@ -15,116 +23,117 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-
-	"github.com/b2552be4/distributed/internal/etcdtest"
 )
 
-type options struct {
-	etcd  string
-	only  string
-	n     int
-	jobs  int
-	nodes int
-	ttl   time.Duration
-}
-
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == nodeCommand {
-		runNode(os.Args[2:])
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if isChild, err := runChild(os.Args[1:]); isChild {
+		exitOn(err)
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, parse()); err != nil {
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = run(ctx, o, os.Stdout)
+	}
+	exitOn(err)
+}
+
+func exitOn(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func parse() options {
-	var o options
-	flag.StringVar(&o.etcd, "etcd", "", "client `URLs` of an etcd cluster, separated by commas (default: one is started)")
-	flag.StringVar(&o.only, "only", "", "run only this `benchmark`: handover, jobs or crash")
-	flag.IntVar(&o.n, "n", 200, "handovers to measure")
-	flag.IntVar(&o.jobs, "jobs", 1000, "jobs to start, drain and crash with")
-	flag.IntVar(&o.nodes, "nodes", 3, "nodes, at least 2")
-	flag.DurationVar(&o.ttl, "ttl", 3*time.Second, "lease TTL of the node that crashes")
-	flag.Parse()
-	return o
+type options struct {
+	etcd      []string
+	only      []string
+	rounds    int
+	handovers int           // a round
+	idle      time.Duration // how long a fleet at rest is watched
+	plans     []fleetPlan
+	crashJobs []int
+	crashTTL  time.Duration
+	svg       string
+	profiles  string
 }
 
-// bench is one run: an etcd and what is asked of it.
-type bench struct {
-	options
-	endpoints []string
-	client    *clientv3.Client
-	app       string
+// fleetPlan says with how many jobs so many nodes are measured.
+type fleetPlan struct {
+	nodes int
+	jobs  []int
 }
 
-func run(ctx context.Context, o options) (err error) {
-	if o.n < 10 || o.jobs < 1 || o.nodes < 2 {
-		return errors.New("-n must be at least 10, -jobs at least 1, -nodes at least 2")
+var (
+	fullPlan = options{
+		rounds: 5, handovers: 400, idle: 5 * time.Second,
+		plans: []fleetPlan{
+			{3, []int{1, 29, 100, 300, 1000, 3000, 10_000, 20_000}},
+			{10, []int{1, 29, 1000, 10_000}},
+		},
+		crashJobs: []int{1, 29, 1000, 10_000}, crashTTL: 3 * time.Second,
 	}
-	b := &bench{options: o}
-	if o.etcd != "" {
-		b.endpoints = strings.Split(o.etcd, ",")
-	} else {
-		cluster, err := etcdtest.Start(ctx, etcdtest.Config{})
-		if err != nil {
-			return err
+	shortPlan = options{
+		rounds: 1, handovers: 100, idle: 2 * time.Second,
+		plans:     []fleetPlan{{3, []int{1, 29, 1000}}},
+		crashJobs: []int{29}, crashTTL: 2 * time.Second,
+	}
+)
+
+func parse(args []string) (options, error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	short := flags.Bool("short", false, "fewer and smaller measurements, in less than a minute")
+	etcd := flags.String("etcd", "", "client `URLs` of an etcd cluster, separated by commas (default: one is started)")
+	only := flags.String("only", "", "measure only these of handover, fleet, crash and calls, separated by commas")
+	rounds := flags.Int("rounds", 0, "measure everything so often (default: 5 times, and the largest less often)")
+	jobs := flags.String("jobs", "", "numbers of jobs, separated by commas, for fleet and crash")
+	nodes := flags.Int("nodes", 3, "nodes of a fleet, with -jobs")
+	svg := flags.String("svg", "", "draw how cost grows with the number of jobs into this `file`")
+	profiles := flags.String("profiles", "", "write profiles of each fleet's drain and memory into this `directory`; slows them down")
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	o := fullPlan
+	if *short {
+		o = shortPlan
+	}
+	o.etcd, o.only, o.svg, o.profiles = list(*etcd), list(*only), *svg, *profiles
+	for _, name := range o.only {
+		if !slices.Contains([]string{"handover", "fleet", "crash", "calls"}, name) {
+			return o, fmt.Errorf("-only: there is no measurement %q", name)
 		}
-		defer func() { err = errors.Join(err, cluster.Close()) }()
-		b.endpoints = cluster.Endpoints()
 	}
-	b.client, err = clientv3.New(clientv3.Config{Endpoints: b.endpoints, Logger: zap.NewNop()})
-	if err != nil {
-		return err
+	if *rounds > 0 {
+		o.rounds = *rounds
 	}
-	defer func() { err = errors.Join(err, b.client.Close()) }()
-	return b.all(ctx)
-}
-
-func (b *bench) all(ctx context.Context) error {
-	found := b.only == ""
-	for _, m := range []struct {
-		name    string
-		measure func(context.Context) error
-	}{{"handover", b.handover}, {"jobs", b.manyJobs}, {"crash", b.crash}} {
-		if b.only != "" && b.only != m.name {
-			continue
+	if *jobs == "" {
+		return o, nil
+	}
+	sizes := []int{1} // what a node takes by itself
+	for _, s := range list(*jobs) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return o, fmt.Errorf("-jobs: %q is not a number of jobs", s)
 		}
-		found = true
-		b.app = fmt.Sprintf("bench-%s-%d", m.name, time.Now().UnixNano())
-		fmt.Printf("## %s\n\n", m.name)
-		if err := m.measure(ctx); err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		fmt.Println()
+		sizes = append(sizes, n)
 	}
-	if !found {
-		return fmt.Errorf("-only %s: there is no such benchmark", b.only)
+	if *nodes < 2 {
+		return o, errors.New("-nodes must be at least 2")
 	}
-	return nil
+	slices.Sort(sizes)
+	sizes = slices.Compact(sizes)
+	o.plans, o.crashJobs = []fleetPlan{{*nodes, sizes}}, sizes
+	return o, nil
 }
 
-// commits returns how many entries etcd has committed so far.
-func (b *bench) commits(ctx context.Context) (uint64, error) {
-	s, err := b.client.Status(ctx, b.endpoints[0])
-	if err != nil {
-		return 0, err
-	}
-	return s.RaftIndex, nil
+func list(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }
-
-// percentile sorts d.
-func percentile(d []time.Duration, p float64) time.Duration {
-	slices.Sort(d)
-	return d[min(int(p*float64(len(d))), len(d)-1)]
-}
-
-func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// fleetTTL is the TTL of leases, for all subjects. Nothing crashes here.
+const fleetTTL = 10 * time.Second
+
+// fleetTimeout bounds the measurement of a fleet.
+const fleetTimeout = 4 * time.Minute
+
+// fleetSpec is what the process that measures a fleet is told.
+type fleetSpec struct {
+	By          string
+	Jobs, Nodes int
+	Idle        time.Duration // how long to watch the fleet at rest; 0 leaves that out
+	Endpoints   []string
+	Profiles    string // directory; "" writes none
+}
+
+// name returns the name of a measurement of this fleet.
+func (s fleetSpec) name(what string) string {
+	return fmt.Sprintf("%s/jobs=%d/nodes=%d/by=%s", what, s.Jobs, s.Nodes, s.By)
+}
+
+// fleet measures a fleet in a process of its own, and enters what that prints.
+func (b *bench) fleet(ctx context.Context, spec fleetSpec) error {
+	ctx, cancel := context.WithTimeout(ctx, fleetTimeout)
+	defer cancel()
+	spec.Endpoints = b.endpoints
+	c, err := startChild(ctx, "fleet", spec)
+	if err != nil {
+		return err
+	}
+	for c.lines.Scan() {
+		name, n, values, err := parseLine(c.lines.Text())
+		if err != nil {
+			c.stop()
+			return err
+		}
+		b.book.add(name, n, values...)
+	}
+	if err := c.wait(); err != nil {
+		return err
+	}
+	b.perJob(spec)
+	return b.compact(ctx)
+}
+
+// compact gives everybody the same etcd: without the history of those before.
+func (b *bench) compact(ctx context.Context) error {
+	resp, err := b.client.Get(ctx, "bench", clientv3.WithCountOnly())
+	if err == nil {
+		_, err = b.client.Compact(ctx, resp.Header.Revision, clientv3.WithCompactPhysical())
+	}
+	return err
+}
+
+// measurement is the work of that process.
+type measurement struct {
+	*fleet
+	client   *clientv3.Client
+	book     *book
+	profiled bool
+}
+
+func measureFleet(ctx context.Context, arg []byte) (err error) {
+	var spec fleetSpec
+	if err := json.Unmarshal(arg, &spec); err != nil {
+		return err
+	}
+	client, err := newClient(spec.Endpoints)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	m := &measurement{fleet: newFleet(spec), client: client, book: newBook(os.Stdout)}
+	m.profileWaiting()
+	defer func() { err = errors.Join(err, m.writeProfile("block"), m.writeProfile("mutex")) }()
+	if spec.By == byLimit {
+		return m.limit(ctx)
+	}
+	return errors.Join(m.life(ctx), m.stopAll())
+}
+
+// cost runs f and returns how many entries etcd has committed meanwhile, and how
+// many bytes it has written to its log.
+func (m *measurement) cost(ctx context.Context, f func() error) (cost [2]float64, err error) {
+	before, err := readMetrics(ctx, m.Endpoints)
+	if err != nil {
+		return cost, err
+	}
+	if err := f(); err != nil {
+		return cost, err
+	}
+	after, err := readMetrics(ctx, m.Endpoints)
+	if err != nil {
+		return cost, err
+	}
+	for i, name := range []string{commitsMetric, walMetric} {
+		cost[i] = after.first(name) - before.first(name)
+	}
+	return cost, nil
+}
+
+func (m *measurement) perJob(cost [2]float64) []value {
+	n := float64(m.Jobs)
+	return []value{{"commits/job", cost[0] / n}, {"wal-B/job", cost[1] / n}}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"github.com/b2552be4/distributed"
+)
+
+// member is a node of an app: it stands for all jobs, and works on those that
+// it wins, until its context is done.
+type member struct {
+	endpoints     []string
+	app, instance string
+	ttl           time.Duration
+	jobs          []string
+	work          func(ctx context.Context, job int)
+}
+
+// run returns when the member has stopped working and given up everything.
+func (m member) run(ctx context.Context, by string) error {
+	if by == byOurs {
+		return m.runOurs(ctx)
+	}
+	return m.runConcurrency(ctx, by == byRevoking)
+}
+
+func (m member) runOurs(ctx context.Context) error {
+	provider := distributed.NewETCDLeaseProvider(m.endpoints, distributed.WithLeaseTTL(m.ttl))
+	jobs := make([]distributed.Job, len(m.jobs))
+	for i, name := range m.jobs {
+		jobs[i] = distributed.Job{Name: name, Work: func(ctx context.Context) error { m.work(ctx, i); return nil }}
+	}
+	return distributed.NewLeadershipBasedJobProcessor(m.app, m.instance, provider, jobs).Execute(ctx)
+}
+
+// runConcurrency does the same with etcd's own means, as carefully as they
+// allow: one client and one session, a goroutine a job that campaigns, works
+// while the session lives, resigns and campaigns again. With revoke, it leaves
+// out the resignations when it stops: once no job works any more, revoking the
+// lease gives all of them up at once.
+func (m member) runConcurrency(ctx context.Context, revoke bool) error {
+	client, err := newClient(m.endpoints)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for ctx.Err() == nil {
+		if err := m.serveSession(ctx, client, revoke); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serveSession works until the session is lost or ctx is done.
+func (m member) serveSession(ctx context.Context, client *clientv3.Client, revoke bool) error {
+	session, err := concurrency.NewSession(client, concurrency.WithTTL(int(m.ttl/time.Second)))
+	if err != nil {
+		return err
+	}
+	defer session.Close() // an error leaves the lease to expire
+	alive, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(session.Ctx(), cancel)()
+	done := make(chan struct{}, len(m.jobs))
+	for i, job := range m.jobs {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			election := concurrency.NewElection(session, m.app+"/"+job+"/leader")
+			for alive.Err() == nil {
+				m.serveTerm(alive, election, i)
+				if !revoke || alive.Err() == nil {
+					resign(alive, election)
+				}
+			}
+		}()
+	}
+	for range m.jobs {
+		<-done
+	}
+	return nil
+}
+
+// serveTerm works once. Campaign may return nil although the session is over:
+// then alive is done.
+func (m member) serveTerm(alive context.Context, election *concurrency.Election, job int) {
+	if err := election.Campaign(alive, m.instance); err != nil {
+		select {
+		case <-time.After(100 * time.Millisecond): // etcd refuses, or is away
+		case <-alive.Done():
+		}
+		return
+	}
+	if alive.Err() == nil {
+		m.work(alive, job)
+	}
+}
+
+func resign(ctx context.Context, election *concurrency.Election) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	_ = election.Resign(ctx) // after an error the key stays until the session is closed
+}

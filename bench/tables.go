@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// column is one of a table's: a result of the measurement what.
+type column struct {
+	title, what, unit string
+	show              func(float64) string
+}
+
+// table has a row for each measurement of the kind that its first column shows,
+// labelled with the parts of its name.
+type table struct {
+	title   string
+	labels  []string
+	columns []column
+}
+
+var tables = []table{
+	{"Handover of one job", []string{"by"}, []column{
+		{"p50", "Handover", "ns/op", showTime}, {"p99", "Handover", "p99-ns", showTime},
+	}},
+	{"Start on one node, and each further node that joins the queues", []string{"nodes", "jobs", "by"}, []column{
+		{"all run", "Start", "ns/op", showTime}, {"commits a job", "Start", "commits/job", show}, {"log bytes a job", "Start", "wal-B/job", show},
+		{"join", "Join", "ns/op", showTime}, {"commits a job", "Join", "commits/job", show}, {"log bytes a job", "Join", "wal-B/job", show},
+	}},
+	{"Drain of the node that runs all jobs, and restart of three nodes in turn", []string{"nodes", "jobs", "by"}, []column{
+		{"all run again", "Drain", "ns/op", showTime}, {"gap of a job p50", "Drain", "p50-ns", showTime}, {"p99", "Drain", "p99-ns", showTime},
+		{"max", "Drain", "max-ns", showTime}, {"commits a job", "Drain", "commits/job", show}, {"log bytes a job", "Drain", "wal-B/job", show},
+		{"restart: lost, job-s", "Restart", "lost-job-s", show}, {"moves a job", "Restart", "moves/job", show},
+	}},
+	{"At rest", []string{"nodes", "jobs", "by"}, []column{
+		{"commits/s", "Idle", "commits/s", show}, {"heartbeats/s", "Idle", "heartbeats/s", show}, {"requests/s", "Idle", "requests/s", show},
+		{"watches", "Idle", "watchers", show}, {"keys", "Idle", "keys", show}, {"goroutines", "Idle", "goroutines", show},
+		{"heap", "Idle", "heap-B", showBytes}, {"stacks", "Idle", "stack-B", showBytes},
+	}},
+	{"What a job takes on each node", []string{"nodes", "jobs", "by"}, []column{
+		{"goroutines", "PerJob", "goroutines", show}, {"heap", "PerJob", "heap-B", showBytes}, {"stacks", "PerJob", "stack-B", showBytes},
+		{"waiting: goroutines", "PerWaitingJob", "goroutines", show}, {"heap", "PerWaitingJob", "heap-B", showBytes},
+		{"stacks", "PerWaitingJob", "stack-B", showBytes},
+	}},
+	{fmt.Sprintf("Crash (kill -9) of one of %d nodes", crashNodes), []string{"jobs", "by"}, []column{
+		{"gap of a job p50", "Crash", "ns/op", showTime}, {"max", "Crash", "max-ns", showTime}, {"max / TTL", "Crash", "max/TTL", show},
+	}},
+	{"Calls", []string{"of"}, []column{{"time", "Call", "ns/op", showTime}, {"allocations", "Call", "allocs/op", show}}},
+}
+
+// printTables prints the medians of all rounds.
+func printTables(w io.Writer, b *book) {
+	for _, t := range tables {
+		rows := t.rows(b)
+		if len(rows) == 0 {
+			continue
+		}
+		titles := append([]string{}, t.labels...)
+		for _, c := range t.columns {
+			titles = append(titles, c.title)
+		}
+		fmt.Fprintf(w, "\n### %s\n\n| %s |\n|%s\n", t.title, strings.Join(titles, " | "), strings.Repeat("---:|", len(titles)))
+		for _, row := range rows {
+			fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
+		}
+	}
+}
+
+func (t table) rows(b *book) (rows [][]string) {
+	for _, name := range b.names {
+		parts := parseName(name)
+		if parts["what"] != t.columns[0].what {
+			continue
+		}
+		var row []string
+		for _, label := range t.labels {
+			row = append(row, parts[label])
+		}
+		_, of, _ := strings.Cut(name, "/")
+		for _, c := range t.columns {
+			cell := ""
+			if v, ok := b.median(c.what+"/"+of, c.unit); ok {
+				cell = c.show(v)
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// parseName splits the name of a measurement: "Idle/jobs=29/by=ours" into what,
+// jobs and by.
+func parseName(name string) map[string]string {
+	what, rest, _ := strings.Cut(name, "/")
+	parts := map[string]string{"what": what}
+	for part := range strings.SplitSeq(rest, "/") {
+		key, value, _ := strings.Cut(part, "=")
+		parts[key] = value
+	}
+	return parts
+}
+
+// number is 0 for what is none.
+func number(s string) float64 {
+	v, _ := strconv.ParseFloat(s, 64)
+	return v
+}
+
+func show(v float64) string {
+	if v >= 100 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}
+
+// showTime keeps three digits.
+func showTime(ns float64) string {
+	unit := time.Duration(1)
+	for unit*1000 <= time.Duration(ns) {
+		unit *= 10
+	}
+	if ns < 1000 {
+		return show(ns) + " ns"
+	}
+	return time.Duration(ns).Round(unit).String()
+}
+
+func showBytes(v float64) string {
+	switch {
+	case v >= 1<<20:
+		return show(v/(1<<20)) + " MiB"
+	case v >= 1<<10:
+		return show(v/(1<<10)) + " KiB"
+	}
+	return show(v) + " B"
+}

@@ -79,6 +79,22 @@ func (w *world) leaseOf(n *node, job string) string {
 	return ""
 }
 
+// nodeKeys returns the node keys that there are, or, if ever, that there have
+// been: those of n, or all if n is nil.
+func (w *world) nodeKeys(n *node, ever bool) map[string]bool {
+	out := map[string]bool{}
+	for _, e := range w.history.seen() {
+		switch {
+		case !strings.HasPrefix(e.key, "node/"):
+		case !e.deleted && (n == nil || instanceOf(e.value) == n.name):
+			out[e.key] = true
+		case e.deleted && !ever:
+			delete(out, e.key)
+		}
+	}
+	return out
+}
+
 // revoke takes the leases of a node away.
 func (w *world) revoke(n *node) {
 	revoked := map[clientv3.LeaseID]bool{}

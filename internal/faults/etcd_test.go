@@ -203,6 +203,38 @@ func TestCompactionWhileTheWatchIsDown(t *testing.T) {
 	w.hold(w.gapAfterLoss(), false)
 }
 
+// A node may be cut off at any point of its coming, also once etcd has granted it
+// a lease of which it does not know, or has written keys of which it does not
+// know. It comes nevertheless, nothing is left behind, and the others do not care.
+func TestCutWhileTheLeaseIsGranted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newCluster(t, 1, nil), options{})
+	w.startAll()
+	before := w.holders()
+	n, lives, orphans := w.nodes[2], 1, 0
+	for bytes := 40; bytes <= 1500; bytes += times(45, 4) {
+		w.stop(n)
+		n.links[0].CutAfter(bytes)
+		w.start(2)
+		lives++
+		w.awaitCandidates(len(w.nodes))
+		w.operate(func(ctx context.Context, c *clientv3.Client) error {
+			leases, err := c.Leases(ctx)
+			if err == nil {
+				orphans = max(orphans, len(leases.Leases)-len(w.nodes))
+			}
+			return err
+		})
+	}
+	w.await("nothing is left behind", func() bool { return len(w.nodeKeys(nil, false)) == len(w.nodes) })
+	written := len(w.nodeKeys(n, true))
+	t.Logf("%d times cut: up to %d leases at once of which nobody knew, and %d nodes with keys of which nobody knew", lives-1, orphans, written-lives)
+	require.Positive(t, orphans)
+	require.Greater(t, written, lives)
+	w.unmoved(before)
+	w.hold(unnoticed(w), false)
+}
+
 // A database that is full takes no heartbeats: leadership ends as if etcd were
 // away, and comes back when there is room again.
 func TestNoSpace(t *testing.T) {

@@ -133,20 +133,6 @@ var faultsOfNodes = []fault{
 		}
 		w.unmoved(before)
 	}},
-	{name: "cut while the lease is granted", bound: unnoticed, do: func(w *world, _ *node) {
-		before := w.holders()
-		n := w.nodes[2]
-		for i := range 8 {
-			w.stop(n)
-			w.start(2)
-			time.Sleep(time.Duration(30+15*i) * time.Millisecond)
-			n.each((*Link).HoldDown)
-			time.Sleep(20 * time.Millisecond)
-			n.each((*Link).Cut)
-			n.each((*Link).Heal)
-		}
-		w.unmoved(before)
-	}},
 	{name: "transactions cut after they were sent", options: options{jobs: 3, term: 500 * time.Millisecond}, bound: lossAndReturn, do: func(w *world, _ *node) {
 		for range 15 {
 			n := w.holder()

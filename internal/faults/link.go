@@ -21,6 +21,8 @@ type Link struct {
 	up, down gate // to the member, to the node
 
 	mu       sync.Mutex
+	rationed bool
+	ration   int          // bytes that may still go to the node, if rationed
 	listener net.Listener // nil while it refuses
 	conns    map[*conn]bool
 	wg       sync.WaitGroup
@@ -109,6 +111,46 @@ func (l *Link) Cut() {
 	}
 }
 
+// CutAfter is Cut as soon as n more bytes have gone to the node, not counting
+// what cannot be delivered.
+func (l *Link) CutAfter(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rationed, l.ration = true, n
+}
+
+// take returns how many of the next n bytes may go to the node, and whether the
+// link is to be cut then.
+func (l *Link) take(n int) (taken int, cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !l.rationed:
+		return n, false
+	case n < l.ration:
+		l.ration -= n
+		return n, false
+	}
+	l.rationed = false
+	return l.ration, true
+}
+
+// toNode is the half of a connection that CutAfter counts.
+type toNode struct {
+	*net.TCPConn
+	link *Link
+}
+
+func (w toNode) Write(b []byte) (int, error) {
+	n, cut := w.link.take(len(b))
+	n, err := w.TCPConn.Write(b[:n])
+	if cut {
+		w.link.Cut()
+		return n, net.ErrClosed
+	}
+	return n, err
+}
+
 // Refuse is Cut, and no new ones until Heal.
 func (l *Link) Refuse() {
 	l.mu.Lock()
@@ -192,7 +234,7 @@ func (l *Link) carry(node *net.TCPConn) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { pump(c, c.node, c.member, &l.up) })
-	wg.Go(func() { pump(c, c.member, c.node, &l.down) })
+	wg.Go(func() { pump(c, c.member, toNode{c.node, l}, &l.down) })
 	wg.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()

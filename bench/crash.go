@@ -138,7 +138,7 @@ func runNode(ctx context.Context, arg []byte) error {
 			}
 		}
 	}()
-	return member{
+	m := &member{
 		endpoints: spec.Endpoints, app: spec.App, instance: spec.Instance, ttl: spec.TTL, jobs: jobNames(spec.Jobs),
 		work: func(ctx context.Context, _ int) {
 			select {
@@ -147,7 +147,8 @@ func runNode(ctx context.Context, arg []byte) error {
 			}
 			<-ctx.Done()
 		},
-	}.run(ctx, spec.By)
+	}
+	return m.run(ctx, spec.By)
 }
 
 func monotonic() time.Duration {

@@ -49,12 +49,15 @@ type metrics []map[string]float64
 
 // The metrics of etcd that we read.
 const (
-	commitsMetric  = "etcd_server_proposals_committed_total"
-	walMetric      = "etcd_disk_wal_write_bytes_total"
-	keysMetric     = "etcd_debugging_mvcc_keys_total"
-	watchersMetric = "etcd_debugging_mvcc_watcher_total"
-	slowMetric     = "etcd_debugging_mvcc_slow_watcher_total" // watchers that still have to catch up
-	requestsMetric = "grpc_server_msg_received_total"         // unary calls, and messages on streams
+	commitsMetric   = "etcd_server_proposals_committed_total"
+	walMetric       = "etcd_disk_wal_write_bytes_total"
+	databaseMetric  = "etcd_mvcc_db_total_size_in_use_in_bytes"
+	keysMetric      = "etcd_debugging_mvcc_keys_total"
+	watchersMetric  = "etcd_debugging_mvcc_watcher_total"
+	slowMetric      = "etcd_debugging_mvcc_slow_watcher_total" // watchers that still have to catch up
+	requestsMetric  = "grpc_server_msg_received_total"         // unary calls, and messages on streams
+	sentMetric      = "etcd_network_client_grpc_sent_bytes_total"
+	processorMetric = "process_cpu_seconds_total"
 )
 
 func readMetrics(ctx context.Context, endpoints []string) (metrics, error) {

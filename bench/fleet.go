@@ -61,7 +61,7 @@ func (f *fleet) start(i int) {
 	ctx, stop := context.WithCancel(context.Background())
 	n := &node{stop: stop, ended: make(chan struct{})}
 	f.nodes[i] = n
-	m := member{
+	m := &member{
 		endpoints: f.Endpoints, app: f.app, instance: fmt.Sprint("node-", i), ttl: fleetTTL, jobs: f.names,
 		work: func(ctx context.Context, job int) {
 			f.enter(i, job)

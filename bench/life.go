@@ -43,7 +43,7 @@ func (m *measurement) life(ctx context.Context) error {
 
 func (m *measurement) startFirst(ctx context.Context) error {
 	var took time.Duration
-	cost, err := m.cost(ctx, func() error {
+	cost, err := m.cost(ctx, m.Jobs, func() error {
 		began := time.Now()
 		m.start(0)
 		full, err := m.allRun(ctx, -1)
@@ -51,7 +51,7 @@ func (m *measurement) startFirst(ctx context.Context) error {
 		return err
 	})
 	if err == nil {
-		m.book.add(m.name("Start"), m.Jobs, append([]value{ns("ns/op", took)}, m.perJob(cost)...)...)
+		m.book.add(m.name("Start"), m.Jobs, append([]value{ns("ns/op", took)}, cost...)...)
 	}
 	return err
 }
@@ -60,7 +60,7 @@ func (m *measurement) startFirst(ctx context.Context) error {
 // all jobs.
 func (m *measurement) joinOthers(ctx context.Context) error {
 	began := time.Now()
-	cost, err := m.cost(ctx, func() error {
+	cost, err := m.cost(ctx, m.Jobs*(m.Nodes-1), func() error {
 		for i := 1; i < m.Nodes; i++ {
 			if err := m.join(ctx, i); err != nil {
 				return err
@@ -69,11 +69,8 @@ func (m *measurement) joinOthers(ctx context.Context) error {
 		return nil
 	})
 	took := time.Since(began) / time.Duration(m.Nodes-1)
-	for i := range cost {
-		cost[i] /= float64(m.Nodes - 1)
-	}
 	if err == nil {
-		m.book.add(m.name("Join"), m.Jobs, append([]value{ns("ns/op", took)}, m.perJob(cost)...)...)
+		m.book.add(m.name("Join"), m.Jobs, append([]value{ns("ns/op", took)}, cost...)...)
 	}
 	return err
 }
@@ -121,7 +118,7 @@ func (m *measurement) restart(ctx context.Context) error {
 // again, and how long each did not. That of the first node, which runs all jobs,
 // is entered.
 func (m *measurement) drain(ctx context.Context, i int) (took time.Duration, gaps []time.Duration, err error) {
-	cost, err := m.cost(ctx, func() error {
+	cost, err := m.cost(ctx, m.Jobs, func() error {
 		stopProfile, err := m.profileCPU()
 		if err != nil {
 			return err
@@ -142,7 +139,7 @@ func (m *measurement) drain(ctx context.Context, i int) (took time.Duration, gap
 	gaps = m.takeGaps()
 	if i == 0 {
 		m.book.add(m.name("Drain"), m.Jobs, append([]value{ns("ns/op", took), ns("p50-ns", percentile(gaps, .5)),
-			ns("p99-ns", percentile(gaps, .99)), ns("max-ns", percentile(gaps, 1))}, m.perJob(cost)...)...)
+			ns("p99-ns", percentile(gaps, .99)), ns("max-ns", percentile(gaps, 1))}, cost...)...)
 	}
 	return took, gaps, nil
 }

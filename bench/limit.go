@@ -39,7 +39,7 @@ func (m *measurement) limit(ctx context.Context) error {
 		ops  []clientv3.Op
 	}{{"Start", puts}, {"Drain", deletes}} {
 		var seen []time.Duration
-		cost, err := m.cost(ctx, func() (err error) {
+		cost, err := m.cost(ctx, m.Jobs, func() (err error) {
 			seen, err = m.transact(ctx, batch.ops, events)
 			return err
 		})
@@ -47,7 +47,7 @@ func (m *measurement) limit(ctx context.Context) error {
 			return err
 		}
 		m.book.add(m.name(batch.what), m.Jobs, append([]value{ns("ns/op", percentile(seen, 1)), ns("p50-ns", percentile(seen, .5)),
-			ns("p99-ns", percentile(seen, .99)), ns("max-ns", percentile(seen, 1))}, m.perJob(cost)...)...)
+			ns("p99-ns", percentile(seen, .99)), ns("max-ns", percentile(seen, 1))}, cost...)...)
 	}
 	_, err = m.client.Revoke(ctx, lease.ID)
 	return err

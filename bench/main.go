@@ -79,7 +79,7 @@ var (
 			{3, []int{1, 29, 100, 300, 1000, 3000, 10_000, 20_000}},
 			{10, []int{1, 29, 1000, 10_000}},
 		},
-		crashJobs: []int{1, 29, 1000, 10_000}, crashTTL: 3 * time.Second,
+		crashJobs: []int{1, 1000, 10_000}, crashTTL: 3 * time.Second,
 	}
 	shortPlan = options{
 		rounds: 1, handovers: 100, idle: 2 * time.Second,

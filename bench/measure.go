@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sys/unix"
 )
 
 // fleetTTL is the TTL of leases, for all subjects. Nothing crashes here.
@@ -91,27 +92,37 @@ func measureFleet(ctx context.Context, arg []byte) (err error) {
 	return errors.Join(m.life(ctx), m.stopAll())
 }
 
-// cost runs f and returns how many entries etcd has committed meanwhile, and how
-// many bytes it has written to its log.
-func (m *measurement) cost(ctx context.Context, f func() error) (cost [2]float64, err error) {
+// cost runs f, which does something to n jobs, and returns what each of them has
+// cost meanwhile: entries that etcd has committed, bytes that it has written to
+// its log and sent to clients, and time on processors, of etcd and of all nodes.
+func (m *measurement) cost(ctx context.Context, n int, f func() error) ([]value, error) {
 	before, err := readMetrics(ctx, m.Endpoints)
 	if err != nil {
-		return cost, err
+		return nil, err
 	}
+	ownBefore := processorTime()
 	if err := f(); err != nil {
-		return cost, err
+		return nil, err
 	}
+	ownAfter := processorTime()
 	after, err := readMetrics(ctx, m.Endpoints)
 	if err != nil {
-		return cost, err
+		return nil, err
 	}
-	for i, name := range []string{commitsMetric, walMetric} {
-		cost[i] = after.first(name) - before.first(name)
-	}
-	return cost, nil
+	return []value{
+		{"commits/job", (after.first(commitsMetric) - before.first(commitsMetric)) / float64(n)},
+		{"wal-B/job", (after.first(walMetric) - before.first(walMetric)) / float64(n)},
+		{"sent-B/job", (after.total(sentMetric) - before.total(sentMetric)) / float64(n)},
+		{"etcd-cpu-ns/job", (after.total(processorMetric) - before.total(processorMetric)) * 1e9 / float64(n)},
+		{"nodes-cpu-ns/job", float64(ownAfter-ownBefore) / float64(n)},
+	}, nil
 }
 
-func (m *measurement) perJob(cost [2]float64) []value {
-	n := float64(m.Jobs)
-	return []value{{"commits/job", cost[0] / n}, {"wal-B/job", cost[1] / n}}
+// processorTime returns how long this process has run on processors.
+func processorTime() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		panic(err) // it has no reason to fail
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

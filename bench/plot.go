@@ -76,10 +76,10 @@ const style = `<style>
 
 // Sizes of the picture, and of a panel's plot within its cell.
 const (
-	cellWidth, cellHeight = 400, 270
+	cellWidth, cellHeight = 400, 246
 	plotLeft, plotTop     = 64, 46
 	plotWidth, plotHeight = 316, 164
-	legendHeight          = 50
+	legendHeight          = 44
 )
 
 // draw returns an SVG with two panels a row, and one legend.
@@ -91,7 +91,7 @@ func draw(panels []panel) string {
 	s.WriteString(`<title id="title">How cost grows with the number of jobs, on three nodes; both axes are logarithmic</title>` + "\n" + style + "\n")
 	fmt.Fprintf(&s, `<rect class="card" x="0.5" y="0.5" width="%d" height="%d" rx="8"/>`+"\n", width-1, height-1)
 	for i, by := range []string{byOurs, byConcurrency, byLimit} {
-		x := plotLeft + 170*i
+		x := plotLeft - 40 + 190*i
 		fmt.Fprintf(&s, `<polyline class="%s" points="%d,32 %d,32"/><text x="%d" y="36">%s</text>`+"\n", by, x, x+34, x+42, legend[by])
 	}
 	for i, p := range panels {
@@ -166,7 +166,7 @@ func (a axis) decades() (ticks []float64) {
 }
 
 func tick(v float64) string {
-	if v >= 10_000 {
+	if v >= 1000 {
 		return fmt.Sprintf("%.0f,000", v/1000)
 	}
 	return fmt.Sprintf("%.12g", v)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,18 +22,19 @@ type member struct {
 }
 
 // run returns when the member has stopped working and given up everything.
-func (m member) run(ctx context.Context, by string) error {
+func (m *member) run(ctx context.Context, by string) error {
 	if by == byOurs {
 		return m.runOurs(ctx)
 	}
 	return m.runConcurrency(ctx, by == byRevoking)
 }
 
-func (m member) runOurs(ctx context.Context) error {
+func (m *member) runOurs(ctx context.Context) error {
 	provider := distributed.NewETCDLeaseProvider(m.endpoints, distributed.WithLeaseTTL(m.ttl))
 	jobs := make([]distributed.Job, len(m.jobs))
+	work := m.work // and not all of m for each job
 	for i, name := range m.jobs {
-		jobs[i] = distributed.Job{Name: name, Work: func(ctx context.Context) error { m.work(ctx, i); return nil }}
+		jobs[i] = distributed.Job{Name: name, Work: func(ctx context.Context) error { work(ctx, i); return nil }}
 	}
 	return distributed.NewLeadershipBasedJobProcessor(m.app, m.instance, provider, jobs).Execute(ctx)
 }
@@ -42,7 +44,7 @@ func (m member) runOurs(ctx context.Context) error {
 // while the session lives, resigns and campaigns again. With revoke, it leaves
 // out the resignations when it stops: once no job works any more, revoking the
 // lease gives all of them up at once.
-func (m member) runConcurrency(ctx context.Context, revoke bool) error {
+func (m *member) runConcurrency(ctx context.Context, revoke bool) error {
 	client, err := newClient(m.endpoints)
 	if err != nil {
 		return err
@@ -57,7 +59,7 @@ func (m member) runConcurrency(ctx context.Context, revoke bool) error {
 }
 
 // serveSession works until the session is lost or ctx is done.
-func (m member) serveSession(ctx context.Context, client *clientv3.Client, revoke bool) error {
+func (m *member) serveSession(ctx context.Context, client *clientv3.Client, revoke bool) error {
 	session, err := concurrency.NewSession(client, concurrency.WithTTL(int(m.ttl/time.Second)))
 	if err != nil {
 		return err
@@ -66,28 +68,27 @@ func (m member) serveSession(ctx context.Context, client *clientv3.Client, revok
 	alive, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(session.Ctx(), cancel)()
-	done := make(chan struct{}, len(m.jobs))
-	for i, job := range m.jobs {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			election := concurrency.NewElection(session, m.app+"/"+job+"/leader")
-			for alive.Err() == nil {
-				m.serveTerm(alive, election, i)
-				if !revoke || alive.Err() == nil {
-					resign(alive, election)
-				}
-			}
-		}()
-	}
-	for range m.jobs {
-		<-done
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for i := range m.jobs {
+		wg.Go(func() { m.serveJob(alive, session, i, revoke) })
 	}
 	return nil
 }
 
+func (m *member) serveJob(alive context.Context, session *concurrency.Session, job int, revoke bool) {
+	election := concurrency.NewElection(session, m.app+"/"+m.jobs[job]+"/leader")
+	for alive.Err() == nil {
+		m.serveTerm(alive, election, job)
+		if !revoke || alive.Err() == nil {
+			resign(alive, election)
+		}
+	}
+}
+
 // serveTerm works once. Campaign may return nil although the session is over:
 // then alive is done.
-func (m member) serveTerm(alive context.Context, election *concurrency.Election, job int) {
+func (m *member) serveTerm(alive context.Context, election *concurrency.Election, job int) {
 	if err := election.Campaign(alive, m.instance); err != nil {
 		select {
 		case <-time.After(100 * time.Millisecond): // etcd refuses, or is away

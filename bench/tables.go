@@ -26,19 +26,22 @@ var tables = []table{
 	{"Handover of one job", []string{"by"}, []column{
 		{"p50", "Handover", "ns/op", showTime}, {"p99", "Handover", "p99-ns", showTime},
 	}},
-	{"Start on one node, and each further node that joins the queues", []string{"nodes", "jobs", "by"}, []column{
-		{"all run", "Start", "ns/op", showTime}, {"commits a job", "Start", "commits/job", show}, {"log bytes a job", "Start", "wal-B/job", show},
-		{"join", "Join", "ns/op", showTime}, {"commits a job", "Join", "commits/job", show}, {"log bytes a job", "Join", "wal-B/job", show},
-	}},
-	{"Drain of the node that runs all jobs, and restart of three nodes in turn", []string{"nodes", "jobs", "by"}, []column{
+	{"Start on one node", []string{"nodes", "jobs", "by"}, startColumns("Start", "all run")},
+	{"A further node joins the queues", []string{"nodes", "jobs", "by"}, startColumns("Join", "stands for all")},
+	{"Drain of the node that runs all jobs", []string{"nodes", "jobs", "by"}, []column{
 		{"all run again", "Drain", "ns/op", showTime}, {"gap of a job p50", "Drain", "p50-ns", showTime}, {"p99", "Drain", "p99-ns", showTime},
-		{"max", "Drain", "max-ns", showTime}, {"commits a job", "Drain", "commits/job", show}, {"log bytes a job", "Drain", "wal-B/job", show},
-		{"restart: lost, job-s", "Restart", "lost-job-s", show}, {"moves a job", "Restart", "moves/job", show},
+		{"max", "Drain", "max-ns", showTime}, {"commits a job", "Drain", "commits/job", show}, {"log a job", "Drain", "wal-B/job", showBytes},
+		{"sent a job", "Drain", "sent-B/job", showBytes}, {"CPU a job: etcd", "Drain", "etcd-cpu-ns/job", showTime},
+		{"all nodes", "Drain", "nodes-cpu-ns/job", showTime},
+	}},
+	{"Restart of three nodes, one after the other", []string{"nodes", "jobs", "by"}, []column{
+		{"some do not run for", "Restart", "ns/op", showTime}, {"job-seconds lost", "Restart", "lost-job-s", show}, {"moves a job", "Restart", "moves/job", show},
 	}},
 	{"At rest", []string{"nodes", "jobs", "by"}, []column{
 		{"commits/s", "Idle", "commits/s", show}, {"heartbeats/s", "Idle", "heartbeats/s", show}, {"requests/s", "Idle", "requests/s", show},
-		{"watches", "Idle", "watchers", show}, {"keys", "Idle", "keys", show}, {"goroutines", "Idle", "goroutines", show},
-		{"heap", "Idle", "heap-B", showBytes}, {"stacks", "Idle", "stack-B", showBytes},
+		{"log/s", "Idle", "wal-B/s", showBytes}, {"sent/s", "Idle", "sent-B/s", showBytes},
+		{"watches", "Idle", "watchers", show}, {"keys", "Idle", "keys", show}, {"database", "Idle", "db-B", showBytes},
+		{"goroutines", "Idle", "goroutines", show}, {"heap", "Idle", "heap-B", showBytes}, {"stacks", "Idle", "stack-B", showBytes},
 	}},
 	{"What a job takes on each node", []string{"nodes", "jobs", "by"}, []column{
 		{"goroutines", "PerJob", "goroutines", show}, {"heap", "PerJob", "heap-B", showBytes}, {"stacks", "PerJob", "stack-B", showBytes},
@@ -49,6 +52,14 @@ var tables = []table{
 		{"gap of a job p50", "Crash", "ns/op", showTime}, {"max", "Crash", "max-ns", showTime}, {"max / TTL", "Crash", "max/TTL", show},
 	}},
 	{"Calls", []string{"of"}, []column{{"time", "Call", "ns/op", showTime}, {"allocations", "Call", "allocs/op", show}}},
+}
+
+func startColumns(what, done string) []column {
+	return []column{
+		{done, what, "ns/op", showTime}, {"commits a job", what, "commits/job", show}, {"log a job", what, "wal-B/job", showBytes},
+		{"sent a job", what, "sent-B/job", showBytes}, {"CPU a job: etcd", what, "etcd-cpu-ns/job", showTime},
+		{"all nodes", what, "nodes-cpu-ns/job", showTime},
+	}
 }
 
 // printTables prints the medians of all rounds.

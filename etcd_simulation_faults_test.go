@@ -34,7 +34,7 @@ func newSimWeather(s *simulation, rng *rand.Rand) *simWeather {
 	}
 	if !s.calm {
 		w.lost, w.mute = pick(rng, 0, 0.02, 0.1), pick(rng, 0, 0.02, 0.1)
-		w.again, w.late, w.slow = pick(rng, 0, 0.05, 0.2), pick(rng, 0, 0.02, 0.05), pick(rng, 0, 0.05, 0.2)
+		w.again, w.late, w.slow = pick(rng, 0, 0.1, 0.5), pick(rng, 0, 0.02, 0.05), pick(rng, 0, 0.05, 0.2)
 	}
 	return w
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +58,9 @@ func TestSimulationNeverHasTwoRunners(t *testing.T) {
 		for seed := first; seed <= last; seed++ {
 			t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 				t.Parallel()
+				if total.failed.Load() && flag.Lookup("test.failfast").Value.String() == "true" {
+					t.SkipNow() // go test skips only tests that have not begun, and all have
+				}
 				synctest.Test(t, func(t *testing.T) { newSimulation(t, seed, total).run() })
 			})
 		}
@@ -185,6 +189,7 @@ func (s *simulation) requireNothingLeft() {
 
 func (s *simulation) fail(format string, args ...any) {
 	s.note("FAILED: "+format, args...)
+	s.total.failed.Store(true)
 	s.t.Errorf("seed %d: at %v: "+format, append([]any{s.seed, time.Since(s.start)}, args...)...)
 }
 
@@ -363,8 +368,9 @@ func between(rng *rand.Rand, from, to time.Duration) time.Duration {
 
 // simTotals counts what happened in all simulations of a test.
 type simTotals struct {
-	mu sync.Mutex
-	n  map[string]int
+	failed atomic.Bool
+	mu     sync.Mutex
+	n      map[string]int
 }
 
 func (c *simTotals) count(what string) {

@@ -4,6 +4,7 @@
 //
 //	go run ./internal/faults/mutants
 //	go run ./internal/faults/mutants -only "unclean loss"
+//	go run ./internal/faults/mutants -test Simulation
 //
 // It prints a line for each mutant and test, and exits with 1 if a mutant has
 // survived. docs/mutants.md explains them.
@@ -26,17 +27,18 @@ import (
 
 func main() {
 	only := flag.String("only", "", "run only mutants whose name contains this `text`")
+	test := flag.String("test", "", "run only tests whose name contains this `text`")
 	root := flag.String("root", ".", "the `directory` of the module")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *root, *only); err != nil {
+	if err := run(ctx, *root, *only, *test); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root, only string) (err error) {
+func run(ctx context.Context, root, only, test string) (err error) {
 	dir, err := os.MkdirTemp("", "mutants-")
 	if err != nil {
 		return err
@@ -52,6 +54,9 @@ func run(ctx context.Context, root, only string) (err error) {
 			continue
 		}
 		for _, d := range m.caughtBy {
+			if !strings.Contains(d.run, test) {
+				continue
+			}
 			tried++
 			began := time.Now()
 			caught, err := m.try(ctx, dir, d)
@@ -67,7 +72,7 @@ func run(ctx context.Context, root, only string) (err error) {
 		}
 	}
 	if tried == 0 {
-		return fmt.Errorf("no mutant is called %q", only)
+		return fmt.Errorf("no mutant is called %q and caught by a test called %q", only, test)
 	}
 	if len(survivors) > 0 {
 		return fmt.Errorf("not as it must be: %s", strings.Join(survivors, "; "))

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,6 +36,13 @@ func TestEachMutantIsInTheDocumentation(t *testing.T) {
 	require.NoError(t, err)
 	for _, m := range mutants {
 		require.Contains(t, string(doc), "| "+m.name+" |")
+	}
+}
+
+func TestEachMutantIsSimulatedOrCannotBe(t *testing.T) {
+	for _, m := range mutants {
+		simulated := slices.ContainsFunc(m.caughtBy, func(d detector) bool { return d.run == simulation.run })
+		require.Equal(t, simulated || m.holds, m.unsimulated == "", m.name)
 	}
 }
 

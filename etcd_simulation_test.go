@@ -43,10 +43,11 @@ func simDefault() string {
 // A seed gives the configuration, all faults and what befalls the n-th call of
 // each method by each node. It does not give the order in which goroutines run
 // that are ready at the same moment, nor the jitter of the library and of gRPC;
-// so a seed leads to the same trouble, not to the same run. The verdict does not
-// depend on that order: no message takes less than simLatency, so nothing that
-// happens on one node can be the cause of anything on another at the same
-// moment, and overlaps are judged by the virtual clock.
+// so a seed leads to the same trouble, not to the same run, and one that has
+// failed may have to be repeated: -sim.seeds 17 -count 20. How a run is judged
+// does not depend on that order: no message takes less than simLatency, so
+// nothing that happens on one node can be the cause of anything on another at
+// the same moment, and overlaps are judged by the virtual clock.
 //
 // Not simulated: processes that are frozen, which virtual time cannot tell from
 // others, and the members of etcd, whose mistakes are made by the one there is.

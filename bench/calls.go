@@ -7,6 +7,8 @@ import (
 	"github.com/b2552be4/distributed"
 )
 
+type ownKey struct{}
+
 // calls measures what a job asks again and again.
 func (b *bench) calls(ctx context.Context) error {
 	c := distributed.NewConcurrency(newApp(), "node", distributed.NewETCDLeaseProvider(b.endpoints))
@@ -15,7 +17,7 @@ func (b *bench) calls(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	inWork := context.WithValue(l.Context(), struct{}{}, "what a job may add")
+	inWork := context.WithValue(l.Context(), ownKey{}, "as a job may add")
 	for _, call := range []struct {
 		name string
 		ok   func() bool

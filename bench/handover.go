@@ -25,7 +25,7 @@ const (
 type runner interface {
 	campaign(ctx context.Context, job int) error // blocks until it leads
 	resign(ctx context.Context, job int) error
-	close() error
+	Close() error
 }
 
 // handover measures, in turn: from before a client deletes a key until another
@@ -44,7 +44,7 @@ func (b *bench) handover(ctx context.Context) error {
 			if d.runners[i], err = newRunner(d.app, fmt.Sprint("node-", i)); err != nil {
 				return err
 			}
-			defer d.runners[i].close()
+			defer d.runners[i].Close()
 		}
 		if err := d.begin(ctx); err != nil {
 			return err
@@ -167,8 +167,6 @@ func (r ourRunner) resign(ctx context.Context, job int) error {
 	return r.Resign(ctx, fmt.Sprint("job-", job))
 }
 
-func (r ourRunner) close() error { return r.Close() }
-
 type sessionRunner struct {
 	client    *clientv3.Client
 	session   *concurrency.Session
@@ -200,7 +198,7 @@ func (r *sessionRunner) resign(ctx context.Context, job int) error {
 	return r.elections[job].Resign(ctx)
 }
 
-func (r *sessionRunner) close() error {
+func (r *sessionRunner) Close() error {
 	defer r.client.Close()
 	return r.session.Close()
 }

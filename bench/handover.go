@@ -39,16 +39,11 @@ func (b *bench) handover(ctx context.Context) error {
 	defer probe.close()
 	duels := map[string]*duel{}
 	for by, newRunner := range map[string]func(app, instance string) (runner, error){byOurs: b.newOurs, byConcurrency: b.newSession} {
-		d := &duel{app: newApp(), client: b.client, won: make(chan entered, handoverBatch)}
-		for i := range d.runners {
-			if d.runners[i], err = newRunner(d.app, fmt.Sprint("node-", i)); err != nil {
-				return err
-			}
-			defer d.runners[i].Close()
-		}
-		if err := d.begin(ctx); err != nil {
+		d, err := b.newDuel(ctx, newRunner)
+		if err != nil {
 			return err
 		}
+		defer d.close()
 		duels[by] = d
 	}
 	for round := range b.rounds {
@@ -110,13 +105,31 @@ type entered struct {
 	err error
 }
 
-func (d *duel) begin(ctx context.Context) error {
+func (b *bench) newDuel(ctx context.Context, newRunner func(app, instance string) (runner, error)) (*duel, error) {
+	d := &duel{app: newApp(), client: b.client, won: make(chan entered, handoverBatch)}
+	for i := range d.runners {
+		r, err := newRunner(d.app, fmt.Sprint("node-", i))
+		if err != nil {
+			d.close()
+			return nil, err
+		}
+		d.runners[i] = r
+	}
 	for job := range handoverBatch {
 		if err := d.runners[d.leader].campaign(ctx, job); err != nil {
-			return err
+			d.close()
+			return nil, err
 		}
 	}
-	return nil
+	return d, nil
+}
+
+func (d *duel) close() {
+	for _, r := range d.runners {
+		if r != nil {
+			r.Close()
+		}
+	}
 }
 
 // lineUp returns when the one that does not lead stands in line for all jobs.

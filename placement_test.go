@@ -1,0 +1,384 @@
+package distributed
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// app is a state from which views are made.
+type app struct {
+	jobs   []JobInfo
+	nodes  map[string]*NodeInfo
+	queues map[string][]string
+	joined int
+}
+
+func newApp(jobs int) *app {
+	a := &app{nodes: map[string]*NodeInfo{}, queues: map[string][]string{}}
+	for i := range jobs {
+		a.jobs = append(a.jobs, JobInfo{Name: fmt.Sprintf("job-%05d", i), Weight: 1})
+	}
+	return a
+}
+
+func (a *app) join(change ...func(*NodeInfo)) (id string) {
+	a.joined++
+	id = fmt.Sprintf("node-%03d", a.joined)
+	a.nodes[id] = &NodeInfo{Version: "v1", Started: time.Unix(int64(a.joined), 0), Jobs: a.jobs}
+	for _, c := range change {
+		c(a.nodes[id])
+	}
+	return id
+}
+
+// leave is a crash or a stop: the node's candidates go with it.
+func (a *app) leave(id string) {
+	delete(a.nodes, id)
+	for job := range a.queues {
+		a.withdraw(job, id)
+	}
+}
+
+func (a *app) withdraw(job, id string) {
+	a.queues[job] = slices.DeleteFunc(a.queues[job], func(n string) bool { return n == id })
+	if len(a.queues[job]) == 0 {
+		delete(a.queues, job)
+	}
+}
+
+func (a *app) view() *View {
+	v := &View{}
+	for id, info := range a.nodes {
+		v.Nodes = append(v.Nodes, NodeView{ID: id, Instance: id, NodeInfo: *info})
+	}
+	slices.SortFunc(v.Nodes, func(x, y NodeView) int { return compareStrings(x.ID, y.ID) })
+	for name, queue := range a.queues {
+		job := JobView{Name: name}
+		for i, id := range queue {
+			job.Queue = append(job.Queue, CandidateView{Node: id, Token: int64(i)})
+		}
+		v.Jobs = append(v.Jobs, job)
+	}
+	slices.SortFunc(v.Jobs, func(x, y JobView) int { return compareStrings(x.Name, y.Name) })
+	return v
+}
+
+func compareStrings(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// act lets a node do what a view tells it, and returns how many jobs it stood
+// for, withdrew from, and handed over.
+func (a *app) act(id string, p *placement, limit int) (stood, withdrew, moved int) {
+	x := slices.IndexFunc(p.nodes, func(n placedNode) bool { return n.ID == id })
+	moves := p.moves()
+	moves = moves[:min(limit, len(moves))]
+	for j := range p.jobs {
+		name := p.jobs[j].Name
+		queue := a.queues[name]
+		in, leads := slices.Contains(queue, id), len(queue) > 0 && queue[0] == id
+		switch {
+		case leads && slices.Contains(moves, j) && p.handsOver(j, x):
+			a.withdraw(name, id)
+			moved++
+		case in && !leads && !p.stands(j, x):
+			a.withdraw(name, id)
+			withdrew++
+		case !in && p.stands(j, x):
+			a.queues[name] = append(a.queues[name], id)
+			stood++
+		}
+	}
+	return stood, withdrew, moved
+}
+
+// run lets all nodes act in turn, each on a fresh view, until nothing happens
+// any more, and returns the moves.
+func (a *app) run(t require.TestingT, limit int) (moves int) {
+	for range 10_000 {
+		changes := 0
+		for id := range a.nodes {
+			stood, withdrew, moved := a.act(id, place(a.view()), limit)
+			changes += stood + withdrew + moved
+			moves += moved
+		}
+		if changes == 0 {
+			return moves
+		}
+	}
+	require.Fail(t, "no end of it")
+	return moves
+}
+
+func (a *app) loads() map[string]int {
+	loads := map[string]int{}
+	for id := range a.nodes {
+		loads[id] = 0
+	}
+	weights := map[string]int{}
+	for _, j := range a.jobs {
+		weights[j.Name] = max(j.Weight, 1)
+	}
+	for job, queue := range a.queues {
+		loads[queue[0]] += weights[job]
+	}
+	return loads
+}
+
+func spreadOf(loads map[string]int) (least, most int) {
+	least = 1 << 40
+	for _, n := range loads {
+		least, most = min(least, n), max(most, n)
+	}
+	return least, most
+}
+
+// leastMoves is how many moves make loads even, whatever is done.
+func leastMoves(loads map[string]int) int {
+	jobs := 0
+	for _, n := range loads {
+		jobs += n
+	}
+	floor := jobs / len(loads)
+	ceil := floor
+	if jobs%len(loads) > 0 {
+		ceil++
+	}
+	above, below := 0, 0
+	for _, n := range loads {
+		above += max(0, n-ceil)
+		below += max(0, floor-n)
+	}
+	return max(above, below)
+}
+
+// Nodes come and go; each time the jobs end up even, with the fewest moves, one
+// standby a job, and a node that goes leaves nothing to move behind it.
+func TestPlacementIsEvenAndMovesTheLeast(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := newApp(rapid.IntRange(1, 60).Draw(t, "jobs"))
+		limit := rapid.IntRange(1, 8).Draw(t, "limit")
+		a.join()
+		for range rapid.IntRange(1, 12).Draw(t, "changes") {
+			joined := len(a.nodes) < 2 || len(a.nodes) < 8 && rapid.Bool().Draw(t, "join")
+			if joined {
+				a.join()
+			} else {
+				ids := a.view().Nodes
+				a.leave(rapid.SampledFrom(ids).Draw(t, "leaves").ID)
+			}
+			least := 0
+			if joined {
+				least = leastMoves(a.loads())
+			}
+			moves := a.run(t, limit)
+			if a.joined > 2 { // before, nothing ran anywhere
+				require.Equal(t, least, moves)
+			}
+			lo, hi := spreadOf(a.loads())
+			require.LessOrEqual(t, hi-lo, 1)
+			for _, job := range a.jobs {
+				require.Len(t, a.queues[job.Name], min(2, len(a.nodes)), "a runner and a standby")
+			}
+			require.Zero(t, a.run(t, limit), "it is steady")
+		}
+	})
+}
+
+// Nodes act on views that are out of date, in any order, while nodes come and go.
+// Whatever mess that makes, it ends evenly once views catch up.
+func TestPlacementConvergesFromAnyState(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := newApp(rapid.IntRange(1, 30).Draw(t, "jobs"))
+		limit := rapid.IntRange(1, 8).Draw(t, "limit")
+		version := func(n *NodeInfo) { n.Version = rapid.SampledFrom([]string{"v1", "v2"}).Draw(t, "version") }
+		a.join()
+		a.join()
+		views := []*View{a.view()}
+		t.Repeat(map[string]func(*rapid.T){
+			"join": func(t *rapid.T) {
+				if len(a.nodes) == 6 {
+					t.Skip()
+				}
+				a.join(version)
+			},
+			"leave": func(t *rapid.T) {
+				if len(a.nodes) == 1 {
+					t.Skip()
+				}
+				a.leave(rapid.SampledFrom(a.view().Nodes).Draw(t, "node").ID)
+			},
+			"act": func(t *rapid.T) {
+				v := rapid.SampledFrom(views).Draw(t, "view")
+				id := rapid.SampledFrom(v.Nodes).Draw(t, "node").ID
+				if a.nodes[id] == nil {
+					t.Skip()
+				}
+				a.act(id, place(v), limit)
+			},
+			"": func(*rapid.T) {
+				views = append(views, a.view())
+				views = views[max(0, len(views)-5):]
+			},
+		})
+		for _, n := range a.nodes {
+			n.Version = "v2" // the rollout ends
+		}
+		a.run(t, limit)
+		lo, hi := spreadOf(a.loads())
+		require.LessOrEqual(t, hi-lo, 1)
+		for _, job := range a.jobs {
+			require.Len(t, a.queues[job.Name], min(2, len(a.nodes)))
+		}
+	})
+}
+
+// With weights, capacities, labels and different lists the loads cannot always
+// be even. But what there is to do comes to an end, every job that can run does,
+// and no capacity is exceeded.
+func TestPlacementRunsWhatCanRun(t *testing.T) {
+	labels := []string{"zone=a", "zone=b", "disk=ssd"}
+	rapid.Check(t, func(t *rapid.T) {
+		a := newApp(rapid.IntRange(1, 30).Draw(t, "jobs"))
+		plain := true
+		draw := func(what string) bool {
+			drawn := rapid.IntRange(0, 3).Draw(t, what) == 0
+			plain = plain && !drawn
+			return drawn
+		}
+		for j := range a.jobs {
+			a.jobs[j].Weight = rapid.IntRange(1, 9).Draw(t, "weight")
+		}
+		if draw("labels") {
+			for j := range a.jobs {
+				a.jobs[j].Prefer = rapid.SliceOfN(rapid.SampledFrom(labels), 0, 1).Draw(t, "prefer")
+				a.jobs[j].Avoid = rapid.SliceOfN(rapid.SampledFrom(labels), 0, 1).Draw(t, "avoid")
+			}
+		}
+		for range rapid.IntRange(1, 6).Draw(t, "nodes") {
+			a.join(func(n *NodeInfo) {
+				if draw("capacity") {
+					n.Capacity = rapid.IntRange(1, 10).Draw(t, "capacity")
+				}
+				if draw("labelled") {
+					n.Labels = map[string]string{"zone": rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone"), "disk": "ssd"}
+				}
+				if draw("fewer jobs") {
+					n.Jobs = slices.Clone(a.jobs[:rapid.IntRange(0, len(a.jobs)).Draw(t, "first")])
+				}
+				n.Draining = draw("draining")
+			})
+			a.run(t, 3)
+		}
+		count, canTake := map[string]int{}, 0
+		for job, queue := range a.queues {
+			count[queue[0]]++
+			info := a.jobs[slices.IndexFunc(a.jobs, func(j JobInfo) bool { return j.Name == job })]
+			require.True(t, slices.ContainsFunc(a.nodes[queue[0]].Jobs, func(j JobInfo) bool { return j.Name == info.Name }))
+		}
+		heaviest := 0
+		for _, j := range a.jobs {
+			heaviest = max(heaviest, j.Weight)
+		}
+		for id, n := range a.nodes {
+			if n.Capacity > 0 {
+				require.LessOrEqual(t, count[id], n.Capacity)
+			}
+			if !n.Draining && n.Capacity == 0 {
+				canTake = max(canTake, len(n.Jobs))
+			}
+		}
+		require.GreaterOrEqual(t, len(a.queues), canTake)
+		if lo, hi := spreadOf(a.loads()); plain {
+			require.LessOrEqual(t, hi-lo, heaviest)
+		}
+	})
+}
+
+// A rollout restarts every node in turn with a new version. Jobs of the first
+// node have to go to an old one and move again; the last node gets its share
+// back; beyond that a job moves once.
+func TestARolloutMovesAJobAboutOnce(t *testing.T) {
+	for _, tc := range []struct{ jobs, nodes int }{{29, 3}, {300, 10}, {7, 5}, {100, 2}} {
+		for _, chase := range []bool{true, false} { // moves between the restarts, or only after the last
+			a := newApp(tc.jobs)
+			var old []string
+			for range tc.nodes {
+				old = append(old, a.join())
+			}
+			a.run(t, 8)
+			runners := a.runners()
+			moves := 0
+			count := func() {
+				for job, now := range a.runners() {
+					if runners[job] != now {
+						moves++
+					}
+				}
+				runners = a.runners()
+			}
+			for _, id := range old {
+				a.leave(id)
+				a.run(t, 0)
+				count()
+				a.join(func(n *NodeInfo) { n.Version = "v2" })
+				limit := 0
+				if chase {
+					limit = 8
+				}
+				a.run(t, limit)
+				count()
+			}
+			a.run(t, 8)
+			count()
+			lo, hi := spreadOf(a.loads())
+			require.LessOrEqual(t, hi-lo, 1)
+			share := (tc.jobs + tc.nodes - 1) / tc.nodes
+			t.Logf("%d jobs, %d nodes, moves between restarts %v: %d moves, %.2f a job", tc.jobs, tc.nodes, chase, moves, float64(moves)/float64(tc.jobs))
+			if chase {
+				share += tc.jobs / 4 // new nodes get even with old ones first, and then what those have left
+			}
+			require.LessOrEqual(t, moves, tc.jobs+2*share)
+		}
+	}
+}
+
+func (a *app) runners() map[string]string {
+	runners := map[string]string{}
+	for job, queue := range a.queues {
+		runners[job] = queue[0]
+	}
+	return runners
+}
+
+func BenchmarkPlacement(b *testing.B) {
+	for _, nodes := range []int{3, 10, 50} {
+		for state, stand := range map[string]func(*app){
+			"steady": func(a *app) { a.run(b, 1<<30) },
+			"joined": func(a *app) { a.run(b, 1<<30); a.join() },
+		} {
+			b.Run(fmt.Sprintf("jobs=10000/nodes=%d/%s", nodes, state), func(b *testing.B) {
+				a := newApp(10_000)
+				for range nodes {
+					a.join()
+				}
+				stand(a)
+				v := a.view()
+				for b.Loop() {
+					place(v)
+				}
+			})
+		}
+	}
+}

@@ -13,6 +13,8 @@ import (
 //	epoch                   one an app, made by its first node, for good; empty
 //	node/<lease>            one a node, not attached to its lease: nodeValue
 //	alive/<lease>           one a node, attached to its lease: aliveValue
+//	info/<lease>            one a node that announces itself, attached to its lease: infoValue
+//	jobs/<lease>            the same: its jobs, see encodeJobs
 //	<job>/leader/<lease>    one a candidate, attached to its lease: candidateValue
 //
 // where <lease> is the lease's id in hex. The candidates' layout is that of
@@ -27,6 +29,8 @@ const (
 	epochKey
 	nodeKey
 	aliveKey
+	infoKey
+	jobsKey
 	candidateKey
 )
 
@@ -35,9 +39,11 @@ func leaseName(id clientv3.LeaseID) string { return fmt.Sprintf("%x", int64(id))
 func (k etcdKeys) epoch() string                      { return k.prefix + "epoch" }
 func (k etcdKeys) node(lease string) string           { return k.prefix + "node/" + lease }
 func (k etcdKeys) alive(lease string) string          { return k.prefix + "alive/" + lease }
+func (k etcdKeys) info(lease string) string           { return k.prefix + "info/" + lease }
+func (k etcdKeys) jobs(lease string) string           { return k.prefix + "jobs/" + lease }
 func (k etcdKeys) candidate(job, lease string) string { return k.prefix + job + "/leader/" + lease }
 
-// parse is the inverse of epoch, node, alive and candidate.
+// parse is the inverse of the functions above.
 func (k etcdKeys) parse(key string) (kind keyKind, job, lease string) {
 	rest, ok := strings.CutPrefix(key, k.prefix)
 	if ok && rest == "epoch" {
@@ -56,6 +62,10 @@ func (k etcdKeys) parse(key string) (kind keyKind, job, lease string) {
 		return nodeKey, "", lease
 	case "alive":
 		return aliveKey, "", lease
+	case "info":
+		return infoKey, "", lease
+	case "jobs":
+		return jobsKey, "", lease
 	}
 	return otherKey, "", ""
 }

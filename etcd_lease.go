@@ -49,6 +49,9 @@ type etcdLease struct {
 
 	remember func(memory)
 
+	viewMu sync.Mutex // held while a view is made, before mu
+	viewed *View      // the last
+
 	mu        sync.Mutex
 	mirror    *mirror
 	elections map[string]*etcdElection
@@ -57,6 +60,8 @@ type etcdLease struct {
 	acked     int64                   // revision of the newest heartbeat that etcd has confirmed
 	ackedAt   time.Duration
 	rewatch   context.CancelFunc // ends the current watch stream
+	viewedAt  int64              // mirror.changes at the last View
+	outdated  chan struct{}      // closed when there is another view; nil while nobody asked
 	lost      error              // why the lease is over, nil while it is not
 	closed    bool
 	calls     []func() // to be made once mu is free
@@ -245,6 +250,10 @@ func (l *etcdLease) persist(ctx context.Context, call func(context.Context) erro
 func (l *etcdLease) update(f func()) {
 	l.mu.Lock()
 	f()
+	if l.outdated != nil && (l.viewedAt != l.mirror.changes || l.lost != nil) {
+		close(l.outdated)
+		l.outdated = nil
+	}
 	calls := l.calls
 	l.calls = nil
 	l.mu.Unlock()

@@ -3,6 +3,7 @@ package distributed
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -20,12 +21,14 @@ type writeKind int
 const (
 	putCandidate writeKind = iota
 	deleteCandidate
+	announceNode
 )
 
 // write is a change of a candidacy that etcd is to be told of.
 type write struct {
 	kind     writeKind
-	election *etcdElection
+	election *etcdElection // of a candidacy
+	puts     []clientv3.Op // of an announcement
 	done     chan struct{} // closed when the write is confirmed, or given up; err is set before
 	err      error
 }
@@ -42,8 +45,9 @@ type writer struct {
 	lease *etcdLease
 	wake  chan struct{} // capacity 1
 
-	deletes []*write // go first: others wait for them
-	puts    []*write
+	announcement *write   // goes before all else, so that others know why the rest happens
+	deletes      []*write // go first: others wait for them
+	puts         []*write
 
 	value    string // of candidate keys
 	limit    int    // operations a transaction
@@ -69,6 +73,19 @@ func (w *writer) enqueue(e *etcdElection, kind writeKind) *write {
 	return wr
 }
 
+// announce puts keys that tell others about this node. For update.
+func (w *writer) announce(puts []clientv3.Op) *write {
+	if old := w.announcement; old != nil {
+		old.err = errSuperseded
+		close(old.done)
+	}
+	w.announcement = &write{kind: announceNode, puts: puts, done: make(chan struct{})}
+	signal(w.wake)
+	return w.announcement
+}
+
+var errSuperseded = errors.New("distributed: another announcement came after this one")
+
 // cancel takes back a write that has not been taken up yet. For update.
 func (w *writer) cancel(wr *write) bool {
 	i := slices.Index(w.puts, wr)
@@ -83,11 +100,16 @@ func (w *writer) cancel(wr *write) bool {
 // key once in a transaction. For update.
 func (w *writer) take() []*write {
 	room := w.limit - 1 // one for the alive key
-	n := min(room, len(w.deletes))
-	batch := slices.Clone(w.deletes[:n])
+	var batch []*write
+	if w.announcement != nil {
+		batch, w.announcement = append(batch, w.announcement), nil
+		room -= len(batch[0].puts) - 1
+	}
+	n := max(0, min(room-len(batch), len(w.deletes)))
+	batch = append(batch, w.deletes[:n]...)
 	w.deletes = slices.Delete(w.deletes, 0, n)
 	w.puts = slices.DeleteFunc(w.puts, func(wr *write) bool {
-		if len(batch) == room || wr.election.releasing() {
+		if len(batch) >= room || wr.election.releasing() {
 			return false
 		}
 		wr.election.put = nil
@@ -132,6 +154,9 @@ func (w *writer) settle(batch []*write, rev int64, err error) {
 	for _, wr := range batch {
 		e := wr.election
 		switch {
+		case wr.kind == announceNode:
+			wr.err = err
+			close(wr.done)
 		case wr.kind == deleteCandidate:
 			if err == nil {
 				e.after = rev
@@ -147,7 +172,9 @@ func (w *writer) settle(batch []*write, rev int64, err error) {
 		if err != nil && (wr.kind == deleteCandidate || !isPermanent(err)) {
 			w.lease.end(fmt.Errorf("candidate keys cannot be written: %w", err)) // we do not know any more what we have
 		}
-		e.evaluate(w.lease.clock.now())
+		if e != nil {
+			e.evaluate(w.lease.clock.now())
+		}
 	}
 }
 
@@ -171,11 +198,13 @@ func (w *writer) ops(batch []*write) (ops []clientv3.Op, keys int) {
 	l := w.lease
 	keys = w.keys
 	for _, wr := range batch {
-		key := l.keys.candidate(wr.election.job, l.name)
-		if wr.kind == putCandidate {
-			ops = append(ops, clientv3.OpPut(key, w.value, clientv3.WithLease(l.id)))
-		} else {
-			ops = append(ops, clientv3.OpDelete(key))
+		switch wr.kind {
+		case announceNode:
+			ops = append(ops, wr.puts...)
+		case putCandidate:
+			ops = append(ops, clientv3.OpPut(w.key(wr), w.value, clientv3.WithLease(l.id)))
+		case deleteCandidate:
+			ops = append(ops, clientv3.OpDelete(w.key(wr)))
 		}
 		keys += wr.change()
 	}
@@ -183,19 +212,25 @@ func (w *writer) ops(batch []*write) (ops []clientv3.Op, keys int) {
 	return append(ops, clientv3.OpPut(l.keys.alive(l.name), alive, clientv3.WithLease(l.id))), keys
 }
 
+func (w *writer) key(wr *write) string {
+	return w.lease.keys.candidate(wr.election.job, w.lease.name)
+}
+
 func (w *writer) committed(batch []*write, rev int64, keys int) {
 	w.aliveMod, w.keys = rev, keys
 	for _, wr := range batch {
-		wr.election.counted = wr.kind == putCandidate
+		if wr.election != nil {
+			wr.election.counted = wr.kind == putCandidate
+		}
 	}
 }
 
 // change returns by how much the write changes the number of our keys.
 func (wr *write) change() int {
-	switch has := wr.election.counted; {
-	case wr.kind == putCandidate && !has:
+	switch {
+	case wr.kind == putCandidate && !wr.election.counted:
 		return 1
-	case wr.kind == deleteCandidate && has:
+	case wr.kind == deleteCandidate && wr.election.counted:
 		return -1
 	}
 	return 0

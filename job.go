@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,12 +32,25 @@ type Job struct {
 	// and campaigns again after a pause of 1 s; an error stops the processor. A
 	// panic stops it at any time.
 	Work func(ctx context.Context) error
+
+	// Weight is how much the job counts when [WithLoadBalancing] spreads jobs:
+	// 1 to 1,000,000. Default: 1.
+	Weight int
+
+	// Prefer and Avoid are labels of nodes, as "key=value" (see [WithLabels]),
+	// for [WithLoadBalancing]: the job runs on a node with a label of Prefer as
+	// long as one can take it, and on one with a label of Avoid only if no other
+	// can. At most 16 each.
+	Prefer, Avoid []string
 }
 
 const (
 	maxAppName  = 128
 	maxInstance = 256
 	maxJobName  = 512
+	maxWeight   = 1_000_000
+	maxLabels   = 16
+	maxLabel    = 128
 )
 
 func (j Job) validate() error {
@@ -46,7 +60,46 @@ func (j Job) validate() error {
 	if j.Work == nil {
 		return fmt.Errorf("%w: Job.Work of %q is nil", ErrInvalidConfig, j.Name)
 	}
+	if j.Weight < 0 || j.Weight > maxWeight {
+		return fmt.Errorf("%w: Job.Weight of %q is %d: must be between 1 and %d, or 0 for 1", ErrInvalidConfig, j.Name, j.Weight, maxWeight)
+	}
+	return errors.Join(j.validateLabels("Prefer", j.Prefer), j.validateLabels("Avoid", j.Avoid))
+}
+
+func (j Job) validateLabels(field string, labels []string) error {
+	if len(labels) > maxLabels {
+		return fmt.Errorf("%w: Job.%s of %q has %d labels, at most %d are allowed", ErrInvalidConfig, field, j.Name, len(labels), maxLabels)
+	}
+	for _, label := range labels {
+		if err := validateText("Job."+field+" of "+j.Name, label, maxLabel); err != nil {
+			return err
+		}
+		if key, _, ok := strings.Cut(label, "="); !ok || key == "" {
+			return fmt.Errorf("%w: Job.%s of %q: label %q is not key=value", ErrInvalidConfig, field, j.Name, label)
+		}
+		if field == "Avoid" && slices.Contains(j.Prefer, label) {
+			return fmt.Errorf("%w: Job.Prefer and Job.Avoid of %q both have label %q", ErrInvalidConfig, j.Name, label)
+		}
+	}
 	return nil
+}
+
+// needsBalancing names what of the job has no effect without WithLoadBalancing.
+func (j Job) needsBalancing() string {
+	switch {
+	case j.Weight > 1:
+		return "Weight"
+	case len(j.Prefer) > 0:
+		return "Prefer"
+	case len(j.Avoid) > 0:
+		return "Avoid"
+	}
+	return ""
+}
+
+// info is what others have to know.
+func (j Job) info() JobInfo {
+	return JobInfo{Name: j.Name, Weight: max(j.Weight, 1), Prefer: slices.Clone(j.Prefer), Avoid: slices.Clone(j.Avoid)}
 }
 
 // validateJobName also keeps a job's candidates out of the queue of another

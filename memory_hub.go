@@ -24,6 +24,8 @@ type MemoryHub struct {
 	delay    time.Duration
 	refusals map[string]error
 	changed  chan struct{} // closed when refusals change; nil while nobody waits for that
+	outdated chan struct{} // closed when there are other views; nil while nobody waits for that
+	acquired int           // leases so far
 }
 
 // memoryQueue names an election: names may contain anything.
@@ -88,6 +90,7 @@ func (h *MemoryHub) Refuse(instance string, err error) {
 	for queue := range h.queues {
 		h.elect(queue)
 	}
+	h.touch()
 }
 
 // SetDelay makes everything that is asked of the hub from now on take d before
@@ -234,6 +237,9 @@ func (h *MemoryHub) register(l *memoryLease) {
 		h.queues = map[memoryQueue][]*memoryCandidate{}
 	}
 	h.leases[l] = true
+	h.acquired++
+	l.number = h.acquired
+	h.touch()
 }
 
 func (h *MemoryHub) enqueue(l *memoryLease, queue memoryQueue) *memoryCandidate {
@@ -247,6 +253,7 @@ func (h *MemoryHub) enqueue(l *memoryLease, queue memoryQueue) *memoryCandidate 
 	}
 	l.candidates[c] = true
 	h.queues[queue] = append(h.queues[queue], c)
+	h.touch()
 	h.elect(queue)
 	return c
 }
@@ -283,6 +290,7 @@ func (c *memoryCandidate) finish() (lost context.CancelCauseFunc) {
 		close(c.decided)
 	}
 	c.over = true
+	c.lease.hub.touch()
 	lost, c.lost = c.lost, nil
 	return lost
 }

@@ -72,6 +72,9 @@ type memoryLease struct {
 	free   context.CancelFunc
 
 	// guarded by hub.mu
+	number     int // tells it from others on the hub
+	info       NodeInfo
+	viewed     *View // the last
 	candidates map[*memoryCandidate]bool
 	validUntil time.Time // fixed once ended
 	ended      bool
@@ -196,6 +199,7 @@ func (l *memoryLease) finish() []context.CancelCauseFunc {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	l.ended = true
+	l.hub.touch()
 	l.stop()
 	var losses []context.CancelCauseFunc
 	for c := range l.candidates {
@@ -212,6 +216,7 @@ func (l *memoryLease) drop() {
 		l.hub.remove(c)
 	}
 	delete(l.hub.leases, l)
+	l.hub.touch()
 	l.timer.Stop()
 	l.free()
 }

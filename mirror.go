@@ -28,7 +28,12 @@ type mirror struct {
 	nodes  map[string]*node       // by lease
 	epoch  int64                  // create revision of the epoch key, 0 if there is none
 	known  memory
-	amiss  time.Duration // until then nobody may lead anything: keys of nodes that run may have gone without a trace; 0 if not
+	infos  map[string]*announced // by lease
+
+	// changes counts what makes another View; heartbeats do not.
+	changes int64
+
+	amiss time.Duration // until then nobody may lead anything: keys of nodes that run may have gone without a trace; 0 if not
 }
 
 // memory is what a process knows of an app from one lease to the next.
@@ -79,7 +84,7 @@ func (e keyEvent) created() int64 {
 
 func newMirror(keys etcdKeys, self string, t timing, known memory) *mirror {
 	known.silence = max(known.silence, silence(t.ttl, t.drift))
-	return &mirror{keys: keys, self: self, drift: t.drift, queues: map[string][]candidate{}, nodes: map[string]*node{}, epoch: known.epoch, known: known}
+	return &mirror{keys: keys, self: self, drift: t.drift, queues: map[string][]candidate{}, nodes: map[string]*node{}, infos: map[string]*announced{}, epoch: known.epoch, known: known}
 }
 
 // whole reports whether the node's candidate keys are just those that it knows
@@ -144,9 +149,13 @@ func (m *mirror) apply(events []keyEvent, now time.Duration) (jobs []string, all
 	}
 	for _, e := range events {
 		kind, job, lease := m.keys.parse(e.key)
+		if kind == infoKey || kind == jobsKey {
+			m.setInfo(kind, lease, e)
+		}
 		if kind != candidateKey {
 			continue
 		}
+		m.changes++
 		if e.deleted {
 			m.remove(job, lease, spoke[lease])
 		} else {
@@ -195,10 +204,14 @@ func (m *mirror) setNode(kind keyKind, lease string, e keyEvent, now time.Durati
 		m.known.silence = max(m.known.silence, m.silentBy(n)-now)
 	case e.deleted:
 		n.alive = false
+		m.changes++
 	default:
 		var v aliveValue
 		if json.Unmarshal(e.value, &v) != nil {
 			v.Keys = -1 // not ours: never whole
+		}
+		if !n.alive {
+			m.changes++
 		}
 		n.alive, n.count = true, v.Keys
 	}
@@ -353,7 +366,8 @@ func (m *mirror) nextExpiry() (at time.Duration, ok bool) {
 func (m *mirror) load(rev int64, listed []keyEvent, now time.Duration) {
 	old := m.nodes
 	haunted := m.queues
-	m.rev, m.nodes, m.queues = rev, map[string]*node{}, map[string][]candidate{}
+	m.rev, m.nodes, m.queues, m.infos = rev, map[string]*node{}, map[string][]candidate{}, map[string]*announced{}
+	m.changes++
 	epoch := int64(0)
 	for _, e := range listed {
 		switch kind, _, lease := m.keys.parse(e.key); kind {
@@ -365,8 +379,11 @@ func (m *mirror) load(rev int64, listed []keyEvent, now time.Duration) {
 	}
 	m.setEpoch(epoch, now)
 	for _, e := range listed {
-		if kind, job, lease := m.keys.parse(e.key); kind == candidateKey {
+		switch kind, job, lease := m.keys.parse(e.key); kind {
+		case candidateKey:
 			m.insert(job, lease, e.create)
+		case infoKey, jobsKey:
+			m.setInfo(kind, lease, e)
 		}
 	}
 	for lease, was := range old {

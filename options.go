@@ -3,6 +3,7 @@ package distributed
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 )
 
@@ -34,11 +35,21 @@ type processorOptions struct {
 	blockOnNoJobs    bool
 	quota            int
 	quotaSet         bool
+	balancing        *balancing // nil without WithLoadBalancing
+	node             NodeInfo
 }
 
 func (o *processorOptions) validate() error {
 	if o.quotaSet && o.quota < 1 {
 		return fmt.Errorf("%w: WithJobQuota(%d): must be at least 1", ErrInvalidConfig, o.quota)
+	}
+	if err := o.node.validate(); err != nil {
+		return err
+	}
+	if b := o.balancing; b != nil && b.maxMoves < 1 {
+		return fmt.Errorf("%w: WithMaxMoves(%d): must be at least 1", ErrInvalidConfig, b.maxMoves)
+	} else if b != nil && b.settleTime < 0 {
+		return fmt.Errorf("%w: WithSettleTime(%v): must not be negative", ErrInvalidConfig, b.settleTime)
 	}
 	return nil
 }
@@ -98,6 +109,66 @@ func WithBlockOnNoJobs() ProcessorOption {
 // jobs. Default: no limit.
 func WithJobQuota(n int) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.quota, o.quotaSet = n, true })
+}
+
+// WithLoadBalancing spreads the jobs of the app evenly over the nodes that have
+// them: the weights on any two nodes differ by one heaviest job at most. A
+// running job moves only if that is needed for it, or its node drains, and then
+// as few as can be. A node stands only for the jobs that are to run on it, and
+// for those that it is the standby of, so that the load of a node that fails
+// falls evenly on the others.
+//
+// A job that is to move runs on until its next node waits for it; then the
+// context of its Work is done with cause [ErrMoved].
+//
+// All nodes of an app should have it. A node without it keeps what it has, and
+// stands for everything. It needs a provider whose leases implement [Roster], as
+// those of this package do; otherwise Execute returns [ErrInvalidConfig].
+// Default: whoever is first in the queue of a job leads it.
+func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
+	return processorOption(func(o *processorOptions) {
+		o.balancing = &balancing{maxMoves: 10, settleTime: 5 * time.Second}
+		for _, opt := range opts {
+			opt(o.balancing)
+		}
+	})
+}
+
+// BalancingOption changes what [WithLoadBalancing] does.
+type BalancingOption func(*balancing)
+
+// WithMaxMoves lets at most n jobs of the app move at a time, n ≥ 1. It should be
+// the same on all nodes. Default: 10.
+func WithMaxMoves(n int) BalancingOption {
+	return func(b *balancing) { b.maxMoves = n }
+}
+
+// WithSettleTime makes jobs move only when the nodes of the app have been the
+// same for d, so that a restart is not chased. What cannot wait does not: jobs
+// that run nowhere, and those of a node that drains. Default: 5 s.
+func WithSettleTime(d time.Duration) BalancingOption {
+	return func(b *balancing) { b.settleTime = d }
+}
+
+// WithVersion tells builds of the program apart. While nodes of two versions are
+// live, jobs that have to leave a node go to one of the newer version, if there
+// is one: the version whose first node was started last. version has at most 128
+// bytes of UTF-8. Default: the version and revision that the build was stamped
+// with.
+func WithVersion(version string) ProcessorOption {
+	return processorOption(func(o *processorOptions) { o.node.Version = version })
+}
+
+// WithLabels says what this node is like, for [Job].Prefer and [Job].Avoid.
+// Default: none.
+func WithLabels(labels map[string]string) ProcessorOption {
+	return processorOption(func(o *processorOptions) { o.node.Labels = maps.Clone(labels) })
+}
+
+// WithMetadata tells observers about this node, such as the address to which to
+// route requests for its jobs. Default: none.
+func WithMetadata(metadata map[string]string) ProcessorOption {
+	return processorOption(func(o *processorOptions) { o.node.Metadata = maps.Clone(metadata) })
 }
 
 // WithLogger logs what happens to leadership, and what the provider and its

@@ -27,6 +27,7 @@ type placement struct {
 	heavy int64       // the weight of the heaviest job
 	even  bool        // all jobs have the same weight
 	mixed bool        // two versions are live
+	self  int         // the node whose view it is, or none
 }
 
 type placedNode struct {
@@ -74,7 +75,7 @@ const (
 
 // place computes the placement of v.
 func place(v *View) *placement {
-	p := &placement{}
+	p := &placement{self: none}
 	p.readNodes(v)
 	p.readJobs(v)
 	p.assign()
@@ -89,6 +90,9 @@ func (p *placement) readNodes(v *View) {
 	first := map[string]int64{}
 	for x := range v.Nodes {
 		n := &v.Nodes[x]
+		if n.ID == v.Self {
+			p.self = x
+		}
 		p.nodes[x] = placedNode{NodeView: n, takes: n.Jobs != nil && !n.Draining}
 		if !p.nodes[x].takes {
 			continue
@@ -354,6 +358,11 @@ func (p *placement) handsOver(j, x int) bool {
 
 func (p *placement) waits(j, x int) bool { return slices.Contains(p.jobs[j].queue, x) }
 
+// job returns the index of a job.
+func (p *placement) job(name string) (j int, ok bool) {
+	return slices.BinarySearchFunc(p.jobs, name, func(j placedJob, name string) int { return strings.Compare(j.Name, name) })
+}
+
 // moves returns the jobs that run where they should not, in order.
 func (p *placement) moves() (jobs []int) {
 	for j := range p.jobs {
@@ -362,4 +371,11 @@ func (p *placement) moves() (jobs []int) {
 		}
 	}
 	return jobs
+}
+
+// due returns the moves to be made now, limit at most in the whole app. Before
+// the app has settled, only those that cannot wait are.
+func (p *placement) due(limit int, settled bool) []int {
+	moves := slices.DeleteFunc(p.moves(), func(j int) bool { return !settled && p.jobs[j].reason != leaves })
+	return moves[:min(limit, len(moves))]
 }

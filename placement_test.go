@@ -82,8 +82,7 @@ func compareStrings(a, b string) int {
 // for, withdrew from, and handed over.
 func (a *app) act(id string, p *placement, limit int) (stood, withdrew, moved int) {
 	x := slices.IndexFunc(p.nodes, func(n placedNode) bool { return n.ID == id })
-	moves := p.moves()
-	moves = moves[:min(limit, len(moves))]
+	moves := p.due(limit, true)
 	for j := range p.jobs {
 		name := p.jobs[j].Name
 		queue := a.queues[name]

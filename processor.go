@@ -21,6 +21,7 @@ const pauseAfterReturn = time.Second
 type LeadershipBasedJobProcessor struct {
 	concurrency *Concurrency
 	options     processorOptions
+	balancer    *balancer      // nil without WithLoadBalancing
 	loops       sync.WaitGroup // one loop a job
 
 	mu       sync.Mutex
@@ -46,7 +47,7 @@ type plannedJob struct {
 // be nil; AddJob adds more.
 func NewLeadershipBasedJobProcessor(appName, instanceName string, provider LeaseProvider, jobs []Job, opts ...ProcessorOption) *LeadershipBasedJobProcessor {
 	p := &LeadershipBasedJobProcessor{
-		options: processorOptions{commonOptions: defaultCommonOptions()},
+		options: processorOptions{commonOptions: defaultCommonOptions(), node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]plannedJob{},
 	}
 	for _, o := range opts {
@@ -54,6 +55,12 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 	}
 	p.concurrency = NewConcurrency(appName, instanceName, provider,
 		WithLogger(p.options.log), WithHooks(p.options.hooks))
+	if p.options.quotaSet {
+		p.options.node.Capacity = p.options.quota
+	}
+	if p.options.balancing != nil {
+		p.balancer = newBalancer(p, *p.options.balancing, p.options.node)
+	}
 	for _, job := range jobs {
 		if err := p.AddJob(job); p.invalid == nil {
 			p.invalid = err
@@ -112,10 +119,37 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	return p.failure
 }
 
+// Drain makes this node take no more jobs and hand over those that it runs, with
+// the others' consent: a job moves when its next node waits for it, and stays if
+// no other node can take it. It blocks until none is left, and returns ctx's
+// error, wrapped, when ctx is done before; the node goes on draining then. It
+// may be called before Execute, and has to be undone by [LeadershipBasedJobProcessor.Undrain].
+// It returns [ErrInvalidConfig] without [WithLoadBalancing].
+func (p *LeadershipBasedJobProcessor) Drain(ctx context.Context) error {
+	if p.balancer == nil {
+		return fmt.Errorf("%w: Drain needs WithLoadBalancing", ErrInvalidConfig)
+	}
+	p.balancer.drain(true)
+	return p.balancer.empty(ctx)
+}
+
+// Undrain lets a node that drains take jobs again. It does not block, and returns
+// [ErrInvalidConfig] without [WithLoadBalancing].
+func (p *LeadershipBasedJobProcessor) Undrain() error {
+	if p.balancer == nil {
+		return fmt.Errorf("%w: Undrain needs WithLoadBalancing", ErrInvalidConfig)
+	}
+	p.balancer.drain(false)
+	return nil
+}
+
 // plan checks job, and asks the options about it.
 func (p *LeadershipBasedJobProcessor) plan(job Job) (plannedJob, error) {
 	if err := job.validate(); err != nil {
 		return plannedJob{}, err
+	}
+	if field := job.needsBalancing(); field != "" && p.balancer == nil {
+		return plannedJob{}, fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
 	}
 	delay, err := durationOf("WithStartDelay", p.options.startDelay, job.Name)
 	if err != nil {
@@ -145,7 +179,13 @@ func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
 		p.quota = newQuota(p.ctx, p.options.quota)
 	}
 	for _, job := range p.jobs {
+		if job.delay == 0 {
+			p.balancer.enter(job.Job) // all together, before the first view
+		}
 		p.loops.Go(func() { p.loop(job) })
+	}
+	if p.balancer != nil {
+		p.loops.Go(func() { p.balancer.run(p.ctx) })
 	}
 	return nil
 }
@@ -172,6 +212,7 @@ func (p *LeadershipBasedJobProcessor) loop(job plannedJob) {
 	if sleep(p.ctx, job.delay) != nil {
 		return
 	}
+	p.balancer.enter(job.Job)
 	for p.ctx.Err() == nil {
 		p.turn(job.Job)
 	}
@@ -183,6 +224,11 @@ func (p *LeadershipBasedJobProcessor) turn(job Job) {
 	if err != nil {
 		return
 	}
+	standing, cancel, err := p.balancer.stand(standing, job.Name)
+	if err != nil {
+		return
+	}
+	defer cancel()
 	leadership, err := p.concurrency.Campaign(standing, job.Name)
 	if err != nil {
 		if standing.Err() == nil {
@@ -210,6 +256,7 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 	}
 	defer p.quota.put(p.ctx)
 	defer p.release(l)
+	defer p.balancer.lead(l)()
 	defer context.AfterFunc(p.ctx, func() { l.cancel(context.Cause(p.ctx)) })()
 	timeout, err := durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
 	if err != nil {

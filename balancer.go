@@ -1,0 +1,322 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// balancer lets the jobs of a processor stand only where the placement wants
+// them, and hand over when it wants them elsewhere. A nil balancer lets every
+// job stand.
+//
+// It decides nothing by itself: each time the view of the app changes, it
+// computes the placement anew and does this node's part of it.
+type balancer struct {
+	processor *LeadershipBasedJobProcessor
+	options   balancing
+	node      NodeInfo      // but for Draining and Jobs
+	wake      chan struct{} // capacity 1: something else than the view has changed
+
+	mu       sync.Mutex
+	seats    map[string]*seat
+	draining bool
+	news     bool          // to be announced
+	changed  chan struct{} // closed, and replaced, when seats change
+	latest   *placement    // nil while there is no view
+}
+
+// seat is a job's place at the table: it may stand while it is wanted.
+type seat struct {
+	job      JobInfo
+	wanted   chan struct{}   // closed while the job is wanted here
+	standing context.Context // of its campaigns; nil while it is not wanted
+	withdraw context.CancelCauseFunc
+	leading  *Leadership // nil while it does not run here
+}
+
+// balancing is what the options of WithLoadBalancing set.
+type balancing struct {
+	maxMoves   int
+	settleTime time.Duration
+}
+
+func newBalancer(p *LeadershipBasedJobProcessor, o balancing, node NodeInfo) *balancer {
+	return &balancer{
+		processor: p, options: o, node: node,
+		wake: make(chan struct{}, 1), seats: map[string]*seat{}, changed: make(chan struct{}),
+	}
+}
+
+// enter makes a job take part. It may be called again.
+func (b *balancer) enter(job Job) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seats[job.Name] == nil {
+		b.seats[job.Name] = &seat{job: job.info(), wanted: make(chan struct{})}
+		b.news = true
+		signal(b.wake)
+	}
+}
+
+// stand blocks until the job is wanted here, or ctx is done. It returns the
+// context to campaign under, which is to be cancelled after the campaign.
+func (b *balancer) stand(ctx context.Context, job string) (context.Context, context.CancelFunc, error) {
+	if b == nil {
+		return ctx, func() {}, ctx.Err()
+	}
+	for ctx.Err() == nil {
+		b.mu.Lock()
+		wanted, standing := b.seats[job].wanted, b.seats[job].standing
+		b.mu.Unlock()
+		if standing != nil {
+			ctx, cancel := eitherDone(ctx, standing)
+			return ctx, cancel, nil
+		}
+		select {
+		case <-wanted:
+		case <-ctx.Done():
+		}
+	}
+	return nil, nil, ctx.Err()
+}
+
+// lead notes that a job runs here, until the function that it returns is called.
+func (b *balancer) lead(l *Leadership) (done func()) {
+	if b == nil {
+		return func() {}
+	}
+	b.setLeading(l.name, l)
+	return func() { b.setLeading(l.name, nil) }
+}
+
+func (b *balancer) setLeading(job string, l *Leadership) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.seats[job].leading = l
+	b.broadcast()
+	signal(b.wake)
+}
+
+// broadcast is called with mu held.
+func (b *balancer) broadcast() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// run does this node's part until ctx is done.
+func (b *balancer) run(ctx context.Context) {
+	c := b.processor.concurrency
+	for {
+		held, err := c.hold(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				b.processor.fail(err)
+			}
+			return
+		}
+		err = b.serve(ctx, held.lease)
+		c.drop(held, errors.Is(err, ErrLeaseLost))
+		if err != nil && !errors.Is(err, ErrLeaseLost) {
+			if ctx.Err() == nil {
+				b.processor.fail(fmt.Errorf("distributed: balance: %w", err))
+			}
+			return
+		}
+	}
+}
+
+// serve does this node's part under one lease.
+func (b *balancer) serve(ctx context.Context, lease Lease) error {
+	roster, ok := lease.(Roster)
+	if !ok {
+		return fmt.Errorf("%w: WithLoadBalancing: the leases of this provider are no Roster", ErrInvalidConfig)
+	}
+	defer b.see(nil)
+	var calm calm
+	announce := true
+	for {
+		if news := b.takeNews(); news || announce {
+			if err := roster.Announce(ctx, b.info()); err != nil {
+				return err
+			}
+			announce = false
+		}
+		view, outdated, err := roster.View()
+		if err != nil {
+			return err
+		}
+		started := time.Now()
+		p := place(view)
+		wait := calm.wait(p, started, b.options.settleTime)
+		b.see(p)
+		b.act(ctx, p, wait == 0)
+
+		// No more than a fifth of a processor for this.
+		if err := sleep(ctx, 4*time.Since(started)); err != nil {
+			return b.leave(ctx, roster)
+		}
+		select {
+		case <-outdated:
+		case <-b.wake:
+		case <-after(wait):
+		case <-ctx.Done():
+			return b.leave(ctx, roster)
+		}
+	}
+}
+
+// leave tells the others that this node takes no more jobs, so that they do not
+// count on it while its last ones stop.
+func (b *balancer) leave(ctx context.Context, roster Roster) error {
+	b.mu.Lock()
+	b.draining = true
+	b.mu.Unlock()
+	announcing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := roster.Announce(announcing, b.info()); err != nil && !errors.Is(err, ErrLeaseLost) {
+		b.processor.concurrency.log.Warn("could not announce that the node leaves", "error", err)
+	}
+	return ctx.Err()
+}
+
+// after is a channel that is ready after d, or never if d is 0.
+func after(d time.Duration) <-chan time.Time {
+	if d == 0 {
+		return nil
+	}
+	return time.After(d)
+}
+
+func (b *balancer) takeNews() (news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	news, b.news = b.news, false
+	return news
+}
+
+// info is what the node announces.
+func (b *balancer) info() NodeInfo {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	info := b.node
+	info.Draining = b.draining
+	info.Jobs = make([]JobInfo, 0, len(b.seats))
+	for _, s := range b.seats {
+		info.Jobs = append(info.Jobs, s.job)
+	}
+	slices.SortFunc(info.Jobs, func(x, y JobInfo) int { return strings.Compare(x.Name, y.Name) })
+	return info
+}
+
+func (b *balancer) see(p *placement) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.latest = p
+}
+
+// act does this node's part of p. Moves that only even out wait until the app
+// has settled.
+func (b *balancer) act(ctx context.Context, p *placement, settled bool) {
+	for _, l := range b.seat(ctx, p, settled) {
+		l.cancel(ErrMoved)
+	}
+}
+
+// seat lets those jobs stand that p wants here, and returns the leaderships to
+// be given up.
+func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved []*Leadership) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.broadcast()
+	for _, s := range b.seats {
+		j, ok := p.job(s.job.Name)
+		s.want(ctx, ok && (p.stands(j, p.self) || p.jobs[j].runner == p.self && !p.handsOver(j, p.self)))
+	}
+	for _, j := range p.due(b.options.maxMoves, settled) {
+		s := b.seats[p.jobs[j].Name]
+		if s != nil && s.leading != nil && p.handsOver(j, p.self) {
+			moved = append(moved, s.leading)
+		}
+	}
+	return moved
+}
+
+// want lets a job stand here, or not. It is called with the balancer's mu held.
+func (s *seat) want(ctx context.Context, wanted bool) {
+	switch {
+	case wanted == (s.standing != nil):
+	case wanted:
+		s.standing, s.withdraw = context.WithCancelCause(ctx)
+		close(s.wanted)
+	default:
+		s.withdraw(errNotPlacedHere)
+		s.standing, s.withdraw, s.wanted = nil, nil, make(chan struct{})
+	}
+}
+
+// calm is how long the nodes that take part have been the same.
+type calm struct {
+	nodes []string
+	since time.Time
+}
+
+// wait returns how long until p's nodes have been the same for long enough.
+func (c *calm) wait(p *placement, now time.Time, enough time.Duration) time.Duration {
+	var nodes []string
+	for _, n := range p.nodes {
+		if n.takes {
+			nodes = append(nodes, n.ID)
+		}
+	}
+	if !slices.Equal(nodes, c.nodes) {
+		c.nodes, c.since = nodes, now
+	}
+	return max(0, c.since.Add(enough).Sub(now))
+}
+
+// drain makes the node take no jobs, or take them again.
+func (b *balancer) drain(draining bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.draining != draining {
+		b.draining, b.news = draining, true
+		signal(b.wake)
+	}
+}
+
+// empty blocks until no job runs here, or is going to, or ctx is done.
+func (b *balancer) empty(ctx context.Context) error {
+	for {
+		b.mu.Lock()
+		changed, running := b.changed, 0
+		for _, s := range b.seats {
+			if s.leading != nil || s.standing != nil {
+				running++
+			}
+		}
+		b.mu.Unlock()
+		if running == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("distributed: drain: %d jobs have not left: %w", running, ctx.Err())
+		}
+	}
+}
+
+// errNotPlacedHere ends a campaign that the placement does not want any more.
+var errNotPlacedHere = errors.New("distributed: placed on other nodes")
+
+// ErrMoved is the cause of the context of a Work that is to run on another node,
+// with [WithLoadBalancing].
+var ErrMoved = errors.New("distributed: moved to another node")

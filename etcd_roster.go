@@ -1,0 +1,226 @@
+package distributed
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// infoValue is a [NodeInfo] but for its jobs, which are many, and change less.
+type infoValue struct {
+	Instance string            `json:"instance"`
+	Version  string            `json:"version,omitempty"`
+	Started  int64             `json:"started"` // Unix time in milliseconds
+	Labels   map[string]string `json:"labels,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Capacity int               `json:"capacity,omitempty"`
+	Draining bool              `json:"draining,omitempty"`
+}
+
+// jobValue is a [JobInfo].
+type jobValue struct {
+	Name   string   `json:"n"`
+	Weight int      `json:"w,omitempty"` // 0 for 1
+	Prefer []string `json:"p,omitempty"`
+	Avoid  []string `json:"a,omitempty"`
+}
+
+const (
+	maxAnnouncement = 1 << 20  // bytes; etcd takes 1.5 MiB in all
+	maxJobList      = 64 << 20 // bytes; of a list that is read
+)
+
+// Announce implements [Roster].
+func (l *etcdLease) Announce(ctx context.Context, info NodeInfo) error {
+	puts, err := l.announcement(info)
+	if err != nil {
+		return err
+	}
+	var wr *write
+	l.update(func() {
+		if l.lost == nil {
+			wr = l.written.announce(puts)
+		}
+	})
+	if wr == nil {
+		return ErrLeaseLost
+	}
+	select {
+	case <-wr.done:
+		return wr.err
+	case <-l.ended:
+		return ErrLeaseLost
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *etcdLease) announcement(info NodeInfo) ([]clientv3.Op, error) {
+	value := encode(infoValue{
+		Instance: l.instance, Version: info.Version, Started: info.Started.UnixMilli(),
+		Labels: info.Labels, Metadata: info.Metadata, Capacity: info.Capacity, Draining: info.Draining,
+	})
+	if len(value) > maxAnnouncement/4 {
+		return nil, fmt.Errorf("%w: labels and metadata take %d bytes, at most %d are allowed", ErrInvalidConfig, len(value), maxAnnouncement/4)
+	}
+	jobs := encodeJobs(info.Jobs)
+	if len(jobs) > maxAnnouncement {
+		return nil, fmt.Errorf("%w: the list of %d jobs takes %d bytes compressed, at most %d are allowed", ErrInvalidConfig, len(info.Jobs), len(jobs), maxAnnouncement)
+	}
+	lease := clientv3.WithLease(l.id)
+	puts := []clientv3.Op{clientv3.OpPut(l.keys.info(l.name), value, lease)}
+	if info.Jobs != nil {
+		puts = append(puts, clientv3.OpPut(l.keys.jobs(l.name), jobs, lease))
+	}
+	return puts, nil
+}
+
+// encodeJobs returns the list as JSON, compressed: names are much alike.
+func encodeJobs(jobs []JobInfo) string {
+	values := make([]jobValue, len(jobs))
+	for i, j := range jobs {
+		values[i] = jobValue{Name: j.Name, Weight: j.Weight, Prefer: j.Prefer, Avoid: j.Avoid}
+		if j.Weight == 1 {
+			values[i].Weight = 0
+		}
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	err := cmp.Or(json.NewEncoder(z).Encode(values), z.Close())
+	if err != nil {
+		panic(fmt.Sprintf("distributed: encode jobs: %v", err)) // a buffer takes everything
+	}
+	return b.String()
+}
+
+// decodeJobs returns nil for what it cannot read: a node that takes no part.
+func decodeJobs(b []byte) []JobInfo {
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil
+	}
+	var values []jobValue
+	if json.NewDecoder(io.LimitReader(z, maxJobList)).Decode(&values) != nil {
+		return nil
+	}
+	jobs := make([]JobInfo, len(values))
+	for i, v := range values {
+		jobs[i] = JobInfo{Name: v.Name, Weight: max(v.Weight, 1), Prefer: v.Prefer, Avoid: v.Avoid}
+	}
+	sorted := slices.IsSortedFunc(jobs, func(a, b JobInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), 1) })
+	if !sorted {
+		return nil
+	}
+	return jobs
+}
+
+// announced is what a node has announced.
+type announced struct {
+	info NodeInfo
+	name string // of the instance
+	raw  []byte // the jobs as they came
+}
+
+func (m *mirror) setInfo(kind keyKind, lease string, e keyEvent) {
+	m.changes++
+	a := m.infos[lease]
+	if e.deleted {
+		delete(m.infos, lease) // both go with the lease
+		return
+	}
+	if a == nil {
+		a = new(announced)
+		m.infos[lease] = a
+	}
+	if kind == jobsKey {
+		a.raw, a.info.Jobs = e.value, m.sharedJobs(e.value)
+		return
+	}
+	var v infoValue
+	if json.Unmarshal(e.value, &v) != nil {
+		return
+	}
+	a.name = v.Instance
+	a.info = NodeInfo{
+		Version: v.Version, Started: time.UnixMilli(v.Started), Labels: v.Labels, Metadata: v.Metadata,
+		Capacity: v.Capacity, Draining: v.Draining, Jobs: a.info.Jobs,
+	}
+}
+
+// sharedJobs decodes a list of jobs. Most nodes have the same; one copy of it
+// serves all.
+func (m *mirror) sharedJobs(raw []byte) []JobInfo {
+	for _, a := range m.infos {
+		if bytes.Equal(a.raw, raw) {
+			return a.info.Jobs
+		}
+	}
+	return decodeJobs(raw)
+}
+
+// view returns the picture, in no order yet: sorting is for when the lease's mu
+// is free again.
+func (m *mirror) view() *View {
+	v := &View{Self: m.self, Jobs: make([]JobView, 0, len(m.queues))}
+	for lease, n := range m.nodes {
+		if !n.alive || n.drained() {
+			continue
+		}
+		node := NodeView{ID: lease, Instance: n.value.Instance}
+		if a := m.infos[lease]; a != nil {
+			node.NodeInfo = a.info
+		}
+		v.Nodes = append(v.Nodes, node)
+	}
+	candidates := make([]CandidateView, 0, 2*len(m.queues))
+	for job, queue := range m.queues {
+		start := len(candidates)
+		for _, c := range queue {
+			if !c.ghost {
+				candidates = append(candidates, CandidateView{Node: c.lease, Token: c.rev})
+			}
+		}
+		if end := len(candidates); end > start {
+			v.Jobs = append(v.Jobs, JobView{Name: job, Queue: candidates[start:end:end]})
+		}
+	}
+	return v
+}
+
+func (v *View) sort() {
+	slices.SortFunc(v.Nodes, func(a, b NodeView) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(v.Jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// View implements [Roster]. Only the copying is done under mu: nothing that
+// concerns validity may wait for the rest.
+func (l *etcdLease) View() (*View, <-chan struct{}, error) {
+	l.viewMu.Lock()
+	defer l.viewMu.Unlock()
+	l.mu.Lock()
+	if l.lost != nil {
+		l.mu.Unlock()
+		return nil, nil, ErrLeaseLost
+	}
+	if l.outdated == nil {
+		l.outdated = make(chan struct{})
+	}
+	outdated, fresh := l.outdated, (*View)(nil)
+	if l.viewed == nil || l.viewedAt != l.mirror.changes {
+		l.viewedAt, fresh = l.mirror.changes, l.mirror.view()
+	}
+	l.mu.Unlock()
+	if fresh != nil {
+		fresh.sort()
+		l.viewed = fresh
+	}
+	return l.viewed, outdated, nil
+}

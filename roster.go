@@ -1,0 +1,144 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// Roster is implemented by the leases of stores in which nodes can see one
+// another. [WithLoadBalancing] needs it; whatever else this package does goes
+// without. Implementations must be safe for concurrent use.
+type Roster interface {
+	// Announce tells the other nodes about this one, in place of what it has
+	// told before. It blocks until the store has accepted that, and returns
+	// [ErrLeaseLost] when the lease has ended, ctx's error when ctx is done, and
+	// what is wrong with info. What has been announced goes with the lease.
+	Announce(ctx context.Context, info NodeInfo) error
+
+	// View returns a picture of the app, and a channel that is closed when there
+	// is another one. It does not block and makes no call to the store. Pictures
+	// may be late, but each is of one moment, and later ones of later moments.
+	// A candidate that is lost in a way that its node may not know of is in none.
+	// It returns [ErrLeaseLost] when the lease has ended, and the channel is
+	// closed then.
+	View() (*View, <-chan struct{}, error)
+}
+
+// View is a picture of an app at one moment: its nodes, and who leads or waits
+// for which job. It is not changed after it was made, and safe for concurrent
+// use as long as nobody changes it.
+type View struct {
+	Self  string     // ID of the node whose view this is; empty if that is none
+	Nodes []NodeView // sorted by ID
+	Jobs  []JobView  // that somebody leads or waits for, sorted by Name
+}
+
+// NodeView is a node in a [View].
+type NodeView struct {
+	ID       string // unique; a node that gets another lease is another one
+	Instance string
+	NodeInfo
+}
+
+// NodeInfo is what a node tells the others about itself.
+type NodeInfo struct {
+	// Version tells builds of the program apart while one replaces the other.
+	Version string
+
+	// Started is when the process started, by its own clock. Of two versions,
+	// the one that was started first later is the newer one.
+	Started time.Time
+
+	// Labels say what the node is like, such as "zone": "eu-1".
+	Labels map[string]string
+
+	// Metadata is for whoever looks for the node, such as an address to route
+	// requests to. Placement does not heed it.
+	Metadata map[string]string
+
+	// Capacity is how many jobs the node runs at most; 0 means no limit.
+	Capacity int
+
+	// Draining is set while the node takes no jobs and hands over those it has.
+	Draining bool
+
+	// Jobs are those that the node can run, sorted by Name; nil for a node that
+	// takes no part in placement, and stands for what it likes.
+	Jobs []JobInfo
+}
+
+// JobInfo is what placement heeds of a [Job].
+type JobInfo struct {
+	Name          string
+	Weight        int
+	Prefer, Avoid []string
+}
+
+func (i *NodeInfo) validate() error {
+	if i.Version != "" {
+		if err := validateText("WithVersion", i.Version, maxVersion); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		validateTexts("WithLabels", i.Labels, maxLabels, maxLabel),
+		validateTexts("WithMetadata", i.Metadata, maxMetadata, maxMetadatum),
+	)
+}
+
+const (
+	maxVersion   = 128
+	maxMetadata  = 64
+	maxMetadatum = 1024
+)
+
+func validateTexts(option string, m map[string]string, entries, limit int) error {
+	if len(m) > entries {
+		return fmt.Errorf("%w: %s: %d entries, at most %d are allowed", ErrInvalidConfig, option, len(m), entries)
+	}
+	for key, value := range m {
+		if err := validateText(option+" key", key, limit); err != nil {
+			return err
+		}
+		if value == "" {
+			continue
+		}
+		if err := validateText(fmt.Sprintf("%s[%q]", option, key), value, limit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// buildVersion is what the program was stamped with when it was built.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	version := info.Main.Version
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			version += " " + s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			version += " modified"
+		}
+	}
+	return version[:min(maxVersion, len(version))]
+}
+
+// JobView is a job in a [View].
+type JobView struct {
+	Name  string
+	Queue []CandidateView // in the order in which they lead; the first does, or will
+}
+
+// CandidateView is a node that leads a job or waits for it.
+type CandidateView struct {
+	Node  string // ID
+	Token int64  // of its leadership
+}

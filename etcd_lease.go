@@ -39,6 +39,7 @@ type etcdLease struct {
 	ended    chan struct{} // closed when the lease is over
 	retime   chan struct{} // wakes keepTime; capacity 1
 	hurry    chan struct{} // wakes renew after a failed attempt; capacity 1
+	follower follower
 	written  writer
 
 	idleStream atomic.Pointer[keepAliveStream] // for the next keep-alive
@@ -49,9 +50,7 @@ type etcdLease struct {
 
 	remember func(memory)
 
-	viewMu sync.Mutex // held while a view is made, before mu
-	viewed *View      // the last
-
+	views     views
 	mu        sync.Mutex
 	mirror    *mirror
 	elections map[string]*etcdElection
@@ -59,10 +58,7 @@ type etcdLease struct {
 	failing   bool                    // the last heartbeat failed; to log changes only
 	acked     int64                   // revision of the newest heartbeat that etcd has confirmed
 	ackedAt   time.Duration
-	rewatch   context.CancelFunc // ends the current watch stream
-	viewedAt  int64              // mirror.changes at the last View
-	outdated  chan struct{}      // closed when there is another view; nil while nobody asked
-	lost      error              // why the lease is over, nil while it is not
+	lost      error // why the lease is over, nil while it is not
 	closed    bool
 	calls     []func() // to be made once mu is free
 }
@@ -79,6 +75,12 @@ func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3
 		elections: map[string]*etcdElection{},
 		beats:     map[int64]time.Duration{},
 	}
+	l.follower = follower{
+		client: client, log: req.Logger, prefix: keys.prefix, patience: t.attempt(),
+		position: l.position,
+		listed:   func(rev int64, listed []keyEvent) { l.update(func() { l.relist(rev, listed) }) },
+		changed:  func(events []*clientv3.Event) { l.update(func() { l.apply(events) }) },
+	}
 	l.written = newWriter(l)
 	l.mirror = newMirror(keys, l.name, t, known)
 	l.ctx, l.stop = context.WithCancel(context.Background())
@@ -91,7 +93,7 @@ func (l *etcdLease) join(ctx context.Context) error {
 	if err := l.enter(ctx); err != nil {
 		return err
 	}
-	l.loops.Go(l.watch)
+	l.loops.Go(func() { l.follower.run(l.ctx) })
 	sent := l.clock.sync()
 	l.mu.Lock()
 	l.beats[1] = sent
@@ -126,7 +128,7 @@ func (l *etcdLease) join(ctx context.Context) error {
 
 // enter lists the app, and makes its epoch key if there is none.
 func (l *etcdLease) enter(ctx context.Context) error {
-	if err := l.list(ctx); err != nil || l.mirror.epoch != 0 {
+	if err := l.follower.list(ctx); err != nil || l.mirror.epoch != 0 {
 		return err
 	}
 	epoch := l.keys.epoch()
@@ -136,7 +138,7 @@ func (l *etcdLease) enter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.list(ctx)
+	return l.follower.list(ctx)
 }
 
 func (l *etcdLease) nodeValue(beat int64, state string) string {
@@ -250,10 +252,7 @@ func (l *etcdLease) persist(ctx context.Context, call func(context.Context) erro
 func (l *etcdLease) update(f func()) {
 	l.mu.Lock()
 	f()
-	if l.outdated != nil && (l.viewedAt != l.mirror.changes || l.lost != nil) {
-		close(l.outdated)
-		l.outdated = nil
-	}
+	l.views.expire(l.mirror, l.lost != nil)
 	calls := l.calls
 	l.calls = nil
 	l.mu.Unlock()
@@ -358,7 +357,7 @@ func (l *etcdLease) tick() time.Duration {
 		if late <= 0 {
 			l.log.Info("watch lags behind, starting another", "revision", l.mirror.rev, "committed", l.acked)
 			l.ackedAt = now
-			l.rewatch()
+			l.follower.restart()
 			late = l.timing.attempt()
 		}
 		next = min(next, late)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -200,27 +201,49 @@ func (v *View) sort() {
 	slices.SortFunc(v.Jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-// View implements [Roster]. Only the copying is done under mu: nothing that
-// concerns validity may wait for the rest.
+// View implements [Roster].
 func (l *etcdLease) View() (*View, <-chan struct{}, error) {
-	l.viewMu.Lock()
-	defer l.viewMu.Unlock()
-	l.mu.Lock()
-	if l.lost != nil {
-		l.mu.Unlock()
+	view, outdated := l.views.get(&l.mu, l.mirror)
+	if l.over() != nil {
 		return nil, nil, ErrLeaseLost
 	}
-	if l.outdated == nil {
-		l.outdated = make(chan struct{})
+	return view, outdated, nil
+}
+
+// views makes the views of a mirror, which its owner guards by a mutex of its
+// own. Only the copying is done under that: nothing that concerns validity may
+// wait for the rest.
+type views struct {
+	making   sync.Mutex
+	latest   *View
+	at       int64         // changes of the mirror in latest; guarded by the owner's mutex
+	outdated chan struct{} // closed when there is another; nil while nobody asked; likewise
+}
+
+func (v *views) get(mu *sync.Mutex, m *mirror) (*View, <-chan struct{}) {
+	v.making.Lock()
+	defer v.making.Unlock()
+	var fresh *View
+	mu.Lock()
+	if v.outdated == nil {
+		v.outdated = make(chan struct{})
 	}
-	outdated, fresh := l.outdated, (*View)(nil)
-	if l.viewed == nil || l.viewedAt != l.mirror.changes {
-		l.viewedAt, fresh = l.mirror.changes, l.mirror.view()
+	outdated := v.outdated
+	if v.latest == nil || v.at != m.changes {
+		v.at, fresh = m.changes, m.view()
 	}
-	l.mu.Unlock()
+	mu.Unlock()
 	if fresh != nil {
 		fresh.sort()
-		l.viewed = fresh
+		v.latest = fresh
 	}
-	return l.viewed, outdated, nil
+	return v.latest, outdated
+}
+
+// expire is called with the owner's mutex held, after each change.
+func (v *views) expire(m *mirror, over bool) {
+	if v.outdated != nil && (v.at != m.changes || over) {
+		close(v.outdated)
+		v.outdated = nil
+	}
 }

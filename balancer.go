@@ -27,7 +27,6 @@ type balancer struct {
 	draining bool
 	news     bool          // to be announced
 	changed  chan struct{} // closed, and replaced, when seats change
-	latest   *placement    // nil while there is no view
 }
 
 // seat is a job's place at the table: it may stand while it is wanted.
@@ -139,7 +138,6 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 	if !ok {
 		return fmt.Errorf("%w: WithLoadBalancing: the leases of this provider are no Roster", ErrInvalidConfig)
 	}
-	defer b.see(nil)
 	var calm calm
 	announce := true
 	for {
@@ -156,7 +154,6 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		started := time.Now()
 		p := place(view)
 		wait := calm.wait(p, started, b.options.settleTime)
-		b.see(p)
 		b.act(ctx, p, wait == 0)
 
 		// No more than a fifth of a processor for this.
@@ -214,12 +211,6 @@ func (b *balancer) info() NodeInfo {
 	}
 	slices.SortFunc(info.Jobs, func(x, y JobInfo) int { return strings.Compare(x.Name, y.Name) })
 	return info
-}
-
-func (b *balancer) see(p *placement) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.latest = p
 }
 
 // act does this node's part of p. Moves that only even out wait until the app

@@ -155,6 +155,25 @@ func (c *Concurrency) shut() (first bool, leases []*heldLease, leaderships []*Le
 	return true, leases, leaderships
 }
 
+// View returns a picture of the app, as this node sees it. It returns false while
+// there is no lease: before the first Campaign, after a loss, and after Close; and
+// for a provider whose leases are no [Roster]. It does not block and makes no call
+// to the store.
+func (c *Concurrency) View() (*View, bool) {
+	c.mu.Lock()
+	held := c.lease
+	c.mu.Unlock()
+	if held == nil {
+		return nil, false
+	}
+	roster, ok := held.lease.(Roster)
+	if !ok {
+		return nil, false
+	}
+	view, _, err := roster.View()
+	return view, err == nil
+}
+
 func (c *Concurrency) isClosed() bool {
 	select {
 	case <-c.closed:

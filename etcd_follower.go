@@ -3,10 +3,13 @@ package distributed
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -104,5 +107,29 @@ func (f *follower) restart() {
 	defer f.mu.Unlock()
 	if f.cancel != nil {
 		f.cancel()
+	}
+}
+
+// revisions yields the events of a response revision by revision.
+func revisions(events []*clientv3.Event) iter.Seq[[]keyEvent] {
+	return func(yield func([]keyEvent) bool) {
+		changes := make([]keyEvent, len(events))
+		for i, e := range events {
+			changes[i] = keyEvent{
+				key: string(e.Kv.Key), value: e.Kv.Value, deleted: e.Type == mvccpb.DELETE,
+				create: e.Kv.CreateRevision, mod: e.Kv.ModRevision,
+			}
+		}
+		for len(changes) > 0 {
+			rev := changes[0].mod
+			n := slices.IndexFunc(changes, func(c keyEvent) bool { return c.mod != rev })
+			if n < 0 {
+				n = len(changes)
+			}
+			if !yield(changes[:n]) {
+				return
+			}
+			changes = changes[n:]
+		}
 	}
 }

@@ -190,7 +190,7 @@ func (m *mirror) view() *View {
 			}
 		}
 		if end := len(candidates); end > start {
-			v.Jobs = append(v.Jobs, JobView{Name: job, Queue: candidates[start:end:end]})
+			v.Jobs = append(v.Jobs, JobView{Name: job, Queue: candidates[start:end:end], Led: !queue[0].ghost})
 		}
 	}
 	return v

@@ -1,10 +1,8 @@
 package distributed
 
 import (
-	"slices"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -28,29 +26,16 @@ func (l *etcdLease) relist(rev int64, listed []keyEvent) {
 	signal(l.retime)
 }
 
-// apply takes in the events of a response, revision by revision. For update.
+// apply takes in the events of a response. For update.
 func (l *etcdLease) apply(events []*clientv3.Event) {
 	now := l.clock.sync()
-	for len(events) > 0 {
-		rev := events[0].Kv.ModRevision
-		n := slices.IndexFunc(events, func(e *clientv3.Event) bool { return e.Kv.ModRevision != rev })
-		if n < 0 {
-			n = len(events)
-		}
-		l.step(events[:n], now)
-		events = events[n:]
+	for revision := range revisions(events) {
+		l.step(revision, now)
 	}
 }
 
 // step takes in one revision.
-func (l *etcdLease) step(events []*clientv3.Event, now time.Duration) {
-	changes := make([]keyEvent, len(events))
-	for i, e := range events {
-		changes[i] = keyEvent{
-			key: string(e.Kv.Key), value: e.Kv.Value, deleted: e.Type == mvccpb.DELETE,
-			create: e.Kv.CreateRevision, mod: e.Kv.ModRevision,
-		}
-	}
+func (l *etcdLease) step(changes []keyEvent, now time.Duration) {
 	jobs, all := l.mirror.apply(changes, now)
 	for _, c := range changes {
 		l.own(c, now)

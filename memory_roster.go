@@ -48,6 +48,7 @@ func (h *MemoryHub) view(app, self string) *View {
 	}
 	for queue, candidates := range h.queues {
 		job := JobView{Name: queue.job}
+		job.Led = candidates[0].elected && !candidates[0].over
 		for _, c := range candidates {
 			if !c.over {
 				job.Queue = append(job.Queue, CandidateView{Node: c.lease.id(), Token: c.token})
@@ -70,3 +71,47 @@ func (h *MemoryHub) touch() {
 }
 
 func (l *memoryLease) id() string { return fmt.Sprintf("%08d", l.number) }
+
+// OpenView implements [ViewProvider].
+func (p *memoryProvider) OpenView(ctx context.Context, req LeaseRequest) (Viewer, error) {
+	v := &memoryViewer{hub: p.hub, app: req.App}
+	if err := p.hub.do(ctx, "", func() {}); err != nil {
+		return nil, fmt.Errorf("distributed: open view: %w", err)
+	}
+	return v, nil
+}
+
+// memoryViewer looks on at an app. It sees what it saw last while the hub refuses
+// everybody.
+type memoryViewer struct {
+	hub *MemoryHub
+	app string
+
+	// guarded by hub.mu
+	viewed *View
+	closed bool
+}
+
+func (v *memoryViewer) View() (*View, <-chan struct{}, error) {
+	h := v.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if v.closed {
+		return nil, nil, ErrClosed
+	}
+	if h.outdated == nil {
+		h.outdated = make(chan struct{})
+	}
+	if v.viewed == nil || h.refusal("") == nil {
+		v.viewed = h.view(v.app, "")
+	}
+	return v.viewed, h.outdated, nil
+}
+
+func (v *memoryViewer) Close() error {
+	v.hub.mu.Lock()
+	defer v.hub.mu.Unlock()
+	v.closed = true
+	v.hub.touch()
+	return nil
+}

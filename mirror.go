@@ -292,6 +292,9 @@ func (m *mirror) clear(lease string) (jobs []string, wasUnclear bool) {
 			m.exorcise(job, func(c candidate) bool { return c.lease == lease })
 		}
 		n.haunts, n.unclear = nil, 0
+		if len(jobs) > 0 || wasUnclear {
+			m.changes++
+		}
 	}
 	m.forget(n)
 	return jobs, wasUnclear
@@ -330,6 +333,9 @@ func (m *mirror) expire(now time.Duration) (jobs []string, all bool) {
 			return gone
 		})
 		m.forget(n)
+	}
+	if len(jobs) > 0 || all {
+		m.changes++
 	}
 	return jobs, all
 }

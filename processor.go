@@ -119,6 +119,11 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	return p.failure
 }
 
+// View returns a picture of the app as this node sees it, and false while it has
+// no lease; see [Concurrency.View]. With [WithLoadBalancing], [View.Plan] and
+// [View.Explain] say where the jobs belong.
+func (p *LeadershipBasedJobProcessor) View() (*View, bool) { return p.concurrency.View() }
+
 // Drain makes this node take no more jobs and hand over those that it runs, with
 // the others' consent: a job moves when its next node waits for it, and stays if
 // no other node can take it. It blocks until none is left, and returns ctx's

@@ -134,7 +134,8 @@ func buildVersion() string {
 // JobView is a job in a [View].
 type JobView struct {
 	Name  string
-	Queue []CandidateView // in the order in which they lead; the first does, or will
+	Queue []CandidateView // in the order in which they lead
+	Led   bool            // the first leads; otherwise it will, once a node that is gone has surely stopped
 }
 
 // CandidateView is a node that leads a job or waits for it.

@@ -1,0 +1,246 @@
+package distributed
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Observer shows who runs what in an app, to any process: it has no lease,
+// stands for nothing and writes nothing. All methods are safe for concurrent
+// use, and none makes a call to the store.
+//
+// What it shows may be late, by a moment as a rule, and for as long as the store
+// cannot be reached then. It is for finding a node, not for deciding who may do
+// what: that is what [Leadership.Valid] and fencing tokens are for.
+type Observer struct {
+	viewer Viewer
+	loop   sync.WaitGroup
+	stop   context.CancelFunc
+
+	mu      sync.Mutex
+	view    *View
+	terms   map[string]term
+	changed chan struct{} // closed, and replaced, when there is another view
+}
+
+// term is a leadership as an observer has seen it.
+type term struct {
+	token int64
+	since time.Time
+}
+
+// ViewProvider is implemented by providers that let a process look on without a
+// lease, as those of this package do.
+type ViewProvider interface {
+	// OpenView returns when there is a first view. It makes one attempt, as
+	// [LeaseProvider].AcquireLease does, with the same errors. ctx bounds the
+	// call only. Of req, Instance is empty.
+	OpenView(ctx context.Context, req LeaseRequest) (Viewer, error)
+}
+
+// Viewer is like a [Roster] without a lease. Close frees what it holds; a second
+// Close returns nil. After that, View returns [ErrClosed].
+type Viewer interface {
+	View() (*View, <-chan struct{}, error)
+	Close() error
+}
+
+// Leader is who leads a job.
+type Leader struct {
+	Job      string
+	Token    int64  // of the leadership
+	Node     string // ID of the node, see [View]
+	Instance string
+	Metadata map[string]string // what the node says with [WithMetadata]; not to be changed
+	Since    time.Time         // when the observer saw it begin to lead; zero if it led before
+}
+
+// Observe returns an observer of the app called appName, which the caller
+// closes. It blocks until it sees the app, and keeps trying while the store is
+// away. It returns ctx's error when ctx is done, which ends the call only;
+// [ErrInvalidConfig] for a name that breaks the rules of [NewConcurrency], or a
+// provider that is no [ViewProvider]; and what wraps [ErrPermanent].
+func Observe(ctx context.Context, appName string, provider LeaseProvider, opts ...ConcurrencyOption) (*Observer, error) {
+	options := defaultCommonOptions()
+	for _, o := range opts {
+		o.applyConcurrency(&options)
+	}
+	if err := validateNode(appName, "observer"); err != nil {
+		return nil, err
+	}
+	views, ok := provider.(ViewProvider)
+	if !ok {
+		return nil, fmt.Errorf("%w: provider: %T is no ViewProvider", ErrInvalidConfig, provider)
+	}
+	viewer, err := openView(ctx, views, LeaseRequest{App: appName, Logger: options.log.With("app", appName)})
+	if err != nil {
+		return nil, fmt.Errorf("distributed: observe %q: %w", appName, err)
+	}
+	o := &Observer{viewer: viewer, terms: map[string]term{}, changed: make(chan struct{})}
+	view, outdated, err := viewer.View()
+	if err != nil {
+		return nil, errors.Join(err, viewer.Close())
+	}
+	o.take(view, time.Time{})
+	var running context.Context
+	running, o.stop = context.WithCancel(context.Background())
+	o.loop.Go(func() { o.follow(running, outdated) })
+	return o, nil
+}
+
+func openView(ctx context.Context, views ViewProvider, req LeaseRequest) (Viewer, error) {
+	var pace backoff
+	for failing := false; ; failing = true {
+		if err := sleep(ctx, pace.next()); err != nil {
+			return nil, err
+		}
+		viewer, err := views.OpenView(ctx, req)
+		switch {
+		case err == nil:
+			return viewer, nil
+		case ctx.Err() != nil:
+			return nil, errors.Join(ctx.Err(), err)
+		case errors.Is(err, ErrPermanent) || errors.Is(err, ErrInvalidConfig):
+			return nil, err
+		case !failing:
+			req.Logger.Warn("cannot observe, trying again", slog.Any("error", err))
+		}
+	}
+}
+
+// Close ends the observation and blocks until everything it held is free, which
+// takes no call to the store.
+func (o *Observer) Close() error {
+	o.stop()
+	o.loop.Wait()
+	return o.viewer.Close()
+}
+
+// View returns the whole picture, which is not to be changed.
+func (o *Observer) View() *View {
+	view, _ := o.latest()
+	return view
+}
+
+// Leaders returns the leaders of all jobs that have one, by job.
+func (o *Observer) Leaders() []Leader {
+	leaders, _ := o.leaders()
+	return leaders
+}
+
+// Updates yields what Leaders returns, now and each time the app has changed,
+// until ctx is done or the observer is closed. Changes that come while a round of
+// the loop is under way are seen together in the next.
+func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
+	return func(yield func([]Leader) bool) {
+		for {
+			leaders, changed := o.leaders()
+			if !yield(leaders) {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+			if o.closed() {
+				return
+			}
+		}
+	}
+}
+
+// Locate returns who leads job, if anybody does.
+func (o *Observer) Locate(job string) (Leader, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	j, ok := slices.BinarySearchFunc(o.view.Jobs, job, func(j JobView, job string) int { return cmp.Compare(j.Name, job) })
+	if !ok || !o.view.Jobs[j].Led {
+		return Leader{}, false
+	}
+	return o.leader(&o.view.Jobs[j]), true
+}
+
+func (o *Observer) latest() (*View, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.view, o.changed
+}
+
+func (o *Observer) leaders() ([]Leader, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	leaders := make([]Leader, 0, len(o.view.Jobs))
+	for j := range o.view.Jobs {
+		if o.view.Jobs[j].Led {
+			leaders = append(leaders, o.leader(&o.view.Jobs[j]))
+		}
+	}
+	return leaders, o.changed
+}
+
+// leader is called with mu held, for a job that is led.
+func (o *Observer) leader(job *JobView) Leader {
+	first := job.Queue[0]
+	l := Leader{Job: job.Name, Token: first.Token, Node: first.Node, Since: o.terms[job.Name].since}
+	x, ok := slices.BinarySearchFunc(o.view.Nodes, first.Node, func(n NodeView, id string) int { return cmp.Compare(n.ID, id) })
+	if ok {
+		l.Instance, l.Metadata = o.view.Nodes[x].Instance, o.view.Nodes[x].Metadata
+	}
+	return l
+}
+
+func (o *Observer) follow(ctx context.Context, outdated <-chan struct{}) {
+	defer o.broadcast()
+	for {
+		select {
+		case <-outdated:
+		case <-ctx.Done():
+			return
+		}
+		var view *View
+		var err error
+		if view, outdated, err = o.viewer.View(); err != nil {
+			return
+		}
+		o.take(view, time.Now())
+	}
+}
+
+// take takes in a view, seen at now.
+func (o *Observer) take(view *View, now time.Time) {
+	o.mu.Lock()
+	terms := make(map[string]term, len(view.Jobs))
+	for j := range view.Jobs {
+		job := &view.Jobs[j]
+		if !job.Led {
+			continue
+		}
+		terms[job.Name] = term{job.Queue[0].Token, now}
+		if was := o.terms[job.Name]; was.token == job.Queue[0].Token {
+			terms[job.Name] = was
+		}
+	}
+	o.view, o.terms = view, terms
+	o.mu.Unlock()
+	o.broadcast()
+}
+
+func (o *Observer) broadcast() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
+func (o *Observer) closed() bool {
+	_, _, err := o.viewer.View()
+	return err != nil
+}

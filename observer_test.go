@@ -1,0 +1,91 @@
+package distributed_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed"
+)
+
+func TestAnObserverSeesWhoLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(4, untilDone)
+		a := s.execute("a", jobs, balanced(), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
+		o, err := distributed.Observe(t.Context(), "app", s.provider())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		first, ok := o.Locate("job-0000")
+		require.True(t, ok)
+		require.Equal(t, "a", first.Instance)
+		require.Equal(t, "10.0.0.1:80", first.Metadata["address"])
+		require.Equal(t, s.last("job-0000").token, first.Token)
+		require.Zero(t, first.Since, "it led before")
+		require.Len(t, o.Leaders(), 4)
+		_, ok = o.Locate("nothing")
+		require.False(t, ok)
+
+		s.execute("b", jobs, balanced())
+		time.Sleep(settle)
+		instances := map[string]int{}
+		for _, l := range o.Leaders() {
+			instances[l.Instance]++
+			require.Equal(t, s.last(l.Job).token, l.Token)
+			if l.Instance == "b" {
+				require.Equal(t, s.last(l.Job).start, l.Since)
+			}
+		}
+		require.Equal(t, map[string]int{"a": 2, "b": 2}, instances)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		rounds := 0
+		for leaders := range o.Updates(ctx) {
+			rounds++
+			if rounds == 1 {
+				go a.stop(errShutdown)
+			}
+			mine := 0
+			for _, l := range leaders {
+				if l.Instance == "b" {
+					mine++
+				}
+			}
+			if mine == 4 {
+				cancel()
+			}
+		}
+		require.Greater(t, rounds, 1)
+	})
+}
+
+func TestPlanAndExplainSayWhatMovesAndWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(4, untilDone)
+		a := s.execute("a", jobs, balanced(distributed.WithSettleTime(time.Hour)))
+		b := s.execute("b", jobs, balanced(distributed.WithSettleTime(time.Hour)))
+		time.Sleep(time.Minute)
+		view, ok := a.View()
+		require.True(t, ok)
+		plan := view.Plan()
+		other, ok := b.View()
+		require.True(t, ok)
+		require.Equal(t, plan, other.Plan(), "every node computes the same")
+		require.Len(t, plan.Moves, 2)
+		require.Equal(t, "a", plan.Moves[0].From)
+		require.Equal(t, "b", plan.Moves[0].To)
+		require.Equal(t, "a has more than its share", plan.Moves[0].Reason)
+		require.True(t, plan.Moves[0].Ready)
+		require.Equal(t, 4, plan.Loads[0].Jobs)
+		require.Equal(t, 2, plan.Loads[0].Planned)
+		require.Equal(t, 2, plan.Loads[1].Expected)
+		e, ok := view.Explain(plan.Moves[0].Job)
+		require.True(t, ok)
+		require.Equal(t, plan.Moves[0].Job+" runs on a, should run on b: a has more than its share", e.String())
+		_, ok = view.Explain("nothing")
+		require.False(t, ok)
+	})
+}

@@ -1,0 +1,139 @@
+package distributed
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Plan says what [WithLoadBalancing] is about to do, or would.
+type Plan struct {
+	Loads    []Load   // of the nodes that take part, by instance
+	Moves    []Move   // in the order in which they are made, by job
+	Homeless []string // jobs that no node can take
+}
+
+// Load is what a node has to carry: jobs, and the sum of their weights.
+type Load struct {
+	Node, Instance    string
+	Jobs, Weight      int // now
+	Planned, Expected int // jobs and weight after all moves
+	Draining          bool
+}
+
+// Move is a job that runs on one node and should run on another.
+type Move struct {
+	Job      string
+	From, To string // instances
+	Reason   string
+	Ready    bool // To waits for it, next in the queue
+}
+
+// Explanation says why a job runs where it runs.
+type Explanation struct {
+	Job     string
+	Runs    string // instance that leads it; empty if none does that takes part
+	Belongs string // instance that should; empty if no node can take it
+	Standby string // instance that takes over when that fails; empty if there is none
+	Reason  string
+}
+
+// String returns the explanation as a sentence.
+func (e Explanation) String() string {
+	where := "runs nowhere"
+	if e.Runs != "" {
+		where = "runs on " + e.Runs
+	}
+	if e.Belongs != "" && e.Belongs != e.Runs {
+		where += ", should run on " + e.Belongs
+	}
+	if e.Standby != "" && e.Standby != e.Belongs {
+		where += ", with " + e.Standby + " as standby"
+	}
+	return fmt.Sprintf("%s %s: %s", e.Job, where, e.Reason)
+}
+
+// Plan returns what load balancing would do with the app as v shows it. It is
+// what every node computes for itself, and does its part of.
+func (v *View) Plan() Plan {
+	p := place(v)
+	var plan Plan
+	for _, j := range p.moves() {
+		job := &p.jobs[j]
+		plan.Moves = append(plan.Moves, Move{
+			Job: job.Name, From: p.instance(job.runner), To: p.instance(job.target),
+			Reason: p.why(j), Ready: p.handsOver(j, job.runner),
+		})
+	}
+	loads := make([]Load, len(p.nodes))
+	for j := range p.jobs {
+		job := &p.jobs[j]
+		if job.target == none && job.runner == none {
+			plan.Homeless = append(plan.Homeless, job.Name)
+		}
+		if job.runner != none {
+			loads[job.runner].Jobs++
+			loads[job.runner].Weight += job.Weight
+		}
+		if x := cmp.Or(job.target+1, job.runner+1) - 1; x != none {
+			loads[x].Planned++
+			loads[x].Expected += job.Weight
+		}
+	}
+	for x, n := range p.nodes {
+		if n.Jobs == nil {
+			continue
+		}
+		loads[x].Node, loads[x].Instance, loads[x].Draining = n.ID, n.Instance, n.Draining
+		plan.Loads = append(plan.Loads, loads[x])
+	}
+	slices.SortStableFunc(plan.Loads, func(a, b Load) int { return strings.Compare(a.Instance, b.Instance) })
+	return plan
+}
+
+// Explain says why a job runs where it runs with load balancing. It returns
+// false for a job that nobody has.
+func (v *View) Explain(job string) (Explanation, bool) {
+	p := place(v)
+	j, ok := p.job(job)
+	if !ok {
+		return Explanation{}, false
+	}
+	e := Explanation{Job: job, Reason: p.why(j)}
+	e.Runs, e.Belongs, e.Standby = p.instance(p.jobs[j].runner), p.instance(p.jobs[j].target), p.instance(p.jobs[j].standby)
+	return e, true
+}
+
+func (p *placement) instance(x int) string {
+	if x == none {
+		return ""
+	}
+	return p.nodes[x].Instance
+}
+
+// why puts the reason for a job's target into words.
+func (p *placement) why(j int) string {
+	job := &p.jobs[j]
+	switch job.reason {
+	case stays:
+		return "nothing speaks against its node"
+	case newcomer:
+		return "it ran nowhere, and " + p.instance(job.target) + " has the least load of those that suit it best"
+	case leaves:
+		if p.nodes[job.runner].Draining {
+			return p.instance(job.runner) + " drains"
+		}
+		return p.instance(job.runner) + " does not have it any more"
+	case improves:
+		return p.instance(job.target) + " suits its labels better"
+	case evens:
+		return p.instance(job.runner) + " has more than its share"
+	case strands:
+		return "no node can take it from " + p.instance(job.runner)
+	}
+	if !slices.ContainsFunc(p.nodes, func(n placedNode) bool { return n.has[j] }) {
+		return "no node that takes part has it"
+	}
+	return "all nodes that have it drain, or run as many jobs as they can"
+}

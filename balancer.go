@@ -21,6 +21,7 @@ type balancer struct {
 	options   balancing
 	node      NodeInfo      // but for Draining and Jobs
 	wake      chan struct{} // capacity 1: something else than the view has changed
+	left      chan struct{} // closed when run has returned
 
 	mu       sync.Mutex
 	seats    map[string]*seat
@@ -47,7 +48,7 @@ type balancing struct {
 func newBalancer(p *LeadershipBasedJobProcessor, o balancing, node NodeInfo) *balancer {
 	return &balancer{
 		processor: p, options: o, node: node,
-		wake: make(chan struct{}, 1), seats: map[string]*seat{}, changed: make(chan struct{}),
+		wake: make(chan struct{}, 1), left: make(chan struct{}), seats: map[string]*seat{}, changed: make(chan struct{}),
 	}
 }
 
@@ -112,6 +113,7 @@ func (b *balancer) broadcast() {
 
 // run does this node's part until ctx is done.
 func (b *balancer) run(ctx context.Context) {
+	defer close(b.left)
 	c := b.processor.concurrency
 	for {
 		held, err := c.hold(ctx)
@@ -170,8 +172,20 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 	}
 }
 
-// leave tells the others that this node takes no more jobs, so that they do not
-// count on it while its last ones stop.
+// awaitLeave blocks until the others have been told that this node leaves, or ctx
+// is done. While it is stopping, nothing may be released before: they would take
+// a node that has let go of some jobs for one that could do with others.
+func (b *balancer) awaitLeave(ctx context.Context) {
+	if b == nil {
+		return
+	}
+	select {
+	case <-b.left:
+	case <-ctx.Done():
+	}
+}
+
+// leave tells the others that this node takes no more jobs.
 func (b *balancer) leave(ctx context.Context, roster Roster) error {
 	b.mu.Lock()
 	b.draining = true

@@ -264,7 +264,11 @@ func (n *placedNode) labelled(labels []string) bool {
 func (p *placement) assign() {
 	s := newSpread(p, make([]int, len(p.jobs)), none)
 	for j := range p.jobs {
-		s.add(j, p.jobs[j].runner)
+		x := p.jobs[j].runner
+		if x == none || p.suitability(j, x) == unfit {
+			x = p.waiting(j, x) // who stands by knows why
+		}
+		s.add(j, x)
 	}
 	s.settle()
 	for j := range p.jobs {

@@ -305,6 +305,9 @@ func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause 
 func (p *LeadershipBasedJobProcessor) release(l *Leadership) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), closeTimeout)
 	defer cancel()
+	if p.ctx.Err() != nil {
+		p.balancer.awaitLeave(ctx)
+	}
 	if err := l.Resign(ctx); err != nil {
 		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
 	}

@@ -16,6 +16,7 @@ type spread struct {
 	count []int   // jobs by node
 	on    []int   // by job: the node that it is on
 	lists [][]int // by node: the jobs on it that may move; what has moved on stays in
+	idle  [][]int // by node: those of them that do not run there, and move at no cost
 	loose []loose
 
 	awaited map[[2]int]*[]int // by two nodes: those of lists on the first that the second waits for
@@ -27,7 +28,7 @@ type loose struct{ job, was int }
 
 func newSpread(p *placement, on []int, gone int) *spread {
 	n := len(p.nodes)
-	return &spread{p: p, gone: gone, load: make([]int64, n), count: make([]int, n), on: on, lists: make([][]int, n)}
+	return &spread{p: p, gone: gone, load: make([]int64, n), count: make([]int, n), on: on, lists: make([][]int, n), idle: make([][]int, n)}
 }
 
 // add takes in a job that is on node x, or on none.
@@ -62,6 +63,9 @@ func (s *spread) settle() {
 func (s *spread) put(j, x int) {
 	s.pin(j, x)
 	s.lists[x] = append(s.lists[x], j)
+	if s.p.jobs[j].runner != x {
+		s.idle[x] = append(s.idle[x], j)
+	}
 }
 
 // pin puts a job where it must stay.
@@ -181,18 +185,21 @@ func (s *spread) level() bool {
 	return false
 }
 
-// pick returns a job to move, if there is one that the other node waits for
-// already, one of those.
+// pick returns a job to move: one that does not run yet, if there is one, or else
+// one that the other node waits for already.
 func (s *spread) pick(from, to int) int {
 	if !s.hasRoom(to) || !s.mayMove(from, to) {
 		return none
 	}
-	if jobs := s.awaited[[2]int{from, to}]; jobs != nil {
+	for _, jobs := range []*[]int{&s.idle[from], s.awaited[[2]int{from, to}], &s.lists[from]} {
+		if jobs == nil {
+			continue
+		}
 		if j := s.pickOf(jobs, from, to); j != none {
 			return j
 		}
 	}
-	return s.pickOf(&s.lists[from], from, to)
+	return none
 }
 
 // mayMove is about versions only.

@@ -238,3 +238,176 @@ func TestVoluntaryTimeoutsWithAndWithoutBalancing(t *testing.T) {
 		})
 	}
 }
+
+func TestBalancingHeedsWeightsQuotasAndLabels(t *testing.T) {
+	t.Run("weights", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t)
+			weights := map[string]int{"w9": 9, "w5": 5, "w4": 4, "w3": 3, "w3b": 3, "w2": 2, "w1": 1}
+			jobs := func(node string) (jobs []distributed.Job) {
+				for name, weight := range weights {
+					job := s.job(node, name, untilDone)
+					job.Weight = weight
+					jobs = append(jobs, job)
+				}
+				return jobs
+			}
+			for _, node := range []string{"a", "b", "c"} {
+				start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", node, s.provider(), jobs(node), balanced()))
+			}
+			time.Sleep(settle)
+			loads := map[string]int{}
+			for name, weight := range weights {
+				loads[s.runner(name)] += weight
+			}
+			require.Len(t, loads, 3)
+			for node, load := range loads {
+				require.InDelta(t, 9, load, 9, node)
+			}
+		})
+	})
+	t.Run("quota", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, jobs := newService(t), manyJobs(20, untilDone)
+			s.execute("a", jobs, balanced(), distributed.WithJobQuota(4))
+			s.execute("b", jobs, balanced(), distributed.WithJobQuota(10))
+			time.Sleep(settle)
+			require.Equal(t, map[string]int{"a": 4, "b": 10}, s.spread(jobs))
+			s.execute("c", jobs, balanced())
+			time.Sleep(settle)
+			require.Equal(t, map[string]int{"a": 4, "b": 8, "c": 8}, s.spread(jobs))
+			require.LessOrEqual(t, s.busiest["a"], 4)
+			require.LessOrEqual(t, s.busiest["b"], 10)
+		})
+	})
+	t.Run("labels", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t)
+			jobs := func(node string) (jobs []distributed.Job) {
+				for i := range 6 {
+					job := s.job(node, fmt.Sprint("ssd", i), untilDone)
+					job.Prefer = []string{"disk=ssd"}
+					calm := s.job(node, fmt.Sprint("calm", i), untilDone)
+					calm.Avoid = []string{"disk=ssd"}
+					jobs = append(jobs, job, calm)
+				}
+				return jobs
+			}
+			run := func(node string, opts ...distributed.ProcessorOption) *executing {
+				return start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", node, s.provider(), jobs(node), append(opts, balanced())...))
+			}
+			ssd := distributed.WithLabels(map[string]string{"disk": "ssd"})
+			a := run("a", ssd)
+			run("b")
+			run("c")
+			time.Sleep(settle)
+			for i := range 6 {
+				require.Equal(t, "a", s.runner(fmt.Sprint("ssd", i)))
+				require.Contains(t, []string{"b", "c"}, s.runner(fmt.Sprint("calm", i)))
+			}
+			a.stop(errShutdown)
+			require.NoError(t, a.result())
+			time.Sleep(settle)
+			for i := range 6 {
+				require.Contains(t, []string{"b", "c"}, s.runner(fmt.Sprint("ssd", i)), "better there than nowhere")
+			}
+			run("d", ssd)
+			time.Sleep(settle)
+			for i := range 6 {
+				require.Equal(t, "d", s.runner(fmt.Sprint("ssd", i)))
+			}
+		})
+	})
+}
+
+func TestBalancingWithStartDelaysAddedJobsAndLostLeases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(10, untilDone)
+		delay := distributed.WithStartDelay(func(string) time.Duration { return time.Hour })
+		s.execute("late", jobs, balanced(), delay)
+		a := s.execute("a", jobs, balanced())
+		time.Sleep(settle)
+		require.Equal(t, map[string]int{"a": 10}, s.spread(jobs), "a delayed job does not count for its node yet")
+		time.Sleep(time.Hour)
+		require.Equal(t, map[string]int{"a": 5, "late": 5}, s.spread(jobs))
+
+		require.NoError(t, a.AddJob(s.job("a", "added", untilDone)))
+		require.Equal(t, "a", s.runner("added"), "only a has it")
+		require.ErrorIs(t, a.AddJob(s.job("a", "added", untilDone)), distributed.ErrInvalidConfig)
+
+		require.True(t, s.hub.Expire("a"))
+		time.Sleep(settle)
+		loads := s.spread(jobs)
+		require.Equal(t, 10, loads["a"]+loads["late"])
+		require.InDelta(t, loads["late"], loads["a"]+1, 1, "with the job that was added")
+		require.Equal(t, "a", s.runner("added"))
+	})
+}
+
+// During the rollout that brings balancing, some nodes stand for everything.
+func TestBalancingLivesWithNodesThatDoNotBalance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(10, untilDone)
+		old := s.execute("old", jobs)
+		s.execute("a", jobs, balanced())
+		s.execute("b", jobs, balanced())
+		time.Sleep(time.Hour)
+		require.Equal(t, map[string]int{"old": 10}, s.spread(jobs), "it keeps what it has")
+		old.stop(errShutdown)
+		require.NoError(t, old.result())
+		require.Equal(t, map[string]int{"a": 5, "b": 5}, s.spread(jobs))
+	})
+}
+
+func TestWhatBalancingDoesNotAccept(t *testing.T) {
+	work := untilDone
+	for name, tc := range map[string]struct {
+		job  distributed.Job
+		opts []distributed.ProcessorOption
+		says string
+	}{
+		"weight without balancing": {distributed.Job{Name: "x", Work: work, Weight: 2}, nil, `Job.Weight of "x" needs WithLoadBalancing`},
+		"prefer without balancing": {distributed.Job{Name: "x", Work: work, Prefer: []string{"a=b"}}, nil, `Job.Prefer of "x" needs WithLoadBalancing`},
+		"negative weight":          {distributed.Job{Name: "x", Work: work, Weight: -1}, nil, `Job.Weight of "x" is -1`},
+		"too much weight":          {distributed.Job{Name: "x", Work: work, Weight: 1_000_001}, nil, `between 1 and 1000000`},
+		"no label":                 {distributed.Job{Name: "x", Work: work, Avoid: []string{"zone"}}, nil, `"zone" is not key=value`},
+		"both":                     {distributed.Job{Name: "x", Work: work, Avoid: []string{"a=b"}, Prefer: []string{"a=b"}}, nil, `Job.Prefer and Job.Avoid of "x" both`},
+		"too many":                 {distributed.Job{Name: "x", Work: work, Avoid: make([]string, 17)}, nil, `at most 16`},
+		"no moves":                 {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{balanced(distributed.WithMaxMoves(0))}, `WithMaxMoves(0)`},
+		"negative settle time":     {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{balanced(distributed.WithSettleTime(-1))}, `WithSettleTime(-1ns)`},
+		"version":                  {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithVersion("\n")}, `WithVersion`},
+		"label":                    {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithLabels(map[string]string{"": "x"})}, `WithLabels key is empty`},
+		"metadata":                 {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithMetadata(map[string]string{"a": "\x00"})}, `WithMetadata["a"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hub := new(distributed.MemoryHub)
+			p := distributed.NewLeadershipBasedJobProcessor("app", "a", distributed.NewMemoryLeaseProvider(hub), []distributed.Job{tc.job}, tc.opts...)
+			err := p.Execute(t.Context())
+			require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+			require.ErrorContains(t, err, tc.says)
+			require.Zero(t, hub.Calls())
+		})
+	}
+	p := distributed.NewLeadershipBasedJobProcessor("app", "a", distributed.NewMemoryLeaseProvider(nil), nil)
+	require.ErrorIs(t, p.Drain(t.Context()), distributed.ErrInvalidConfig)
+	require.ErrorIs(t, p.Undrain(), distributed.ErrInvalidConfig)
+}
+
+// plainLease is a lease and nothing else.
+type plainLease struct{ distributed.Lease }
+
+func TestBalancingNeedsARoster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		plain := acquire(func(ctx context.Context, req distributed.LeaseRequest) (distributed.Lease, error) {
+			l, err := s.provider().AcquireLease(ctx, req)
+			return plainLease{l}, err
+		})
+		p := distributed.NewLeadershipBasedJobProcessor("app", "a", plain, []distributed.Job{s.job("a", "x", untilDone)}, balanced())
+		err := p.Execute(t.Context())
+		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+		require.ErrorContains(t, err, "Roster")
+		_, err = distributed.Observe(t.Context(), "app", plain)
+		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+	})
+}

@@ -40,7 +40,11 @@ func (f *follower) list(ctx context.Context) error {
 	rev := int64(0) // the first page's, for all of them
 	end := clientv3.GetPrefixRangeEnd(f.prefix)
 	for from := f.prefix; ; {
-		resp, err := f.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
+		var resp *clientv3.GetResponse
+		err := insist(ctx, f.patience, func(ctx context.Context) (err error) {
+			resp, err = f.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
+			return err
+		})
 		if err != nil {
 			return err
 		}

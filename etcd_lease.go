@@ -98,20 +98,11 @@ func (l *etcdLease) join(ctx context.Context) error {
 	l.mu.Lock()
 	l.beats[1] = sent
 	l.mu.Unlock()
-	resp, err := l.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(l.keys.node(l.name)), "=", 0)).
-		Then(
-			clientv3.OpPut(l.keys.node(l.name), l.nodeValue(1, "")),
-			clientv3.OpPut(l.keys.alive(l.name), encode(aliveValue{}), clientv3.WithLease(l.id)),
-		).Commit()
+	rev, err := l.register(ctx)
 	if err != nil {
 		return err
 	}
-	if !resp.Succeeded {
-		return fmt.Errorf("etcd granted lease %s, which has a node key already", l.name)
-	}
-	l.nodeRev, l.aliveRev = resp.Header.Revision, resp.Header.Revision
-	l.written.aliveMod = resp.Header.Revision
+	l.nodeRev, l.aliveRev, l.written.aliveMod = rev, rev, rev
 	select {
 	case <-l.joined:
 	case <-l.ended:
@@ -126,15 +117,40 @@ func (l *etcdLease) join(ctx context.Context) error {
 	return nil
 }
 
+// register writes the node's keys, and returns the revision at which it did. If
+// they are there already, an earlier attempt has been executed: nobody else has
+// this lease.
+func (l *etcdLease) register(ctx context.Context) (rev int64, err error) {
+	node, alive := l.keys.node(l.name), l.keys.alive(l.name)
+	err = insist(ctx, l.timing.attempt(), func(ctx context.Context) error {
+		resp, err := l.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(node), "=", 0)).
+			Then(clientv3.OpPut(node, l.nodeValue(1, "")), clientv3.OpPut(alive, encode(aliveValue{}), clientv3.WithLease(l.id))).
+			Else(clientv3.OpGet(node)).Commit()
+		if err != nil {
+			return err
+		}
+		rev = resp.Header.Revision
+		if !resp.Succeeded {
+			rev = resp.Responses[0].GetResponseRange().Kvs[0].CreateRevision
+		}
+		return nil
+	})
+	return rev, err
+}
+
 // enter lists the app, and makes its epoch key if there is none.
 func (l *etcdLease) enter(ctx context.Context) error {
 	if err := l.follower.list(ctx); err != nil || l.mirror.epoch != 0 {
 		return err
 	}
 	epoch := l.keys.epoch()
-	_, err := l.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(epoch), "=", 0)).
-		Then(clientv3.OpPut(epoch, "")).Commit()
+	err := insist(ctx, l.timing.attempt(), func(ctx context.Context) error {
+		_, err := l.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(epoch), "=", 0)).
+			Then(clientv3.OpPut(epoch, "")).Commit()
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -244,6 +260,23 @@ func (l *etcdLease) persist(ctx context.Context, call func(context.Context) erro
 		cancel()
 		if last == nil || isFinal(last) {
 			return last
+		}
+	}
+}
+
+// insist repeats an idempotent call for as long as it only times out, so that a
+// member that hangs costs an attempt and not all the time there is.
+func insist(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
+	for pace := (backoff{limit: limit}); ; {
+		if err := sleep(ctx, pace.next()); err != nil {
+			return err
+		}
+		attempt, cancel := context.WithTimeout(ctx, callTimeout)
+		err := call(attempt)
+		timedOut := attempt.Err() != nil
+		cancel()
+		if err == nil || !timedOut || ctx.Err() != nil {
+			return err
 		}
 	}
 }

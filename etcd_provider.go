@@ -206,7 +206,11 @@ func (p *etcdProvider) AcquireLease(ctx context.Context, req LeaseRequest) (Leas
 func (p *etcdProvider) join(ctx context.Context, client *clientv3.Client, closeClient func() error, req LeaseRequest) (Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*callTimeout)
 	defer cancel()
-	grant, err := client.Grant(ctx, int64(p.timing.ttl/time.Second))
+	var grant *clientv3.LeaseGrantResponse
+	err := insist(ctx, p.timing.attempt(), func(ctx context.Context) (err error) {
+		grant, err = client.Grant(ctx, int64(p.timing.ttl/time.Second)) // one too many expires by itself
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -84,15 +84,20 @@ func TestETCDMemberPaused(t *testing.T) {
 // them.
 func TestANodeThatSeesOnlyAMinority(t *testing.T) {
 	t.Parallel()
-	for _, minority := range []string{"follower", "leader"} {
-		t.Run(minority, func(t *testing.T) {
+	for _, tc := range []struct {
+		minority string
+		others   string // what the other nodes see
+	}{
+		{"follower", "the majority"}, {"leader", "the majority"}, {"follower", "all members"}, {"leader", "all members"},
+	} {
+		t.Run(tc.minority+", others see "+tc.others, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, 3, nil)
 			w := newWorld(t, c, options{jobs: 3, ttl: 3 * time.Second})
 			alone := w.startAll()
 			was := w.etcdLeader(nil)
 			member := was
-			if minority == "follower" {
+			if tc.minority == "follower" {
 				member = c.other(was)
 			}
 			before := w.holders()
@@ -102,8 +107,10 @@ func TestANodeThatSeesOnlyAMinority(t *testing.T) {
 
 			cut := monotonic()
 			member.isolate()
-			for _, n := range w.nodes[1:] {
-				n.linkTo(c, member).Refuse()
+			if tc.others == "the majority" {
+				for _, n := range w.nodes[1:] {
+					n.linkTo(c, member).Refuse()
+				}
 			}
 			w.await("the node has stopped", func() bool { return w.stoppedAfter(before, cut) >= 0 })
 			stopped := w.stoppedAfter(before, cut)

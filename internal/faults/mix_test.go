@@ -51,7 +51,10 @@ func mix(t *testing.T, seed uint64) {
 	if draw.IntN(2) == 0 {
 		o.term = time.Second
 	}
-	t.Logf("%d nodes, %d jobs, linger %v, term %v, freeze %v", o.nodes, o.jobs, o.linger, o.term, freeze)
+	if o.balance = draw.IntN(2) == 0; o.balance {
+		o.jobs *= 3
+	}
+	t.Logf("%d nodes, %d jobs, balance %v, linger %v, term %v, freeze %v", o.nodes, o.jobs, o.balance, o.linger, o.term, freeze)
 	w := newWorld(t, newCluster(t, 3, nil), o)
 	w.startAll()
 	until := time.Now().Add(time.Duration(times(12, 40)) * time.Second)

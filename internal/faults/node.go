@@ -29,6 +29,7 @@ type nodeConfig struct {
 	Leases    int           // processors in the process, each with jobs of its own
 	Linger    time.Duration // for which Work goes on after it was told to stop
 	Term      time.Duration // voluntary timeout, if not 0
+	Balance   bool          // spread the jobs over the nodes
 	Tick      time.Duration // how often a job says that it runs
 	Username  string
 	Password  string
@@ -136,9 +137,14 @@ func (w *worker) process(ctx context.Context, i int) error {
 	c := w.config
 	provider := distributed.NewETCDLeaseProvider(c.Endpoints, distributed.WithLeaseTTL(c.TTL),
 		distributed.WithETCDConfig(clientv3.Config{Username: c.Username, Password: c.Password}))
-	p := distributed.NewLeadershipBasedJobProcessor(c.App, c.Name, provider, nil,
+	opts := []distributed.ProcessorOption{
 		distributed.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))),
-		distributed.WithVoluntaryTimeout(func(string) time.Duration { return c.Term }))
+		distributed.WithVoluntaryTimeout(func(string) time.Duration { return c.Term }),
+	}
+	if c.Balance {
+		opts = append(opts, distributed.WithLoadBalancing(distributed.WithSettleTime(c.TTL/4)))
+	}
+	p := distributed.NewLeadershipBasedJobProcessor(c.App, c.Name, provider, nil, opts...)
 	for _, job := range c.Jobs {
 		name := jobOf(job, i)
 		err := p.AddJob(distributed.Job{Name: name, Work: func(ctx context.Context) error {

@@ -39,7 +39,9 @@ type options struct {
 	linger time.Duration
 	term   time.Duration
 	naive  bool
-	tick   time.Duration // how often a job says that it runs, 5 ms if zero
+
+	balance bool
+	tick    time.Duration // how often a job says that it runs, 5 ms if zero
 
 	auth bool // each node has a user of its own, see authenticate
 }
@@ -162,7 +164,7 @@ func (w *world) start(i int) *node {
 		require.NoError(w.t, err)
 	}
 	config := nodeConfig{
-		Naive: w.naive, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term, Tick: w.tick,
+		Naive: w.naive, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term, Balance: w.balance, Tick: w.tick,
 		Records: w.records(), Register: w.register.listener.Addr().String(),
 	}
 	if config.ClockRate = "1.015"; i == 0 {

@@ -72,6 +72,15 @@
 // last is the layout of etcd's own elections, so "etcdctl elect -l <app>/<job>/leader" shows the leader, and a
 // candidate of that kind queues among ours, with no more than etcd's guarantee.
 //
+// # Balance
+//
+// With [WithLoadBalancing] nodes announce what they can run, and every node
+// computes from what it sees where each job should run, and who should stand by.
+// It stands for its own part only, about two candidates a job in all. A job that
+// is to move runs on until its next node is the next in its queue; then its
+// context is done, and it is released as ever. Nodes that see different things for
+// a moment may move a job in vain. Exclusion does not depend on any of this.
+//
 // # A job on a node
 //
 //	     Execute or AddJob

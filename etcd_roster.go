@@ -210,6 +210,23 @@ func (l *etcdLease) View() (*View, <-chan struct{}, error) {
 	return view, outdated, nil
 }
 
+// Silence implements [Roster].
+func (l *etcdLease) Silence() map[string]time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mirror.silence(l.clock.now())
+}
+
+func (m *mirror) silence(now time.Duration) map[string]time.Duration {
+	silence := map[string]time.Duration{}
+	for lease, n := range m.nodes {
+		if n.alive && !n.drained() {
+			silence[lease] = now - n.seen
+		}
+	}
+	return silence
+}
+
 // views makes the views of a mirror, which its owner guards by a mutex of its
 // own. Only the copying is done under that: nothing that concerns validity may
 // wait for the rest.

@@ -113,6 +113,13 @@ func (v *etcdViewer) View() (*View, <-chan struct{}, error) {
 	return view, outdated, nil
 }
 
+// Silence implements [Viewer].
+func (v *etcdViewer) Silence() map[string]time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.mirror.silence(v.clock.now())
+}
+
 // Close implements [Viewer].
 func (v *etcdViewer) Close() error {
 	v.mu.Lock()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log"
 	"sync"
+	"testing"
+	"testing/synctest"
 
 	"github.com/b2552be4/distributed"
 )
@@ -137,4 +139,26 @@ func ExampleLeadershipFromContext() {
 	// distributed: leadership lost: the lease was taken away
 	// the writer of "late news from term 1" is not the leader any more
 	// stored: term 2
+}
+
+// How to test jobs of your own: on the memory provider, in virtual time.
+func TestInvoicesMoveWhenTheLeaseIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		var nodes sync.WaitGroup
+		var hub distributed.MemoryHub // the store of both nodes
+		for _, node := range []string{"node-1", "node-2"} {
+			jobs := []distributed.Job{{Name: "invoices", Work: untilDone}}
+			p := distributed.NewLeadershipBasedJobProcessor("shop", node, distributed.NewMemoryLeaseProvider(&hub), jobs)
+			nodes.Go(func() { _ = p.Execute(ctx) })
+			synctest.Wait()
+		}
+		hub.Expire("node-1")
+		synctest.Wait()
+		if leader, _ := hub.Leader("shop", "invoices"); leader != "node-2" {
+			t.Errorf("led by %q", leader)
+		}
+		stop()
+		nodes.Wait()
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Announce implements [Roster].
@@ -36,6 +37,21 @@ func (l *memoryLease) View() (*View, <-chan struct{}, error) {
 		l.viewed = h.view(l.app, l.id())
 	}
 	return l.viewed, h.outdated, nil
+}
+
+// Silence implements [Roster].
+func (l *memoryLease) Silence() map[string]time.Duration { return l.hub.silence(l.app) }
+
+func (h *MemoryHub) silence(app string) map[string]time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	silence := map[string]time.Duration{}
+	for l := range h.leases {
+		if l.app == app && !l.ended {
+			silence[l.id()] = time.Since(l.validUntil.Add(-l.ttl))
+		}
+	}
+	return silence
 }
 
 // view is called with h.mu held.
@@ -107,6 +123,8 @@ func (v *memoryViewer) View() (*View, <-chan struct{}, error) {
 	}
 	return v.viewed, h.outdated, nil
 }
+
+func (v *memoryViewer) Silence() map[string]time.Duration { return v.hub.silence(v.app) }
 
 func (v *memoryViewer) Close() error {
 	v.hub.mu.Lock()

@@ -49,6 +49,7 @@ type ViewProvider interface {
 // Close returns nil. After that, View returns [ErrClosed].
 type Viewer interface {
 	View() (*View, <-chan struct{}, error)
+	Silence() map[string]time.Duration
 	Close() error
 }
 
@@ -128,6 +129,11 @@ func (o *Observer) View() *View {
 	view, _ := o.latest()
 	return view
 }
+
+// Silence returns for how long each node has not been heard of, by ID. Nodes send
+// heartbeats four times a TTL. When all are silent for longer, the observer is cut
+// off from the store, or the store is away.
+func (o *Observer) Silence() map[string]time.Duration { return o.viewer.Silence() }
 
 // Leaders returns the leaders of all jobs that have one, by job.
 func (o *Observer) Leaders() []Leader {

@@ -25,6 +25,8 @@ func TestAnObserverSeesWhoLeads(t *testing.T) {
 		require.Equal(t, s.last("job-0000").token, first.Token)
 		require.Zero(t, first.Since, "it led before")
 		require.Len(t, o.Leaders(), 4)
+		require.Len(t, o.Silence(), 1)
+		require.LessOrEqual(t, o.Silence()[first.Node], s.ttl/4)
 		_, ok = o.Locate("nothing")
 		require.False(t, ok)
 

@@ -25,6 +25,10 @@ type Roster interface {
 	// It returns [ErrLeaseLost] when the lease has ended, and the channel is
 	// closed then.
 	View() (*View, <-chan struct{}, error)
+
+	// Silence returns for how long each node of the last View has not been heard
+	// of, by ID. As long as one of them is heard, so is the store.
+	Silence() map[string]time.Duration
 }
 
 // View is a picture of an app at one moment: its nodes, and who leads or waits

@@ -192,7 +192,11 @@ func (w *world) startAll() (leader *node) {
 	for i := range w.nodes[1:] {
 		w.start(i + 1)
 	}
-	w.awaitCandidates(len(w.nodes))
+	candidates := len(w.nodes)
+	if w.balance {
+		candidates = min(candidates, 2)
+	}
+	w.awaitCandidates(candidates)
 	w.began = monotonic()
 	return leader
 }

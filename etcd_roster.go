@@ -116,68 +116,56 @@ func decodeJobs(b []byte) []JobInfo {
 	for i, v := range values {
 		jobs[i] = JobInfo{Name: v.Name, Weight: max(v.Weight, 1), Prefer: v.Prefer, Avoid: v.Avoid}
 	}
-	sorted := slices.IsSortedFunc(jobs, func(a, b JobInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), 1) })
+	sorted := slices.IsSortedFunc(jobs, func(a, b JobInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), -1) })
 	if !sorted {
 		return nil
 	}
 	return jobs
 }
 
-// announced is what a node has announced.
+// announced is what a node has announced, its jobs as they came: to decode them
+// takes too long to be done under the lease's mu.
 type announced struct {
 	info NodeInfo
-	name string // of the instance
-	raw  []byte // the jobs as they came
+	jobs []byte
 }
 
 func (m *mirror) setInfo(kind keyKind, lease string, e keyEvent) {
 	m.changes++
-	a := m.infos[lease]
 	if e.deleted {
-		delete(m.infos, lease) // both go with the lease
+		delete(m.infos, lease) // both keys go with the lease
 		return
 	}
+	a := m.infos[lease]
 	if a == nil {
 		a = new(announced)
 		m.infos[lease] = a
 	}
 	if kind == jobsKey {
-		a.raw, a.info.Jobs = e.value, m.sharedJobs(e.value)
+		a.jobs = e.value
 		return
 	}
 	var v infoValue
-	if json.Unmarshal(e.value, &v) != nil {
-		return
-	}
-	a.name = v.Instance
-	a.info = NodeInfo{
-		Version: v.Version, Started: time.UnixMilli(v.Started), Labels: v.Labels, Metadata: v.Metadata,
-		Capacity: v.Capacity, Draining: v.Draining, Jobs: a.info.Jobs,
-	}
-}
-
-// sharedJobs decodes a list of jobs. Most nodes have the same; one copy of it
-// serves all.
-func (m *mirror) sharedJobs(raw []byte) []JobInfo {
-	for _, a := range m.infos {
-		if bytes.Equal(a.raw, raw) {
-			return a.info.Jobs
+	if json.Unmarshal(e.value, &v) == nil {
+		a.info = NodeInfo{
+			Version: v.Version, Started: time.UnixMilli(v.Started), Labels: v.Labels, Metadata: v.Metadata,
+			Capacity: v.Capacity, Draining: v.Draining,
 		}
 	}
-	return decodeJobs(raw)
 }
 
-// view returns the picture, in no order yet: sorting is for when the lease's mu
-// is free again.
-func (m *mirror) view() *View {
-	v := &View{Self: m.self, Jobs: make([]JobView, 0, len(m.queues))}
+// view returns the picture, in no order yet and with the jobs of the nodes as they
+// came: the rest is for when the lease's mu is free again.
+func (m *mirror) view() (v *View, jobs map[string][]byte) {
+	jobs = map[string][]byte{}
+	v = &View{Self: m.self, Jobs: make([]JobView, 0, len(m.queues))}
 	for lease, n := range m.nodes {
 		if !n.alive || n.drained() {
 			continue
 		}
 		node := NodeView{ID: lease, Instance: n.value.Instance}
 		if a := m.infos[lease]; a != nil {
-			node.NodeInfo = a.info
+			node.NodeInfo, jobs[lease] = a.info, a.jobs
 		}
 		v.Nodes = append(v.Nodes, node)
 	}
@@ -193,7 +181,7 @@ func (m *mirror) view() *View {
 			v.Jobs = append(v.Jobs, JobView{Name: job, Queue: candidates[start:end:end], Led: !queue[0].ghost})
 		}
 	}
-	return v
+	return v, jobs
 }
 
 func (v *View) sort() {
@@ -233,6 +221,7 @@ func (m *mirror) silence(now time.Duration) map[string]time.Duration {
 type views struct {
 	making   sync.Mutex
 	latest   *View
+	lists    []jobList     // those in latest
 	at       int64         // changes of the mirror in latest; guarded by the owner's mutex
 	outdated chan struct{} // closed when there is another; nil while nobody asked; likewise
 }
@@ -241,20 +230,56 @@ func (v *views) get(mu *sync.Mutex, m *mirror) (*View, <-chan struct{}) {
 	v.making.Lock()
 	defer v.making.Unlock()
 	var fresh *View
+	var jobs map[string][]byte
 	mu.Lock()
 	if v.outdated == nil {
 		v.outdated = make(chan struct{})
 	}
 	outdated := v.outdated
 	if v.latest == nil || v.at != m.changes {
-		v.at, fresh = m.changes, m.view()
+		v.at = m.changes
+		fresh, jobs = m.view()
 	}
 	mu.Unlock()
 	if fresh != nil {
+		v.lists = decodeLists(jobs, v.lists)
+		for x := range fresh.Nodes {
+			fresh.Nodes[x].Jobs = findList(v.lists, jobs[fresh.Nodes[x].ID])
+		}
 		fresh.sort()
 		v.latest = fresh
 	}
 	return v.latest, outdated
+}
+
+// jobList is a list of jobs as it came, and what it says. Most nodes have the same
+// list, and it seldom changes: so each is decoded once.
+type jobList struct {
+	raw  []byte
+	jobs []JobInfo
+}
+
+// decodeLists returns the lists of all nodes. old are lists that are known.
+func decodeLists(raws map[string][]byte, old []jobList) (lists []jobList) {
+	for _, raw := range raws {
+		switch {
+		case raw == nil || findList(lists, raw) != nil:
+		case findList(old, raw) != nil:
+			lists = append(lists, jobList{raw, findList(old, raw)})
+		default:
+			lists = append(lists, jobList{raw, decodeJobs(raw)})
+		}
+	}
+	return lists
+}
+
+func findList(lists []jobList, raw []byte) []JobInfo {
+	for _, l := range lists {
+		if bytes.Equal(l.raw, raw) {
+			return l.jobs
+		}
+	}
+	return nil
 }
 
 // expire is called with the owner's mutex held, after each change.

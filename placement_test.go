@@ -1,6 +1,8 @@
 package distributed
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
 	"slices"
 	"testing"
@@ -380,4 +382,64 @@ func BenchmarkPlacement(b *testing.B) {
 			})
 		}
 	}
+}
+
+// All nodes must come to the same conclusion, whatever they have computed before.
+func TestPlacementDependsOnTheViewAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := newApp(rapid.IntRange(1, 40).Draw(t, "jobs"))
+		for range rapid.IntRange(1, 6).Draw(t, "nodes") {
+			a.join(func(n *NodeInfo) {
+				n.Capacity = rapid.IntRange(0, 20).Draw(t, "capacity")
+				n.Version = rapid.SampledFrom([]string{"v1", "v2"}).Draw(t, "version")
+			})
+		}
+		ids := a.view().Nodes
+		for _, job := range a.jobs {
+			for range rapid.IntRange(0, 3).Draw(t, "candidates") {
+				id := rapid.SampledFrom(ids).Draw(t, "candidate").ID
+				if !slices.Contains(a.queues[job.Name], id) {
+					a.queues[job.Name] = append(a.queues[job.Name], id)
+				}
+			}
+		}
+		first := place(a.view())
+		for _, n := range ids {
+			v := a.view()
+			v.Self = n.ID
+			p := place(v)
+			require.Equal(t, first.jobs, p.jobs)
+		}
+	})
+}
+
+func TestAListOfJobsIsReadAsItWasWritten(t *testing.T) {
+	text := rapid.StringMatching(`[a-zä/=]{1,20}`)
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SliceOfDistinct(text, rapid.ID).Draw(t, "names")
+		slices.Sort(names)
+		jobs := make([]JobInfo, len(names))
+		for i, name := range names {
+			jobs[i] = JobInfo{
+				Name: name, Weight: rapid.IntRange(1, 3).Draw(t, "weight"),
+				Prefer: rapid.SliceOfN(text, 1, 2).Draw(t, "prefer"), Avoid: rapid.SliceOfN(text, 1, 2).Draw(t, "avoid"),
+			}
+		}
+		require.Equal(t, jobs, decodeJobs([]byte(encodeJobs(jobs))))
+	})
+	for name, raw := range map[string]string{
+		"no gzip": "{}", "no list": gzipped(`{"n":"x"}`), "cut off": encodeJobs([]JobInfo{{Name: "x", Weight: 1}})[:20],
+		"not sorted": gzipped(`[{"n":"b"},{"n":"a"}]`), "twice": gzipped(`[{"n":"a"},{"n":"a"}]`),
+	} {
+		require.Nil(t, decodeJobs([]byte(raw)), name)
+	}
+	require.NotNil(t, decodeJobs([]byte(encodeJobs(nil))), "no jobs, but it takes part")
+}
+
+func gzipped(s string) string {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write([]byte(s))
+	_ = z.Close()
+	return b.String()
 }

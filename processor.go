@@ -26,6 +26,7 @@ type LeadershipBasedJobProcessor struct {
 
 	mu       sync.Mutex
 	jobs     map[string]plannedJob
+	tenures  map[string]*tenure      // of the jobs that are led here
 	invalid  error                   // the first bad job given to the constructor
 	caller   context.Context         // given to Execute; set when that starts
 	ctx      context.Context         // of the loops; likewise
@@ -39,6 +40,7 @@ type LeadershipBasedJobProcessor struct {
 type plannedJob struct {
 	Job
 	delay time.Duration
+	since time.Time // when it was added, or released last
 }
 
 // NewLeadershipBasedJobProcessor returns a processor for the node instanceName
@@ -49,6 +51,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 	p := &LeadershipBasedJobProcessor{
 		options: processorOptions{commonOptions: defaultCommonOptions(), node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]plannedJob{},
+		tenures: map[string]*tenure{},
 	}
 	for _, o := range opts {
 		o.applyProcessor(&p.options)
@@ -161,7 +164,7 @@ func (p *LeadershipBasedJobProcessor) plan(job Job) (plannedJob, error) {
 		return plannedJob{}, err
 	}
 	_, err = durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	return plannedJob{Job: job, delay: delay}, err
+	return plannedJob{Job: job, delay: delay, since: time.Now()}, err
 }
 
 func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
@@ -260,6 +263,7 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 		return 0
 	}
 	defer p.quota.put(p.ctx)
+	defer p.begin(l)()
 	defer p.release(l)
 	defer p.balancer.lead(l)()
 	defer context.AfterFunc(p.ctx, func() { l.cancel(context.Cause(p.ctx)) })()
@@ -283,6 +287,7 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 // most often that context's error, or one that came from it, and no reason to
 // stop a node: leadership comes and goes.
 func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause time.Duration) {
+	p.noteReturn(l)
 	if p.caller.Err() != nil {
 		l.cancel(context.Cause(p.caller)) // which Work may have watched itself, and been faster than us
 	}
@@ -321,7 +326,7 @@ func (p *LeadershipBasedJobProcessor) reportStuck(l *Leadership) (returned func(
 	wg.Add(1)
 	stop := context.AfterFunc(l.ctx, func() {
 		defer wg.Done()
-		since := time.Now()
+		since := p.noteEnd(l)
 		for wait := stuckAfter; ; wait = min(wait, time.Minute) {
 			select {
 			case <-done:

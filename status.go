@@ -1,0 +1,146 @@
+package distributed
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Status is what a processor does at one moment: what this node knows of itself,
+// while [View] and [Observer] show what all can see of one another.
+type Status struct {
+	Instance  string
+	Executing bool   // Execute runs, and has not begun to end
+	Leased    bool   // there is a lease: this node can lead
+	Node      string // ID of this node in a [View]; empty without a lease, or a [Roster]
+	Draining  bool   // it takes no jobs: [LeadershipBasedJobProcessor.Drain], or Execute is ending with [WithLoadBalancing]
+	Jobs      []JobStatus
+}
+
+// JobStatus is a job of a processor at one moment.
+type JobStatus struct {
+	Job   string
+	State JobState
+	Since time.Time // when it came into that state; a job is stuck since its context is done
+	Token int64     // of the leadership; 0 while it waits
+	Cause error     // why the context of Work is done; nil if it is not
+}
+
+// JobState is what a job does on a node.
+type JobState string
+
+// A job waits for whatever it has to wait for, runs, and stops, on each node.
+const (
+	JobWaiting  JobState = "waiting"  // it does not run here
+	JobRunning  JobState = "running"  // it is led here, and its context is not done
+	JobStopping JobState = "stopping" // its context is done, or Work has returned and it is being released
+	JobStuck    JobState = "stuck"    // Work has not returned, 1 s or more after its context was done
+)
+
+// Status returns what the processor does now, with the jobs sorted by name. It
+// may be called at any time; it does not block and makes no call to the store.
+func (p *LeadershipBasedJobProcessor) Status() Status {
+	s := Status{Instance: p.concurrency.instance, Draining: p.balancer.drains()}
+	s.Node, s.Leased = p.concurrency.node()
+	s.Executing, s.Jobs = p.jobStatus(time.Now())
+	slices.SortFunc(s.Jobs, func(a, b JobStatus) int { return strings.Compare(a.Job, b.Job) })
+	return s
+}
+
+func (p *LeadershipBasedJobProcessor) jobStatus(now time.Time) (executing bool, jobs []JobStatus) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	jobs = make([]JobStatus, 0, len(p.jobs))
+	for name, job := range p.jobs {
+		if t := p.tenures[name]; t != nil {
+			jobs = append(jobs, t.status(now))
+			continue
+		}
+		jobs = append(jobs, JobStatus{Job: name, State: JobWaiting, Since: job.since})
+	}
+	return p.ctx != nil && p.ctx.Err() == nil && !p.finished, jobs
+}
+
+// tenure is a job's time on this node, from its election until its release. What
+// changes is guarded by the processor's mutex.
+type tenure struct {
+	leadership *Leadership
+	ended      time.Time // when the end of its context was noticed; zero before
+	returned   time.Time // when Work returned; zero before
+}
+
+func (t *tenure) status(now time.Time) JobStatus {
+	l := t.leadership
+	s := JobStatus{Job: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx)}
+	switch {
+	case !t.returned.IsZero():
+		s.State, s.Since = JobStopping, t.returned
+	case !t.ended.IsZero() && now.Sub(t.ended) >= stuckAfter:
+		s.State, s.Since = JobStuck, t.ended
+	case !t.ended.IsZero():
+		s.State, s.Since = JobStopping, t.ended
+	case s.Cause != nil:
+		s.State, s.Since = JobStopping, now
+	}
+	return s
+}
+
+// begin notes that a job is led here, until the function that it returns is called.
+func (p *LeadershipBasedJobProcessor) begin(l *Leadership) (released func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tenures[l.name] = &tenure{leadership: l}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.tenures, l.name)
+		job := p.jobs[l.name]
+		job.since = time.Now()
+		p.jobs[l.name] = job
+	}
+}
+
+// noteEnd notes that the context of a Work is done, and returns the time.
+func (p *LeadershipBasedJobProcessor) noteEnd(l *Leadership) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.tenures[l.name].ended = now
+	return now
+}
+
+// noteReturn notes that a Work has returned.
+func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tenures[l.name].returned = time.Now()
+}
+
+// node returns whether there is a lease, and its ID in views.
+func (c *Concurrency) node() (id string, leased bool) {
+	c.mu.Lock()
+	held := c.lease
+	c.mu.Unlock()
+	if held == nil {
+		return "", false
+	}
+	roster, ok := held.lease.(Roster)
+	if !ok {
+		return "", true
+	}
+	view, _, err := roster.View()
+	if err != nil {
+		return "", false // lost, and nobody has asked it for anything since
+	}
+	return view.Self, true
+}
+
+func (b *balancer) drains() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.draining
+}

@@ -1,0 +1,113 @@
+package distributed_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed"
+)
+
+func TestStatusFollowsAJobThroughItsStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		added := time.Now()
+		p := distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(),
+			[]distributed.Job{s.job("a", "x", stopsAfter(time.Minute))})
+		require.Equal(t, distributed.Status{Instance: "a", Jobs: []distributed.JobStatus{
+			{Job: "x", State: distributed.JobWaiting, Since: added},
+		}}, p.Status(), "before Execute")
+
+		time.Sleep(time.Hour)
+		a := start(t, t.Context(), p)
+		synctest.Wait()
+		elected := time.Now()
+		s.execute("b", works{"x": untilDone})
+		time.Sleep(time.Hour)
+		first := s.last("x").token
+		view, _ := a.View()
+		require.Equal(t, distributed.Status{Instance: "a", Executing: true, Leased: true, Node: view.Self, Jobs: []distributed.JobStatus{
+			{Job: "x", State: distributed.JobRunning, Since: elected, Token: first},
+		}}, a.Status())
+
+		s.hub.RemoveCandidate("app", "x", "a")
+		lost := time.Now()
+		time.Sleep(time.Second - 1)
+		x := a.Status().Jobs[0]
+		require.ErrorIs(t, x.Cause, distributed.ErrLeadershipLost)
+		require.Equal(t, distributed.JobStatus{Job: "x", State: distributed.JobStopping, Since: lost, Token: first, Cause: x.Cause}, x)
+		time.Sleep(1)
+		require.Equal(t, distributed.JobStatus{Job: "x", State: distributed.JobStuck, Since: lost, Token: first, Cause: x.Cause}, a.Status().Jobs[0])
+
+		s.frozen = true // as what does not stop cannot be stopped
+		time.Sleep(time.Minute - time.Second)
+		synctest.Wait()
+		require.Equal(t, distributed.JobStatus{Job: "x", State: distributed.JobWaiting, Since: time.Now()}, a.Status().Jobs[0])
+	})
+}
+
+func TestStatusOfAJobThatIsBeingReleasedIsStoppingNotStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		a := s.execute("a", works{"x": untilDone})
+		s.hub.Refuse("a", errAway)
+		a.stop(errShutdown)
+		returned := time.Now()
+		time.Sleep(4 * time.Second) // of the 5 s that a resignation may take
+		status := a.Status()
+		require.False(t, status.Executing)
+		require.Equal(t, distributed.JobStopping, status.Jobs[0].State)
+		require.Equal(t, returned, status.Jobs[0].Since)
+		require.Equal(t, errShutdown, status.Jobs[0].Cause)
+		require.NoError(t, a.result())
+		require.Equal(t, distributed.JobWaiting, a.Status().Jobs[0].State)
+		require.False(t, a.Status().Leased)
+	})
+}
+
+func TestStatusHasNoLeaseOnceItIsLostThoughWorkGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		a := s.execute("a", works{"x": stopsAfter(time.Hour)})
+		s.hub.Refuse("", errAway)
+		time.Sleep(s.ttl - s.ttl/5)
+		synctest.Wait()
+		status := a.Status()
+		require.True(t, status.Executing)
+		require.False(t, status.Leased)
+		require.Empty(t, status.Node)
+		require.Equal(t, distributed.JobStopping, status.Jobs[0].State)
+	})
+}
+
+func TestStatusOfALeaseThatIsNoRosterHasNoNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lease := &fakeLease{campaign: func(context.Context, context.CancelCauseFunc) (int64, error) { return 7, nil }}
+		s := newService(t)
+		a := start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", lease.provider(),
+			[]distributed.Job{s.job("a", "x", untilDone)}))
+		synctest.Wait()
+		status := a.Status()
+		require.True(t, status.Leased)
+		require.Empty(t, status.Node)
+		require.EqualValues(t, 7, status.Jobs[0].Token)
+	})
+}
+
+func TestStatusSaysWhetherTheNodeDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		a := s.execute("a", works{"y": untilDone, "x": untilDone}, balanced())
+		require.False(t, a.Status().Draining)
+		require.Equal(t, "x", a.Status().Jobs[0].Job, "sorted")
+		draining, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Error(t, a.Drain(draining), "nobody else can take them")
+		require.True(t, a.Status().Draining)
+		require.NoError(t, a.Undrain())
+		require.False(t, a.Status().Draining)
+	})
+}

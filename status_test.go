@@ -14,6 +14,7 @@ import (
 func TestStatusFollowsAJobThroughItsStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
+		s.frozen = true // a will not have stopped when b begins
 		added := time.Now()
 		p := distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(),
 			[]distributed.Job{s.job("a", "x", stopsAfter(time.Minute))})
@@ -42,7 +43,6 @@ func TestStatusFollowsAJobThroughItsStates(t *testing.T) {
 		time.Sleep(1)
 		require.Equal(t, distributed.JobStatus{Job: "x", State: distributed.JobStuck, Since: lost, Token: first, Cause: x.Cause}, a.Status().Jobs[0])
 
-		s.frozen = true // as what does not stop cannot be stopped
 		time.Sleep(time.Minute - time.Second)
 		synctest.Wait()
 		require.Equal(t, distributed.JobStatus{Job: "x", State: distributed.JobWaiting, Since: time.Now()}, a.Status().Jobs[0])

@@ -99,7 +99,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // Execute runs the jobs until ctx is done, and then returns nil once no Work
 // runs any more and everything has been released. It can be called once: a
 // second call returns [ErrClosed]. If the store does not answer when ctx is
-// done, it returns some 10 s after the last Work, and leaves the rest for the
+// done, it returns some 5 s after the last Work, and leaves the rest for the
 // store to expire.
 //
 // While the store is away it waits and keeps trying. It returns early with the
@@ -310,10 +310,12 @@ func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause 
 func (p *LeadershipBasedJobProcessor) release(l *Leadership) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), closeTimeout)
 	defer cancel()
-	if p.ctx.Err() != nil {
+	stopping := p.ctx.Err() != nil
+	if stopping {
 		p.balancer.awaitLeave(ctx)
+		cancel() // closing the lease, which follows, confirms all that is not confirmed by then
 	}
-	if err := l.Resign(ctx); err != nil {
+	if err := l.Resign(ctx); err != nil && !stopping {
 		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
 	}
 }

@@ -78,9 +78,18 @@ func TestExecuteReturnsWhileTheStoreIsAway(t *testing.T) {
 		s.hub.Refuse("a", errAway)
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
-		require.Equal(t, 10*time.Second, time.Since(begin), "5 s each for the resignation and the lease")
-		require.Len(t, log.with(t, "resignation not confirmed"), 1)
+		require.Equal(t, 5*time.Second, time.Since(begin), "for the lease, which takes everything with it")
 		require.Len(t, log.with(t, "lease not closed cleanly, the store will expire it"), 1)
+	})
+}
+
+func TestAResignationThatIsNotConfirmedIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newService(t), new(journal)
+		s.execute("a", works{"x": untilDone}, log.logger(), distributed.WithVoluntaryTimeout(func(string) time.Duration { return time.Second }))
+		s.hub.Refuse("a", errAway)
+		time.Sleep(6 * time.Second)
+		require.Len(t, log.with(t, "resignation not confirmed"), 1)
 	})
 }
 

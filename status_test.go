@@ -52,16 +52,17 @@ func TestStatusFollowsAJobThroughItsStates(t *testing.T) {
 func TestStatusOfAJobThatIsBeingReleasedIsStoppingNotStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		a := s.execute("a", works{"x": untilDone})
+		a := s.execute("a", works{"x": untilDone}, distributed.WithVoluntaryTimeout(func(string) time.Duration { return time.Second }))
 		s.hub.Refuse("a", errAway)
-		a.stop(errShutdown)
+		time.Sleep(time.Second)
 		returned := time.Now()
 		time.Sleep(4 * time.Second) // of the 5 s that a resignation may take
 		status := a.Status()
-		require.False(t, status.Executing)
+		require.True(t, status.Executing)
 		require.Equal(t, distributed.JobStopping, status.Jobs[0].State)
 		require.Equal(t, returned, status.Jobs[0].Since)
-		require.Equal(t, errShutdown, status.Jobs[0].Cause)
+		require.Equal(t, distributed.ErrTermEnded, status.Jobs[0].Cause)
+		a.stop(errShutdown)
 		require.NoError(t, a.result())
 		require.Equal(t, distributed.JobWaiting, a.Status().Jobs[0].State)
 		require.False(t, a.Status().Leased)

@@ -173,12 +173,12 @@ func (m *mirror) view() (v *View, jobs map[string][]byte) {
 	for job, queue := range m.queues {
 		start := len(candidates)
 		for _, c := range queue {
-			if !c.ghost {
+			if !c.ghost() {
 				candidates = append(candidates, CandidateView{Node: c.lease, Token: c.rev})
 			}
 		}
 		if end := len(candidates); end > start {
-			v.Jobs = append(v.Jobs, JobView{Name: job, Queue: candidates[start:end:end], Led: !queue[0].ghost})
+			v.Jobs = append(v.Jobs, JobView{Name: job, Queue: candidates[start:end:end], Led: !queue[0].ghost()})
 		}
 	}
 	return v, jobs

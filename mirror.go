@@ -46,10 +46,11 @@ type memory struct {
 // keeps its place until then.
 type candidate struct {
 	lease string
-	rev   int64 // create revision
-	ghost bool
-	until time.Duration // of a ghost
+	rev   int64         // create revision
+	until time.Duration // of a ghost, 0 for a key that is there; a flag beside it would cost 8 bytes a candidate
 }
+
+func (c candidate) ghost() bool { return c.until != 0 }
 
 type node struct {
 	lease string
@@ -254,7 +255,7 @@ func (m *mirror) insert(job, lease string, create int64) {
 // it gets no more than that gives.
 func (m *mirror) remove(job, lease string, released bool) {
 	queue := m.queues[job]
-	i := slices.IndexFunc(queue, func(c candidate) bool { return c.lease == lease && !c.ghost })
+	i := slices.IndexFunc(queue, func(c candidate) bool { return c.lease == lease && !c.ghost() })
 	if i < 0 {
 		return
 	}
@@ -266,7 +267,7 @@ func (m *mirror) remove(job, lease string, released bool) {
 		m.setQueue(job, slices.Delete(queue, i, i+1))
 		return
 	}
-	queue[i].ghost, queue[i].until = true, m.silentBy(n)
+	queue[i].until = m.silentBy(n)
 	n.haunts = append(n.haunts, job)
 }
 
@@ -303,7 +304,7 @@ func (m *mirror) clear(lease string) (jobs []string, wasUnclear bool) {
 func (m *mirror) exorcise(job string, which func(candidate) bool) {
 	queue, ok := m.queues[job]
 	if ok {
-		m.setQueue(job, slices.DeleteFunc(queue, func(c candidate) bool { return c.ghost && which(c) }))
+		m.setQueue(job, slices.DeleteFunc(queue, func(c candidate) bool { return c.ghost() && which(c) }))
 	}
 }
 
@@ -326,7 +327,7 @@ func (m *mirror) expire(now time.Duration) (jobs []string, all bool) {
 		}
 		n.haunts = slices.DeleteFunc(n.haunts, func(job string) bool {
 			m.exorcise(job, func(c candidate) bool { return c.lease == n.lease && c.until <= now })
-			gone := !slices.ContainsFunc(m.queues[job], func(c candidate) bool { return c.ghost && c.lease == n.lease })
+			gone := !slices.ContainsFunc(m.queues[job], func(c candidate) bool { return c.ghost() && c.lease == n.lease })
 			if gone {
 				jobs = append(jobs, job)
 			}
@@ -356,7 +357,7 @@ func (m *mirror) nextExpiry() (at time.Duration, ok bool) {
 		}
 		for _, job := range n.haunts {
 			for _, c := range m.queues[job] {
-				if c.ghost {
+				if c.ghost() {
 					next(c.until)
 				}
 			}
@@ -423,7 +424,7 @@ func (m *mirror) carry(lease string, was *node, haunted map[string][]candidate, 
 	n.unclear = max(n.unclear, was.unclear)
 	for _, job := range was.haunts {
 		for _, c := range haunted[job] {
-			if c.ghost && c.lease == lease {
+			if c.ghost() && c.lease == lease {
 				m.queues[job] = append(m.queues[job], c)
 				slices.SortFunc(m.queues[job], func(a, b candidate) int { return int(a.rev - b.rev) })
 			}

@@ -1,6 +1,7 @@
 package distributed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type Concurrency struct {
 	provider      LeaseProvider
 	commonOptions
 	invalid error // what is wrong with the arguments of NewConcurrency
+	store   availability
 
 	wg sync.WaitGroup // everything Close waits for: campaigns, acquisitions, closing of lost leases
 
@@ -57,6 +59,7 @@ func NewConcurrency(app, instance string, provider LeaseProvider, opts ...Concur
 		o.applyConcurrency(&c.commonOptions)
 	}
 	c.log = c.log.With("app", app, "instance", instance)
+	c.store.down, c.store.up = c.storeDown, c.storeUp
 	c.invalid = validateNode(app, instance)
 	if c.invalid == nil && provider == nil {
 		c.invalid = fmt.Errorf("%w: provider is nil", ErrInvalidConfig)
@@ -86,9 +89,12 @@ func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, e
 		return nil, fmt.Errorf("distributed: campaign for %q: %w", name, err)
 	}
 	defer c.wg.Done()
-	l, err := c.campaign(ctx, name)
+	start := time.Now()
+	c.hooks.campaigning(name)
+	l, err := c.campaign(ctx, name, start)
 	if err != nil {
 		c.forget(name)
+		c.hooks.withdrawn(name, time.Since(start), cmp.Or(context.Cause(ctx), err))
 		return nil, fmt.Errorf("distributed: campaign for %q: %w", name, err)
 	}
 	return l, nil
@@ -126,7 +132,7 @@ func (c *Concurrency) Close() error {
 	}
 	errs := make([]error, len(leases))
 	for i, held := range leases {
-		c.wg.Go(func() { errs[i] = c.closeLease(held) })
+		c.wg.Go(func() { errs[i] = c.giveBack(held) })
 	}
 	c.wg.Wait()
 	for _, l := range leaderships {
@@ -205,8 +211,7 @@ func (c *Concurrency) forget(name string) {
 }
 
 // campaign stands for name under one lease after the other, until it leads.
-func (c *Concurrency) campaign(ctx context.Context, name string) (*Leadership, error) {
-	start := time.Now()
+func (c *Concurrency) campaign(ctx context.Context, name string, start time.Time) (*Leadership, error) {
 	for {
 		held, err := c.hold(ctx)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -752,11 +753,12 @@ func TestLeadershipIsLoggedWithConstantMessagesAndAttributes(t *testing.T) {
 func TestProviderIsGivenTheLogger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub, log := new(distributed.MemoryHub), new(journal)
-		a := newConcurrency(t, hub, "a", log.logger())
+		details := slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})
+		a := newConcurrency(t, hub, "a", distributed.WithLogger(slog.New(details)))
 		leads(t, a, "x")
 		hub.Refuse("a", errAway)
 		time.Sleep(time.Minute)
-		lines := log.with(t, "lease not renewed")
+		lines := log.with(t, "lease renewal failed, trying again")
 		require.NotEmpty(t, lines)
 		require.Equal(t, "a", lines[0]["instance"])
 	})
@@ -870,8 +872,8 @@ func leads(t *testing.T, c *distributed.Concurrency, name string) *distributed.L
 func noting(happened *record[string]) distributed.CommonOption {
 	return distributed.WithHooks(distributed.Hooks{
 		Elected:  func(name string, _ int64, _ time.Duration) { happened.add("elected " + name) },
-		Lost:     func(name string, _ error) { happened.add("lost " + name) },
-		Resigned: func(name string, _ int64, _ time.Duration) { happened.add("resigned " + name) },
+		Lost:     func(name string, _ int64, _ time.Duration, _ error) { happened.add("lost " + name) },
+		Resigned: func(name string, _ int64, _ time.Duration, _ error) { happened.add("resigned " + name) },
 	})
 }
 

@@ -22,6 +22,8 @@ type etcdElection struct {
 	made     int64                   // revision at which our key was written, once that is confirmed, 0 before
 	torn     bool                    // the key was taken away from us
 	failed   error                   // the candidacy was refused for good
+	rank     rank                    // of our key in the queue, as last seen
+	vacated  time.Duration           // when the last candidate before it was seen to release, 0 if not
 	leading  atomic.Bool
 
 	counted bool // the writer's: our key is among those it has written
@@ -103,6 +105,7 @@ func (e *etcdElection) stand(lost context.CancelCauseFunc) {
 	default:
 	}
 	e.lost, e.rev, e.made, e.torn, e.failed = lost, 0, 0, false, nil
+	e.rank, e.vacated = rankUnknown, 0
 	if e.lease.lost == nil {
 		e.standing = true
 		e.put = e.lease.written.enqueue(e, putCandidate)
@@ -141,6 +144,7 @@ func (e *etcdElection) evaluate(now time.Duration) {
 		return
 	}
 	e.rev = rev
+	e.look(now)
 	if e.leading.Load() || !e.lease.current(now) {
 		return
 	}
@@ -148,6 +152,32 @@ func (e *etcdElection) evaluate(now time.Duration) {
 		e.leading.Store(true)
 		e.notify()
 	}
+}
+
+// rank is who stands before a candidate.
+type rank int
+
+const (
+	rankUnknown     rank = iota // our key has not been seen, or not since a listing
+	rankFirst                   // nobody
+	rankBehindLive              // a candidate that is there
+	rankBehindGhost             // one that was lost, and may not know yet
+)
+
+// look notes when whoever stood before us has released. For update.
+func (e *etcdElection) look(now time.Duration) {
+	rank := e.lease.mirror.rank(e.job, e.rev)
+	if e.rank == rankBehindLive && rank == rankFirst {
+		e.vacated = now
+	}
+	e.rank = rank
+}
+
+// Gap implements [Successor].
+func (e *etcdElection) Gap() (gap time.Duration, ok bool) {
+	e.lease.mu.Lock()
+	defer e.lease.mu.Unlock()
+	return e.lease.clock.now() - e.vacated, e.vacated != 0
 }
 
 // dethrone ends a leadership that we have lost. For update.

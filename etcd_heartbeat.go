@@ -129,12 +129,9 @@ func (l *etcdLease) openKeepAlive(ctx context.Context) (*keepAliveStream, error)
 }
 
 func (l *etcdLease) renewalFailed(err error) {
-	l.mu.Lock()
-	report := !l.failing && l.lost == nil && l.ctx.Err() == nil
-	l.failing = l.failing || report
-	l.mu.Unlock()
-	if report {
-		l.log.Warn("lease renewal fails, trying again", "lease", l.name, "error", err)
+	if l.over() == nil && l.ctx.Err() == nil {
+		l.log.Debug("lease renewal failed, trying again", "lease", l.name, "error", err)
+		l.events.renewalFailed(err)
 	}
 	signal(l.hurry)
 }
@@ -171,10 +168,10 @@ func (l *etcdLease) witness(n int64, now time.Duration) {
 	l.forgetBeats(sent)
 	if first {
 		close(l.joined)
+		return
 	}
-	if l.failing {
-		l.failing = false
-		l.log.Info("lease renewal works again", "lease", l.name)
+	if until > old {
+		l.calls = append(l.calls, func() { l.events.renewed(now-sent, old-now) })
 	}
 }
 

@@ -49,13 +49,13 @@ type etcdLease struct {
 	validUntil atomic.Int64
 
 	remember func(memory)
+	events   LeaseEvents
 
 	views     views
 	mu        sync.Mutex
 	mirror    *mirror
 	elections map[string]*etcdElection
 	beats     map[int64]time.Duration // when each heartbeat that has not come back was sent
-	failing   bool                    // the last heartbeat failed; to log changes only
 	acked     int64                   // revision of the newest heartbeat that etcd has confirmed
 	ackedAt   time.Duration
 	lost      error // why the lease is over, nil while it is not
@@ -65,7 +65,7 @@ type etcdLease struct {
 
 func newETCDLease(client *clientv3.Client, closeClient func() error, id clientv3.LeaseID, keys etcdKeys, t timing, known memory, req LeaseRequest) *etcdLease {
 	l := &etcdLease{
-		client: client, closeClient: closeClient, log: req.Logger,
+		client: client, closeClient: closeClient, log: req.Logger, events: req.Events,
 		keys: keys, id: id, name: leaseName(id), instance: req.Instance,
 		timing:    t,
 		joined:    make(chan struct{}),
@@ -313,13 +313,13 @@ func (l *etcdLease) end(cause error) {
 	}
 	l.lost = fmt.Errorf("%w: %w", ErrLeadershipLost, cause)
 	l.remember(l.mirror.known)
-	if !l.closed {
-		l.log.Warn("lease lost", "lease", l.name, "cause", cause)
-	}
 	close(l.ended)
 	for _, e := range l.elections {
 		e.dethrone(l.lost)
 		e.notify()
+	}
+	if !l.closed {
+		l.calls = append(l.calls, func() { l.events.lost(cause) })
 	}
 }
 
@@ -388,7 +388,7 @@ func (l *etcdLease) tick() time.Duration {
 	if l.acked > l.mirror.rev {
 		late := l.ackedAt + l.timing.attempt() - now
 		if late <= 0 {
-			l.log.Info("watch lags behind, starting another", "revision", l.mirror.rev, "committed", l.acked)
+			l.log.Debug("watch lags behind, starting another", "lease", l.name, "revision", l.mirror.rev, "committed", l.acked)
 			l.ackedAt = now
 			l.follower.restart()
 			late = l.timing.attempt()

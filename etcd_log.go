@@ -36,14 +36,11 @@ func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 
 func (c slogCore) Sync() error { return nil }
 
-// slogLevel gives the etcd client's levels one less weight: what it warns of,
-// and retries, is a detail next to what the library itself reports.
+// slogLevel gives the etcd client's levels less weight: what it warns of, it
+// retries, and says so at each attempt. The library itself reports the change.
 func slogLevel(l zapcore.Level) slog.Level {
-	switch {
-	case l >= zapcore.ErrorLevel:
+	if l >= zapcore.ErrorLevel {
 		return slog.LevelWarn
-	case l >= zapcore.WarnLevel:
-		return slog.LevelInfo
 	}
 	return slog.LevelDebug
 }

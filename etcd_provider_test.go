@@ -238,11 +238,13 @@ func TestLeadershipEndsWithETCDAndComesBackWithIt(t *testing.T) {
 	<-first.Context().Done()
 	require.NoError(t, first.Resign(context.Background()), "after a loss there is nothing to resign")
 	again := campaignFor(t, a, "x")
-	require.Eventually(t, func() bool { return logged.count("cannot acquire a lease, trying again") == 1 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return logged.count("store unavailable, trying again") == 1 }, patience, 10*time.Millisecond)
 	require.NoError(t, cluster.Members()[0].Restart(testContext(t)))
 	require.Greater(t, again.won().Token(), first.Token())
-	require.Equal(t, 1, logged.count("cannot acquire a lease, trying again"), "one line a change, not one an attempt")
-	require.Equal(t, 1, logged.count("lease acquired again"))
+	require.Equal(t, 1, logged.count("store unavailable, trying again"), "one line a change, not one an attempt")
+	require.Equal(t, 1, logged.count("store available again"))
+	require.Equal(t, 1, strings.Count(logged.String(), `msg="lease lost"`))
+	require.Equal(t, 2, strings.Count(logged.String(), `msg="lease acquired"`))
 }
 
 // A member that goes away is no reason to lose anything, whichever it is.

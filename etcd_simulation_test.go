@@ -284,7 +284,7 @@ func (n *simNode) execute(ctx context.Context, link *simetcd.Link, id string) {
 		WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}}),
 		func(p *etcdProvider) { p.newClock = n.newClock })
 	log := WithLogger(n.logger(n.name))
-	hooks := WithHooks(Hooks{Lost: func(string, error) { n.total.count("leadership lost") }})
+	hooks := WithHooks(Hooks{Lost: func(string, int64, time.Duration, error) { n.total.count("leadership lost") }})
 	if n.campaigns {
 		n.campaignAll(ctx, id, NewConcurrency("app", n.name, provider, log, hooks))
 		return

@@ -22,6 +22,9 @@ func (l *etcdLease) relist(rev int64, listed []keyEvent) {
 	} else if l.validUntil.Load() != 0 {
 		l.end(errTornAway)
 	}
+	for _, e := range l.elections {
+		e.rank = rankUnknown // how others went was not seen
+	}
 	l.evaluate(nil, true)
 	signal(l.retime)
 }

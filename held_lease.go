@@ -14,10 +14,11 @@ const closeTimeout = 5 * time.Second
 // lost lease is closed when the last of them is gone, not earlier: its keys
 // must not go before the work under them has stopped.
 type heldLease struct {
-	lease Lease
-	since time.Time
-	users int
-	lost  bool
+	lease  Lease
+	since  time.Time
+	users  int
+	lost   bool
+	report *leaseReport
 }
 
 // acquisition is an attempt, shared by all campaigns that wait for it, to get
@@ -93,7 +94,7 @@ func (c *Concurrency) unwait(a *acquisition) {
 func (c *Concurrency) acquire(ctx context.Context, a *acquisition) {
 	defer close(a.done)
 	defer a.cancel()
-	lease, err := c.acquireLease(ctx)
+	lease, report, err := c.acquireLease(ctx)
 
 	c.mu.Lock()
 	if c.acquisition == a {
@@ -101,7 +102,7 @@ func (c *Concurrency) acquire(ctx context.Context, a *acquisition) {
 	}
 	a.err = err
 	unwanted := err == nil && (c.isClosed() || ctx.Err() != nil)
-	held := &heldLease{lease: lease, since: time.Now()}
+	held := &heldLease{lease: lease, since: time.Now(), report: report}
 	if err == nil && !unwanted {
 		c.lease = held
 		c.leases[held] = true
@@ -109,33 +110,42 @@ func (c *Concurrency) acquire(ctx context.Context, a *acquisition) {
 	c.mu.Unlock()
 
 	if unwanted {
-		_ = c.closeLease(held) // logged there; nobody waits for this lease
+		_ = c.giveBack(held) // logged there; nobody waits for this lease
 	}
 }
 
-// acquireLease logs the first failure and the recovery, and nothing in between.
-func (c *Concurrency) acquireLease(ctx context.Context) (Lease, error) {
-	for failing := false; ; {
+func (c *Concurrency) acquireLease(ctx context.Context) (Lease, *leaseReport, error) {
+	for start := time.Now(); ; {
 		if err := sleep(ctx, c.nextPause()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		lease, err := c.provider.AcquireLease(ctx, LeaseRequest{App: c.app, Instance: c.instance, Logger: c.log})
+		report := &leaseReport{owner: c}
+		lease, err := c.provider.AcquireLease(ctx, LeaseRequest{App: c.app, Instance: c.instance, Logger: c.log, Events: report.events()})
 		switch {
 		case err == nil:
-			if failing {
-				c.log.Info("lease acquired again")
-			}
-			return lease, nil
+			c.store.works()
+			report.announce(time.Since(start))
+			return lease, report, nil
 		case ctx.Err() != nil:
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		case errors.Is(err, ErrPermanent) || errors.Is(err, ErrInvalidConfig):
 			c.log.Error("cannot acquire a lease", "error", err)
-			return nil, err
-		case !failing:
-			failing = true
-			c.log.Warn("cannot acquire a lease, trying again", "error", err)
+			return nil, nil, err
 		}
+		c.store.fails(err)
 	}
+}
+
+func (c *Concurrency) storeDown(cause error) {
+	c.log.Warn("store unavailable, trying again", "error", cause)
+	c.hooks.storeDown(cause)
+}
+
+func (c *Concurrency) storeUp(away time.Duration, again bool) {
+	if again {
+		c.log.Info("store available again", "away", away)
+	}
+	c.hooks.storeUp(away)
 }
 
 func (c *Concurrency) nextPause() time.Duration {
@@ -159,8 +169,17 @@ func (c *Concurrency) drop(held *heldLease, lost bool) {
 	}
 	if held.users == 0 && held.lost && c.leases[held] {
 		delete(c.leases, held)
-		c.wg.Go(func() { _ = c.closeLease(held) })
+		c.wg.Go(func() {
+			_ = c.closeLease(held)
+			held.report.lose(ErrLeaseLost) // for a provider that has not said why
+		})
 	}
+}
+
+// giveBack closes a lease that this node does not need any more.
+func (c *Concurrency) giveBack(held *heldLease) error {
+	defer held.report.release()
+	return c.closeLease(held)
 }
 
 // closeLease logs the failure as well: not every caller has somebody to tell.

@@ -5,23 +5,97 @@ import "time"
 // Hooks are functions that are called as things happen, for metrics and
 // alerts. Each may be nil. They are called without locks held, by the goroutine
 // that makes the thing happen, and possibly by several at once: they must be
-// safe for concurrent use and return at once.
+// safe for concurrent use, return at once, and call nothing that blocks. What
+// happens to one leadership, or to the store, is told in order.
+//
+// The packages prometheusmetrics and otelmetrics, modules of their own, make
+// metrics of them.
 type Hooks struct {
-	// Elected: this node won job after having stood for it for waited.
+	// Campaigning: this node begins to stand for job, or to wait for a lease under
+	// which it can. Each such call is followed by one of Elected or Withdrawn.
+	Campaigning func(job string)
+
+	// Withdrawn: this node stands for job no more, after waited, and has not won:
+	// it is stopping, has reached its quota, or the job is placed on other nodes.
+	Withdrawn func(job string, waited time.Duration, cause error)
+
+	// Elected: this node won job after having stood for it for waited. Each such
+	// call is followed by one of Lost or Resigned.
 	Elected func(job string, token int64, waited time.Duration)
 
-	// Lost: the leadership of job ended without this node's doing. Called after
-	// its context is done.
-	Lost func(job string, cause error)
+	// HandedOver: this node won job, for which it had stood, as the node before
+	// it released it. gap is the time from when the release was seen here, in
+	// this node's own watch of the store, until this node could begin to work:
+	// until Campaign returns, and in a processor until just before Work. What
+	// the release took to get here is not in it. Called after Elected, and only
+	// where gap can be known: not when the job was free, nor after a loss, as
+	// nobody knows when a lost leadership's work stopped; and only with a
+	// provider whose elections implement [Successor], as those of this package.
+	HandedOver func(job string, token int64, gap time.Duration)
+
+	// Lost: the leadership of job, held for that long, ended without this node's
+	// doing. Called after its context is done; its Work may not have returned.
+	Lost func(job string, token int64, held time.Duration, cause error)
 
 	// Resigned: this node released job, which it had led for held, whether or
-	// not the store has confirmed that.
-	Resigned func(job string, token int64, held time.Duration)
+	// not the store has confirmed that. cause is that of the leadership's
+	// context: [ErrResigned] if it was not done before, as when Work returned by
+	// itself; [ErrTermEnded]; [ErrMoved]; [ErrClosed]; the cause of the context
+	// given to Execute, when that was done; or the error of the Work that failed.
+	Resigned func(job string, token int64, held time.Duration, cause error)
+
+	// WorkStarted: the Work of job is about to be called. Each such call is
+	// followed by one of WorkReturned. A Concurrency has no Work.
+	WorkStarted func(job string, token int64)
+
+	// WorkReturned: the Work of job returned err after took; a [PanicError] if it
+	// panicked. Most often err is nil, or the error of a context that was done.
+	WorkReturned func(job string, token int64, took time.Duration, err error)
 
 	// Stuck: the Work of job has not returned, although its context has been
 	// done for that long. Called after 1 s, and again each time the duration
 	// has doubled, up to once a minute.
 	Stuck func(job string, token int64, since time.Duration)
+
+	// LeaseAcquired: this node has a lease, for which it had tried for took. Each
+	// such call is followed by one of LeaseLost or LeaseReleased.
+	LeaseAcquired func(took time.Duration)
+
+	// LeaseRenewed: a renewal of the lease took effect, latency after it was sent.
+	// remaining is how much longer [Leadership.Valid] would have been true without
+	// it: the margin by which leadership was kept. See [LeaseEvents].
+	LeaseRenewed func(latency, remaining time.Duration)
+
+	// LeaseRenewalFailed: an attempt to renew the lease failed; another follows.
+	LeaseRenewalFailed func(cause error)
+
+	// LeaseLost: the lease ended without this node's doing, and with it all
+	// leadership under it.
+	LeaseLost func(cause error)
+
+	// LeaseReleased: this node gave back its lease, whether or not the store has
+	// confirmed that: it is closing.
+	LeaseReleased func()
+
+	// StoreDown: the store stopped working for this node: an attempt to acquire
+	// or renew the lease failed. Not called again before StoreUp.
+	StoreDown func(cause error)
+
+	// StoreUp: the store works for this node: the lease was acquired or renewed,
+	// for the first time (away is 0 then), or after StoreDown, away ago.
+	StoreUp func(away time.Duration)
+}
+
+func (h *Hooks) campaigning(job string) {
+	if h.Campaigning != nil {
+		h.Campaigning(job)
+	}
+}
+
+func (h *Hooks) withdrawn(job string, waited time.Duration, cause error) {
+	if h.Withdrawn != nil {
+		h.Withdrawn(job, waited, cause)
+	}
 }
 
 func (h *Hooks) elected(job string, token int64, waited time.Duration) {
@@ -30,20 +104,80 @@ func (h *Hooks) elected(job string, token int64, waited time.Duration) {
 	}
 }
 
-func (h *Hooks) lost(job string, cause error) {
-	if h.Lost != nil {
-		h.Lost(job, cause)
+func (h *Hooks) handedOver(job string, token int64, gap time.Duration) {
+	if h.HandedOver != nil {
+		h.HandedOver(job, token, gap)
 	}
 }
 
-func (h *Hooks) resigned(job string, token int64, held time.Duration) {
+func (h *Hooks) lost(job string, token int64, held time.Duration, cause error) {
+	if h.Lost != nil {
+		h.Lost(job, token, held, cause)
+	}
+}
+
+func (h *Hooks) resigned(job string, token int64, held time.Duration, cause error) {
 	if h.Resigned != nil {
-		h.Resigned(job, token, held)
+		h.Resigned(job, token, held, cause)
+	}
+}
+
+func (h *Hooks) workStarted(job string, token int64) {
+	if h.WorkStarted != nil {
+		h.WorkStarted(job, token)
+	}
+}
+
+func (h *Hooks) workReturned(job string, token int64, took time.Duration, err error) {
+	if h.WorkReturned != nil {
+		h.WorkReturned(job, token, took, err)
 	}
 }
 
 func (h *Hooks) stuck(job string, token int64, since time.Duration) {
 	if h.Stuck != nil {
 		h.Stuck(job, token, since)
+	}
+}
+
+func (h *Hooks) leaseAcquired(took time.Duration) {
+	if h.LeaseAcquired != nil {
+		h.LeaseAcquired(took)
+	}
+}
+
+func (h *Hooks) leaseRenewed(latency, remaining time.Duration) {
+	if h.LeaseRenewed != nil {
+		h.LeaseRenewed(latency, remaining)
+	}
+}
+
+func (h *Hooks) leaseRenewalFailed(cause error) {
+	if h.LeaseRenewalFailed != nil {
+		h.LeaseRenewalFailed(cause)
+	}
+}
+
+func (h *Hooks) leaseLost(cause error) {
+	if h.LeaseLost != nil {
+		h.LeaseLost(cause)
+	}
+}
+
+func (h *Hooks) leaseReleased() {
+	if h.LeaseReleased != nil {
+		h.LeaseReleased()
+	}
+}
+
+func (h *Hooks) storeDown(cause error) {
+	if h.StoreDown != nil {
+		h.StoreDown(cause)
+	}
+}
+
+func (h *Hooks) storeUp(away time.Duration) {
+	if h.StoreUp != nil {
+		h.StoreUp(away)
 	}
 }

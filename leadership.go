@@ -126,12 +126,29 @@ func (l *Leadership) lose(cause error) {
 
 // announce reports the victory, and the end if that has come already.
 func (l *Leadership) announce(waited time.Duration) {
-	l.owner.log.Info("leadership won", "job", l.name, "token", l.token, "waited", waited)
+	gap, handedOver := l.gap()
+	if handedOver {
+		l.owner.log.Info("leadership won", "job", l.name, "token", l.token, "waited", waited, "gap", gap)
+	} else {
+		l.owner.log.Info("leadership won", "job", l.name, "token", l.token, "waited", waited)
+	}
 	l.owner.hooks.elected(l.name, l.token, waited)
+	if handedOver {
+		l.owner.hooks.handedOver(l.name, l.token, gap)
+	}
 	l.announced.Store(true)
 	if l.lost.Load() != nil {
 		l.reportEnd()
 	}
+}
+
+// gap returns how long ago the leader before released the name, if that is known.
+func (l *Leadership) gap() (gap time.Duration, ok bool) {
+	successor, ok := l.election.(Successor)
+	if !ok {
+		return 0, false
+	}
+	return successor.Gap()
 }
 
 // reportEnd reports how the leadership ended, once, and not before announce.
@@ -139,14 +156,15 @@ func (l *Leadership) reportEnd() {
 	if !l.announced.Load() || !l.reported.CompareAndSwap(false, true) {
 		return
 	}
+	held := time.Since(l.since)
 	if cause := l.lost.Load(); cause != nil {
-		l.owner.log.Warn("leadership lost", "job", l.name, "token", l.token, "cause", *cause)
-		l.owner.hooks.lost(l.name, *cause)
+		l.owner.log.Warn("leadership lost", "job", l.name, "token", l.token, "held", held, "cause", *cause)
+		l.owner.hooks.lost(l.name, l.token, held, *cause)
 		return
 	}
-	held := time.Since(l.since)
-	l.owner.log.Info("leadership resigned", "job", l.name, "token", l.token, "held", held, "cause", context.Cause(l.ctx))
-	l.owner.hooks.resigned(l.name, l.token, held)
+	cause := context.Cause(l.ctx)
+	l.owner.log.Info("leadership resigned", "job", l.name, "token", l.token, "held", held, "cause", cause)
+	l.owner.hooks.resigned(l.name, l.token, held, cause)
 }
 
 // ErrResigned is the cause of a leadership's context after [Leadership.Resign].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 )
 
 // LeaseProvider gives a node its lease in some store. It is one of the three
@@ -37,6 +38,9 @@ type LeaseRequest struct {
 
 	// Logger is never nil.
 	Logger *slog.Logger
+
+	// Events may be told what becomes of the lease.
+	Events LeaseEvents
 }
 
 // Lease is a node's registration with the store, under which it stands in any
@@ -104,6 +108,16 @@ type Election interface {
 	// not block for longer than the lease lives; after a loss the store is told
 	// in the background, and what it returns then does not matter.
 	Resign(ctx context.Context) error
+}
+
+// Successor is implemented by an [Election] that knows how fast it took over.
+type Successor interface {
+	// Gap returns how long ago this node saw that the candidate before it, the
+	// last one it stood behind, had released the election; false if it stood
+	// behind nobody, or that candidate went in another way, such as by a loss, or
+	// if it was not seen to go. It is called once after each Campaign that has
+	// returned a token, by the same goroutine, and must not block.
+	Gap() (gap time.Duration, ok bool)
 }
 
 var (

@@ -41,6 +41,8 @@ type memoryCandidate struct {
 	removed chan struct{}           // closed when out of the queue
 	elected bool                    // the first of the queue, and told so
 	over    bool                    // will not lead (any more), but keeps others waiting until removed
+	torn    bool                    // over by no doing of its owner's
+	vacated time.Time               // when the last candidate before it released; zero if not
 	lost    context.CancelCauseFunc // set while the owner relies on leading
 }
 
@@ -206,6 +208,7 @@ func (h *MemoryHub) candidates(queue memoryQueue, instance string) []*memoryCand
 // it cannot believe to lead any more.
 func (h *MemoryHub) evict(c *memoryCandidate) {
 	h.mu.Lock()
+	c.torn = true
 	if !c.elected {
 		h.remove(c)
 	}
@@ -279,7 +282,12 @@ func (h *MemoryHub) remove(c *memoryCandidate) {
 	c.finish()
 	close(c.removed)
 	delete(c.lease.candidates, c)
-	h.queues[c.queue] = slices.DeleteFunc(h.queues[c.queue], func(o *memoryCandidate) bool { return o == c })
+	first := h.queues[c.queue][0] == c
+	queue := slices.DeleteFunc(h.queues[c.queue], func(o *memoryCandidate) bool { return o == c })
+	h.queues[c.queue] = queue
+	if first && !c.torn && len(queue) > 0 {
+		queue[0].vacated = time.Now()
+	}
 	h.elect(c.queue)
 }
 

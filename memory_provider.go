@@ -64,12 +64,14 @@ type memoryLease struct {
 	app, instance string
 	ttl, grace    time.Duration
 	log           *slog.Logger
+	events        LeaseEvents
 	wg            sync.WaitGroup // of the goroutines that Close waits for
 
 	living context.Context // done when ended
 	stop   context.CancelFunc
 	local  context.Context // done when gone or closed: nothing is left to do
 	free   context.CancelFunc
+	told   chan struct{} // closed when all who had to be told of the end have been
 
 	// guarded by hub.mu
 	number     int // tells it from others on the hub
@@ -91,6 +93,8 @@ func newMemoryLease(p *memoryProvider, req LeaseRequest) *memoryLease {
 		ttl:        p.ttl,
 		grace:      p.ttl / 5,
 		log:        req.Logger,
+		events:     req.Events,
+		told:       make(chan struct{}),
 		candidates: map[*memoryCandidate]bool{},
 		validUntil: time.Now().Add(p.ttl),
 	}
@@ -116,6 +120,7 @@ func (l *memoryLease) Close(ctx context.Context) error {
 		return nil
 	}
 	l.end(nil)
+	<-l.told
 	ctx, cancel := eitherDone(ctx, l.local)
 	defer cancel()
 	err := l.hub.insist(ctx, l.instance, l.drop)
@@ -146,20 +151,29 @@ func (l *memoryLease) gone() bool {
 func (l *memoryLease) keep() {
 	for sleep(l.living, l.ttl/4) == nil {
 		sent := time.Now()
-		err := l.hub.do(l.living, l.instance, func() { l.extend(sent) })
-		if err != nil && l.living.Err() == nil {
-			l.log.Warn("lease not renewed", "error", err)
+		var remaining time.Duration
+		err := l.hub.do(l.living, l.instance, func() { remaining = l.extend(sent) })
+		switch {
+		case l.living.Err() != nil:
+		case err != nil:
+			l.log.Debug("lease renewal failed, trying again", "lease", l.id(), "error", err)
+			l.events.renewalFailed(err)
+		default:
+			l.events.renewed(time.Since(sent), remaining)
 		}
 	}
 }
 
 // extend counts from when the renewal was sent, as nobody can know when the
-// store received it. One that comes back too late resurrects nothing.
-func (l *memoryLease) extend(sent time.Time) {
+// store received it. One that comes back too late resurrects nothing. It returns
+// how long the lease would have been valid without.
+func (l *memoryLease) extend(sent time.Time) (remaining time.Duration) {
+	remaining = time.Until(l.validUntil)
 	if l.alive(time.Now()) {
 		l.validUntil = sent.Add(l.ttl)
 		l.timer.Reset(time.Until(l.endsAt()))
 	}
+	return remaining
 }
 
 // alive and endsAt are called with hub.mu held.
@@ -185,29 +199,36 @@ func (l *memoryLease) tick() {
 // tick, which frees them when nobody can believe to lead any more. A nil cause
 // means that the owner wants it so.
 func (l *memoryLease) end(cause error) {
-	for _, lost := range l.finish() {
+	losses, first := l.finish(cause)
+	for _, lost := range losses {
 		if cause != nil {
 			lost(cause)
 		}
+	}
+	if first && cause != nil {
+		l.events.lost(cause)
+	}
+	if first {
+		close(l.told)
 	}
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	l.timer.Reset(time.Until(l.validUntil)) // not before lost has been called
 }
 
-func (l *memoryLease) finish() []context.CancelCauseFunc {
+func (l *memoryLease) finish(cause error) (losses []context.CancelCauseFunc, first bool) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
-	l.ended = true
+	first, l.ended = !l.ended, true
 	l.hub.touch()
 	l.stop()
-	var losses []context.CancelCauseFunc
 	for c := range l.candidates {
+		c.torn = c.torn || cause != nil
 		if lost := c.finish(); lost != nil {
 			losses = append(losses, lost)
 		}
 	}
-	return losses
+	return losses, first
 }
 
 // drop takes everything of l out of the hub. It is called with hub.mu held.
@@ -301,6 +322,16 @@ func (e *memoryElection) outcome(ctx context.Context, c *memoryCandidate, lost c
 	return true, nil
 }
 
+// Gap implements [Successor].
+func (e *memoryElection) Gap() (gap time.Duration, ok bool) {
+	e.lease.hub.mu.Lock()
+	defer e.lease.hub.mu.Unlock()
+	if e.leader == nil || e.leader.vacated.IsZero() {
+		return 0, false
+	}
+	return time.Since(e.leader.vacated), true
+}
+
 func (e *memoryElection) Valid() bool {
 	e.lease.hub.mu.Lock()
 	defer e.lease.hub.mu.Unlock()
@@ -330,7 +361,7 @@ func (e *memoryElection) leave() (c *memoryCandidate) {
 
 // eitherDone returns a context that is done when either of the two is.
 func eitherDone(ctx, other context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(other, cancel)
-	return ctx, func() { stop(); cancel() }
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
+	return ctx, func() { stop(); cancel(nil) }
 }

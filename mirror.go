@@ -125,6 +125,20 @@ func (m *mirror) standing(job string, after int64) (rev int64, ok bool) {
 	return 0, false
 }
 
+// rank returns where the candidate with the create revision rev stands; 0 is none.
+func (m *mirror) rank(job string, rev int64) rank {
+	queue := m.queues[job]
+	switch {
+	case rev == 0 || len(queue) == 0:
+		return rankUnknown
+	case queue[0].rev == rev:
+		return rankFirst
+	case queue[0].ghost():
+		return rankBehindGhost
+	}
+	return rankBehindLive
+}
+
 func (m *mirror) anyUnclear() bool {
 	for _, n := range m.nodes {
 		if n.unclear > 0 {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -98,21 +97,29 @@ func Observe(ctx context.Context, appName string, provider LeaseProvider, opts .
 
 func openView(ctx context.Context, views ViewProvider, req LeaseRequest) (Viewer, error) {
 	var pace backoff
-	for failing := false; ; failing = true {
+	store := availability{
+		down: func(cause error) { req.Logger.Warn("store unavailable, trying again", "error", cause) },
+		up: func(away time.Duration, again bool) {
+			if again {
+				req.Logger.Info("store available again", "away", away)
+			}
+		},
+	}
+	for {
 		if err := sleep(ctx, pace.next()); err != nil {
 			return nil, err
 		}
 		viewer, err := views.OpenView(ctx, req)
 		switch {
 		case err == nil:
+			store.works()
 			return viewer, nil
 		case ctx.Err() != nil:
 			return nil, errors.Join(ctx.Err(), err)
 		case errors.Is(err, ErrPermanent) || errors.Is(err, ErrInvalidConfig):
 			return nil, err
-		case !failing:
-			req.Logger.Warn("cannot observe, trying again", slog.Any("error", err))
 		}
+		store.fails(err)
 	}
 }
 

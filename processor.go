@@ -278,8 +278,12 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 	if l.ctx.Err() != nil || p.ctx.Err() != nil {
 		return 0
 	}
+	var outcome error
+	started := time.Now()
+	p.concurrency.hooks.workStarted(l.name, l.token)
+	defer func() { p.concurrency.hooks.workReturned(l.name, l.token, time.Since(started), outcome) }()
 	defer p.reportStuck(l)()
-	job.run(l.ctx, func(err error) { pause = p.returned(l, err) })
+	job.run(l.ctx, func(err error) { outcome, pause = err, p.returned(l, err) })
 	return pause
 }
 
@@ -296,7 +300,9 @@ func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause 
 	switch {
 	case err != nil && (panicked || !asked):
 		p.concurrency.log.Error("work failed", "job", l.name, "token", l.token, "error", err)
-		p.fail(fmt.Errorf("distributed: job %q: %w", l.name, err))
+		err = fmt.Errorf("distributed: job %q: %w", l.name, err)
+		l.cancel(err)
+		p.fail(err)
 		return 0
 	case err != nil && !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
 		p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)

@@ -721,17 +721,20 @@ func TestStoreThatIsAwayAtTheStartIsWaitedFor(t *testing.T) {
 		a := s.execute("a", works{"x": untilDone, "y": untilDone}, log.logger())
 		time.Sleep(24 * time.Hour)
 		require.False(t, a.returned())
-		require.Len(t, log.with(t, "cannot acquire a lease, trying again"), 1, "said once")
-		require.Empty(t, log.with(t, "lease acquired again"))
+		require.Len(t, log.with(t, "store unavailable, trying again"), 1, "said once")
+		require.Empty(t, log.with(t, "store available again"))
+		require.Empty(t, log.with(t, "lease acquired"))
 
 		s.hub.Refuse("a", nil)
 		time.Sleep(5 * time.Second)
 		require.Equal(t, "a", s.runner("x"))
 		require.Equal(t, "a", s.runner("y"))
-		lines := log.with(t, "lease acquired again")
-		require.Len(t, lines, 1)
-		require.Equal(t, "a", lines[0]["instance"])
-		require.Len(t, log.with(t, "cannot acquire a lease, trying again"), 1)
+		for _, message := range []string{"store available again", "lease acquired"} {
+			lines := log.with(t, message)
+			require.Len(t, lines, 1)
+			require.Equal(t, "a", lines[0]["instance"])
+		}
+		require.Len(t, log.with(t, "store unavailable, trying again"), 1)
 	})
 }
 
@@ -749,8 +752,10 @@ func TestStoreThatGoesAwayLaterIsWaitedFor(t *testing.T) {
 			require.Equal(t, "a", s.runner("x"))
 			require.Equal(t, "a", s.runner("y"))
 		}
-		require.Len(t, log.with(t, "cannot acquire a lease, trying again"), 3)
-		require.Len(t, log.with(t, "lease acquired again"), 3)
+		require.Len(t, log.with(t, "store unavailable, trying again"), 3)
+		require.Len(t, log.with(t, "store available again"), 3)
+		require.Len(t, log.with(t, "lease lost"), 3)
+		require.Len(t, log.with(t, "lease acquired"), 4)
 		require.Len(t, log.with(t, "leadership lost"), 6)
 		require.Len(t, s.history("x"), 4)
 		require.ErrorIs(t, s.history("x")[0].cause, distributed.ErrLeadershipLost)
@@ -881,11 +886,11 @@ func TestHooksTellWhatHappens(t *testing.T) {
 			Elected: func(job string, token int64, waited time.Duration) {
 				happened.add(fmt.Sprint("elected ", job, " ", token > 0, " ", waited))
 			},
-			Lost: func(job string, cause error) {
-				happened.add(fmt.Sprint("lost ", job, " ", errors.Is(cause, distributed.ErrLeadershipLost)))
+			Lost: func(job string, token int64, held time.Duration, cause error) {
+				happened.add(fmt.Sprint("lost ", job, " ", token > 0, " ", held, " ", errors.Is(cause, distributed.ErrLeadershipLost)))
 			},
-			Resigned: func(job string, token int64, held time.Duration) {
-				happened.add(fmt.Sprint("resigned ", job, " ", token > 0, " ", held))
+			Resigned: func(job string, token int64, held time.Duration, cause error) {
+				happened.add(fmt.Sprint("resigned ", job, " ", token > 0, " ", held, " ", cause))
 			},
 		}))
 		time.Sleep(time.Minute)
@@ -893,6 +898,6 @@ func TestHooksTellWhatHappens(t *testing.T) {
 		time.Sleep(time.Hour)
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
-		require.ElementsMatch(t, []string{"elected x true 0s", "lost x true", "elected x true 0s", "resigned x true 1h0m0s"}, happened.all())
+		require.ElementsMatch(t, []string{"elected x true 0s", "lost x true 1m0s true", "elected x true 0s", "resigned x true 1h0m0s shutting down"}, happened.all())
 	})
 }

@@ -67,8 +67,8 @@ func (b *balancing) phase(name string, do func()) {
 	do()
 	b.await(name+": jobs are even", func() bool {
 		b.awaitRunning()
-		least, most := b.spread()
-		return most-least <= 1
+		least, most, sum := b.spread()
+		return most-least <= 1 && sum == len(b.jobNames)
 	})
 	before := b.holders()
 	time.Sleep(b.ttl)
@@ -108,12 +108,12 @@ func (b *balancing) loads() map[string]int {
 	return loads
 }
 
-func (b *balancing) spread() (least, most int) {
+func (b *balancing) spread() (least, most, sum int) {
 	least = len(b.jobNames)
 	for _, n := range b.loads() {
-		least, most = min(least, n), max(most, n)
+		least, most, sum = min(least, n), max(most, n), sum+n
 	}
-	return least, most
+	return least, most, sum
 }
 
 // leastMoves is how many moves make the present loads even, whatever is done.

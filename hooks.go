@@ -86,6 +86,71 @@ type Hooks struct {
 	StoreUp func(away time.Duration)
 }
 
+// and returns hooks that call those of h, and then those of g.
+func (h Hooks) and(g Hooks) Hooks {
+	return Hooks{
+		Campaigning:        both1(h.Campaigning, g.Campaigning),
+		Withdrawn:          both3(h.Withdrawn, g.Withdrawn),
+		Elected:            both3(h.Elected, g.Elected),
+		HandedOver:         both3(h.HandedOver, g.HandedOver),
+		Lost:               both4(h.Lost, g.Lost),
+		Resigned:           both4(h.Resigned, g.Resigned),
+		WorkStarted:        both2(h.WorkStarted, g.WorkStarted),
+		WorkReturned:       both4(h.WorkReturned, g.WorkReturned),
+		Stuck:              both3(h.Stuck, g.Stuck),
+		LeaseAcquired:      both1(h.LeaseAcquired, g.LeaseAcquired),
+		LeaseRenewed:       both2(h.LeaseRenewed, g.LeaseRenewed),
+		LeaseRenewalFailed: both1(h.LeaseRenewalFailed, g.LeaseRenewalFailed),
+		LeaseLost:          both1(h.LeaseLost, g.LeaseLost),
+		LeaseReleased:      both0(h.LeaseReleased, g.LeaseReleased),
+		StoreDown:          both1(h.StoreDown, g.StoreDown),
+		StoreUp:            both1(h.StoreUp, g.StoreUp),
+	}
+}
+
+func both0(f, g func()) func() {
+	if f == nil || g == nil {
+		return either(f == nil, g, f)
+	}
+	return func() { f(); g() }
+}
+
+func both1[A any](f, g func(A)) func(A) {
+	if f == nil || g == nil {
+		return either(f == nil, g, f)
+	}
+	return func(a A) { f(a); g(a) }
+}
+
+func both2[A, B any](f, g func(A, B)) func(A, B) {
+	if f == nil || g == nil {
+		return either(f == nil, g, f)
+	}
+	return func(a A, b B) { f(a, b); g(a, b) }
+}
+
+func both3[A, B, C any](f, g func(A, B, C)) func(A, B, C) {
+	if f == nil || g == nil {
+		return either(f == nil, g, f)
+	}
+	return func(a A, b B, c C) { f(a, b, c); g(a, b, c) }
+}
+
+func both4[A, B, C, D any](f, g func(A, B, C, D)) func(A, B, C, D) {
+	if f == nil || g == nil {
+		return either(f == nil, g, f)
+	}
+	return func(a A, b B, c C, d D) { f(a, b, c, d); g(a, b, c, d) }
+}
+
+// either returns a if cond holds, and else b.
+func either[T any](cond bool, a, b T) T {
+	if cond {
+		return a
+	}
+	return b
+}
+
 func (h *Hooks) campaigning(job string) {
 	if h.Campaigning != nil {
 		h.Campaigning(job)

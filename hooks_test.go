@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -288,6 +289,26 @@ func TestHooksOnETCD(t *testing.T) {
 	require.NoError(t, won.Resign(testContext(t)))
 	lead(t, b, "x")
 	require.Empty(t, gaps, "not after a loss")
+}
+
+func TestAllHooksThatAreGivenAreCalledInTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls record[string]
+		named := func(prefix string) distributed.CommonOption {
+			return distributed.WithHooks(allHooks(func(hook string) { calls.add(prefix + hook) }))
+		}
+		hub := new(distributed.MemoryHub)
+		sole := distributed.WithHooks(distributed.Hooks{Elected: func(string, int64, time.Duration) { calls.add("sole") }})
+		a := newConcurrency(t, hub, "a", sole, named("first "), distributed.WithHooks(distributed.Hooks{}), named("second "))
+		l := leads(t, a, "x")
+		require.NoError(t, l.Resign(t.Context()))
+		require.NoError(t, a.Close())
+		require.Equal(t, []string{
+			"first Campaigning", "second Campaigning", "first StoreUp", "second StoreUp", "first LeaseAcquired", "second LeaseAcquired",
+			"sole", "first Elected", "second Elected", "first Resigned", "second Resigned", "first LeaseReleased", "second LeaseReleased",
+		}, calls.all())
+		require.Equal(t, 16, reflect.TypeFor[distributed.Hooks]().NumField(), "allHooks has them all")
+	})
 }
 
 // tellingAll notes what hooks are told, but for renewals that worked.

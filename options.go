@@ -183,7 +183,8 @@ func WithLogger(l *slog.Logger) CommonOption {
 	})
 }
 
-// WithHooks calls the functions in h as things happen. Default: none.
+// WithHooks calls the functions in h as things happen. Of an option given more
+// than once all count, in that order. Default: none.
 func WithHooks(h Hooks) CommonOption {
-	return commonOption(func(o *commonOptions) { o.hooks = h })
+	return commonOption(func(o *commonOptions) { o.hooks = o.hooks.and(h) })
 }

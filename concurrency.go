@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -179,6 +180,10 @@ func (c *Concurrency) View() (*View, bool) {
 	view, _, err := roster.View()
 	return view, err == nil
 }
+
+// talks reports whether what is logged at Info goes anywhere; to find that out
+// from the logger costs an allocation for each attribute.
+func (c *Concurrency) talks() bool { return c.log.Enabled(context.Background(), slog.LevelInfo) }
 
 func (c *Concurrency) isClosed() bool {
 	select {

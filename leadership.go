@@ -23,11 +23,10 @@ type Leadership struct {
 	token int64     // set once, before anybody else sees the Leadership
 	since time.Time // likewise
 
-	resigned  atomic.Bool           // Resign was called
-	released  chan struct{}         // closed when the first Resign is done
-	lost      atomic.Pointer[error] // why, if it was lost
-	announced atomic.Bool           // the victory has been reported
-	reported  atomic.Bool           // the end has been reported
+	released  atomic.Pointer[chan struct{}] // closed when the first Resign is done; nil before that is called
+	lost      atomic.Pointer[error]         // why, if it was lost
+	announced atomic.Bool                   // the victory has been reported
+	reported  atomic.Bool                   // the end has been reported
 }
 
 type leadershipKey struct{}
@@ -44,7 +43,7 @@ func LeadershipFromContext(ctx context.Context) (*Leadership, bool) {
 // the values of ctx but not its end: ctx bounds the campaign, and a campaign
 // with a deadline must not yield a leadership with the same deadline.
 func newLeadership(ctx context.Context, c *Concurrency, h *heldLease, name string) *Leadership {
-	l := &Leadership{name: name, owner: c, lease: h, election: h.lease.Election(name), released: make(chan struct{})}
+	l := &Leadership{name: name, owner: c, lease: h, election: h.lease.Election(name)}
 	l.ctx, l.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leadershipKey{}, l))
 	return l
 }
@@ -74,7 +73,7 @@ func (l *Leadership) Token() int64 { return l.token }
 // nobody else can lead before. On etcd it takes some 50 ns; it does not allocate
 // and never waits for the store.
 func (l *Leadership) Valid() bool {
-	return !l.resigned.Load() && l.election.Valid() // the election may serve the next leadership by now
+	return l.released.Load() == nil && l.election.Valid() // the election may serve the next leadership by now
 }
 
 // Resign ends the leadership: it cancels Context (cause [ErrResigned]), and
@@ -88,17 +87,19 @@ func (l *Leadership) Valid() bool {
 // Resign of a leadership that was lost returns nil, and so does a second Resign,
 // which waits for the first, unless ctx is done earlier.
 func (l *Leadership) Resign(ctx context.Context) error {
-	if l.resigned.CompareAndSwap(false, true) {
-		defer close(l.released)
+	done := make(chan struct{})
+	if l.released.CompareAndSwap(nil, &done) {
+		defer close(done)
 		return l.resign(ctx)
 	}
+	done = *l.released.Load()
 	select {
-	case <-l.released:
+	case <-done:
 		return nil
 	case <-ctx.Done():
 	}
 	select {
-	case <-l.released:
+	case <-done:
 		return nil
 	default:
 		return ctx.Err()
@@ -127,9 +128,11 @@ func (l *Leadership) lose(cause error) {
 // announce reports the victory, and the end if that has come already.
 func (l *Leadership) announce(waited time.Duration) {
 	gap, handedOver := l.gap()
-	if handedOver {
+	switch {
+	case !l.owner.talks(): // ten thousand jobs may be won at once
+	case handedOver:
 		l.owner.log.Info("leadership won", "job", l.name, "token", l.token, "waited", waited, "gap", gap)
-	} else {
+	default:
 		l.owner.log.Info("leadership won", "job", l.name, "token", l.token, "waited", waited)
 	}
 	l.owner.hooks.elected(l.name, l.token, waited)
@@ -163,7 +166,9 @@ func (l *Leadership) reportEnd() {
 		return
 	}
 	cause := context.Cause(l.ctx)
-	l.owner.log.Info("leadership resigned", "job", l.name, "token", l.token, "held", held, "cause", cause)
+	if l.owner.talks() {
+		l.owner.log.Info("leadership resigned", "job", l.name, "token", l.token, "held", held, "cause", cause)
+	}
 	l.owner.hooks.resigned(l.name, l.token, held, cause)
 }
 

@@ -258,10 +258,7 @@ func (m *mirror) insert(job, lease string, create int64) {
 	if n != nil {
 		n.keys++
 	}
-	if queue == nil {
-		job = strings.Clone(job)
-	}
-	m.queues[job] = slices.Insert(queue, i, candidate{lease: lease, rev: create})
+	m.queues[strings.Clone(job)] = slices.Insert(queue, i, candidate{lease: lease, rev: create})
 }
 
 // remove takes a candidate key out. Unless its owner let go of it, a ghost
@@ -290,7 +287,7 @@ func (m *mirror) setQueue(job string, queue []candidate) {
 		delete(m.queues, job)
 		return
 	}
-	m.queues[job] = queue
+	m.queues[strings.Clone(job)] = queue // the map keeps it, and with it the whole key that it may be a part of
 }
 
 // clear lets go of what a node has lost, if it has drained or written that its

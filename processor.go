@@ -116,7 +116,10 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	}
 	defer p.stop(nil)
 	<-p.ctx.Done()
-	p.finish()
+	cause := context.Cause(p.ctx)
+	for _, l := range p.finish() {
+		l.cancel(cause)
+	}
 	p.loops.Wait()
 	_ = p.concurrency.Close() // logged there; the store expires what is left
 	return p.failure
@@ -198,10 +201,17 @@ func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
 	return nil
 }
 
-func (p *LeadershipBasedJobProcessor) finish() {
+// finish lets no more jobs begin, and returns the leaderships to be ended. They
+// are no children of p.ctx: that is locked until it has told its last child, and
+// the first of ten thousand jobs would wait for that.
+func (p *LeadershipBasedJobProcessor) finish() (running []*Leadership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.finished = true
+	for _, t := range p.tenures {
+		running = append(running, t.leadership)
+	}
+	return running
 }
 
 // fail makes Execute stop everything and return err. Only the first failure
@@ -266,7 +276,6 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 	defer p.begin(l)()
 	defer p.release(l)
 	defer p.balancer.lead(l)()
-	defer context.AfterFunc(p.ctx, func() { l.cancel(context.Cause(p.ctx)) })()
 	timeout, err := durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
 	if err != nil {
 		p.fail(err)
@@ -275,7 +284,10 @@ func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.D
 	if timeout > 0 {
 		defer time.AfterFunc(timeout, func() { l.cancel(ErrTermEnded) }).Stop()
 	}
-	if l.ctx.Err() != nil || p.ctx.Err() != nil {
+	if p.ctx.Err() != nil {
+		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
+	}
+	if l.ctx.Err() != nil {
 		return 0
 	}
 	var outcome error

@@ -89,7 +89,24 @@ func measureFleet(ctx context.Context, arg []byte) (err error) {
 	if spec.By == byLimit {
 		return m.limit(ctx)
 	}
-	return errors.Join(m.life(ctx), m.stopAll())
+	return errors.Join(m.life(ctx), m.stopAll(), m.awaitGone(ctx))
+}
+
+// awaitGone waits until the fleet has left etcd, so that it is not in the way of
+// the next: what a session could not give up, as etcd refuses too many requests
+// at once, goes with its lease.
+func (m *measurement) awaitGone(ctx context.Context) error {
+	for {
+		resp, err := m.client.Get(ctx, m.app+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if err != nil || resp.Count <= 1 { // the epoch key stays
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // cost runs f, which does something to n jobs, and returns what each of them has

@@ -30,7 +30,7 @@ func drawGrowth(b *book) string {
 		of("start on one node: all run after … ms", "Start", "ns/op", 1e-6),
 		of("drain of that node: all run again after … ms", "Drain", "ns/op", 1e-6),
 		of("drain: commits a job", "Drain", "commits/job", 1),
-		{"memory a waiting job and node, KiB", growth(b, "PerWaitingJob", 1./1024, "heap-B", "stack-B")},
+		{"heap and stack of a waiting job and node, KiB", growth(b, "PerWaitingJob", 1./1024, "heap-B", "stack-B")},
 	})
 }
 
@@ -112,12 +112,14 @@ func (p panel) draw() string {
 		fmt.Fprintf(&s, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text class="d e" x="%d" y="%.1f">%s</text>`+"\n",
 			plotLeft, plotLeft+plotWidth, at, at, plotLeft-8, at+4, tick(y))
 	}
-	for _, x := range xs.decades() {
-		at := plotLeft + xs.place(x, plotWidth)
+	for i, x := range xs.decades() {
+		at, label := plotLeft+xs.place(x, plotWidth), tick(x)
+		if i == 0 {
+			label += " jobs"
+		}
 		fmt.Fprintf(&s, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/><text class="d m" x="%.1f" y="%d">%s</text>`+"\n",
-			at, at, plotTop, plotTop+plotHeight, at, plotTop+plotHeight+18, tick(x))
+			at, at, plotTop, plotTop+plotHeight, at, plotTop+plotHeight+18, label)
 	}
-	fmt.Fprintf(&s, `<text class="d e" x="%d" y="%d">jobs</text>`+"\n", plotLeft+plotWidth, plotTop+plotHeight+18)
 	for _, l := range p.lines {
 		var points, dots strings.Builder
 		for _, pt := range l.points {

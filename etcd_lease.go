@@ -110,6 +110,7 @@ func (l *etcdLease) join(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	l.log.Debug("etcd lease granted", "lease", l.name, "ttl", l.timing.ttl)
 	l.loops.Go(l.renew)
 	l.loops.Go(l.keepTime)
 	l.loops.Go(l.written.loop)
@@ -388,7 +389,10 @@ func (l *etcdLease) tick() time.Duration {
 	if l.acked > l.mirror.rev {
 		late := l.ackedAt + l.timing.attempt() - now
 		if late <= 0 {
-			l.log.Debug("watch lags behind, starting another", "lease", l.name, "revision", l.mirror.rev, "committed", l.acked)
+			revision, committed := l.mirror.rev, l.acked
+			l.calls = append(l.calls, func() {
+				l.log.Debug("watch lags behind, starting another", "lease", l.name, "revision", revision, "committed", committed)
+			})
 			l.ackedAt = now
 			l.follower.restart()
 			late = l.timing.attempt()

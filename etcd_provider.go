@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -37,6 +38,8 @@ type etcdProvider struct {
 	timing    timing
 	newClock  func() *clock // for each lease
 	invalid   error
+
+	granted atomic.Int64 // the last TTL that was not the one asked for; to log changes only
 
 	mu       sync.Mutex
 	memories map[string]memory // by prefix of the app's keys
@@ -215,7 +218,7 @@ func (p *etcdProvider) join(ctx context.Context, client *clientv3.Client, closeC
 		return nil, err
 	}
 	timing := p.timing.granted(time.Duration(grant.TTL) * time.Second)
-	if timing.ttl != p.timing.ttl {
+	if timing.ttl != p.timing.ttl && p.granted.Swap(int64(timing.ttl)) != int64(timing.ttl) {
 		req.Logger.Warn("etcd grants another lease TTL than asked for", "asked", p.timing.ttl, "granted", timing.ttl)
 	}
 	keys := etcdKeys{prefix: p.namespace + req.App + "/"}

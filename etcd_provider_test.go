@@ -243,6 +243,7 @@ func TestLeadershipEndsWithETCDAndComesBackWithIt(t *testing.T) {
 	require.Greater(t, again.won().Token(), first.Token())
 	require.Equal(t, 1, logged.count("store unavailable, trying again"), "one line a change, not one an attempt")
 	require.Equal(t, 1, logged.count("store available again"))
+	require.NotRegexp(t, "level=INFO .*component=etcd-client", logged.String(), "it speaks at each attempt")
 	require.Equal(t, 1, strings.Count(logged.String(), `msg="lease lost"`))
 	require.Equal(t, 2, strings.Count(logged.String(), `msg="lease acquired"`))
 }
@@ -416,6 +417,14 @@ func TestATTLThatETCDRaisesIsTheOneThatCounts(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(resp.Kvs[0].Value), `"ttl":2`)
 	require.Equal(t, 1, logged.count("etcd grants another lease TTL than asked for"))
+
+	leases, err := cluster.Client().Leases(testContext(t))
+	require.NoError(t, err)
+	_, err = cluster.Client().Revoke(testContext(t), leases.Leases[0].ID)
+	require.NoError(t, err)
+	lead(t, c, "y")
+	require.Equal(t, 2, strings.Count(logged.String(), `msg="etcd lease granted"`))
+	require.Equal(t, 1, logged.count("etcd grants another lease TTL than asked for"), "said once")
 }
 
 func TestTheClientLogsToTheLogger(t *testing.T) {

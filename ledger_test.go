@@ -256,6 +256,14 @@ func (j *journal) with(t *testing.T, message string) []map[string]any {
 	return found
 }
 
+// size returns how much has been logged.
+func (j *journal) size() int {
+	synctest.Wait()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.lines.Len()
+}
+
 // acquire is a provider made of a function.
 type acquire func(context.Context, distributed.LeaseRequest) (distributed.Lease, error)
 

@@ -173,7 +173,9 @@ func WithMetadata(metadata map[string]string) ProcessorOption {
 
 // WithLogger logs what happens to leadership, and what the provider and its
 // client have to say, to l: at Error what stops the processor, at Warn what is
-// lost or fails, at Info who leads, at Debug details. nil means the default:
+// lost or fails, at Info who leads, at Debug details. But for a Work that does not
+// stop, a change of state is one line, and no change is none, above Debug; the
+// messages are constant, and docs/logs.md lists them. nil means the default:
 // nothing is logged anywhere.
 func WithLogger(l *slog.Logger) CommonOption {
 	return commonOption(func(o *commonOptions) {

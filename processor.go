@@ -350,6 +350,9 @@ func (p *LeadershipBasedJobProcessor) reportStuck(l *Leadership) (returned func(
 		for wait := stuckAfter; ; wait = min(wait, time.Minute) {
 			select {
 			case <-done:
+				if late := time.Since(since); late >= stuckAfter {
+					p.concurrency.log.Info("work has stopped", "job", l.name, "token", l.token, "late", late, "cause", context.Cause(l.ctx))
+				}
 				return
 			case <-time.After(wait):
 			}

@@ -49,18 +49,18 @@ func TestTheOwnersOfEachJobAddUpToOne(t *testing.T) {
 		scraped = b.scrape()
 		require.Zero(t, scraped.sum("distributed.store.up"))
 		require.Zero(t, scraped.sum("distributed.lease.held"))
-		require.EqualValues(t, 1, scraped.sum("distributed.lease.losses"))
-		require.EqualValues(t, 1, scraped.sum("distributed.store.outages"))
+		require.Equal(t, 1, scraped.sum("distributed.lease.losses"))
+		require.Equal(t, 1, scraped.sum("distributed.store.outages"))
 		require.Positive(t, scraped.sum("distributed.lease.renewal.failures"))
 		require.Positive(t, scraped.sum("distributed.term.duration", attribute.String("distributed.term.cause", "lost")))
 		require.Zero(t, scraped.sum("distributed.job.led"))
-		require.EqualValues(t, jobs, scraped.sum("distributed.job.campaigning"))
+		require.Equal(t, jobs, scraped.sum("distributed.job.campaigning"))
 
 		hub.Refuse("b", nil)
 		time.Sleep(time.Minute)
 		requireOneOwnerEach(t, nodes, jobs)
-		require.EqualValues(t, 1, b.scrape().sum("distributed.store.up"))
-		require.EqualValues(t, 2, b.scrape().sum("distributed.lease.acquisition.duration"))
+		require.Equal(t, 1, b.scrape().sum("distributed.store.up"))
+		require.Equal(t, 2, b.scrape().sum("distributed.lease.acquisition.duration"))
 	})
 }
 
@@ -81,13 +81,13 @@ func TestEndsAndResultsAreToldApart(t *testing.T) {
 	n.hooks.Withdrawn("x", time.Second, context.Canceled)
 	scraped := n.scrape()
 	for cause, want := range map[string]int{"term_ended": 1, "moved": 1, "resigned": 1, "closed": 1, "stopped": 2, "lost": 0} {
-		require.EqualValues(t, want, scraped.sum("distributed.term.duration", attribute.String("distributed.term.cause", cause)), cause)
+		require.Equal(t, want, scraped.sum("distributed.term.duration", attribute.String("distributed.term.cause", cause)), cause)
 	}
 	for result, want := range map[string]int{"ok": 1, "canceled": 2, "error": 1, "panic": 1} {
-		require.EqualValues(t, want, scraped.sum("distributed.work.duration", attribute.String("distributed.work.result", result)), result)
+		require.Equal(t, want, scraped.sum("distributed.work.duration", attribute.String("distributed.work.result", result)), result)
 	}
-	require.EqualValues(t, 1, scraped.sum("distributed.campaign.duration", attribute.Bool("distributed.campaign.won", true)))
-	require.EqualValues(t, 2, scraped.sum("distributed.campaign.duration", attribute.Bool("distributed.campaign.won", false)))
+	require.Equal(t, 1, scraped.sum("distributed.campaign.duration", attribute.Bool("distributed.campaign.won", true)))
+	require.Equal(t, 2, scraped.sum("distributed.campaign.duration", attribute.Bool("distributed.campaign.won", false)))
 }
 
 func TestStuckJobsAreCountedUntilTheyReturn(t *testing.T) {
@@ -95,7 +95,7 @@ func TestStuckJobsAreCountedUntilTheyReturn(t *testing.T) {
 	n.hooks.WorkStarted("x", 1)
 	n.hooks.Stuck("x", 1, time.Second)
 	n.hooks.Stuck("x", 1, 2*time.Second)
-	require.EqualValues(t, 1, n.scrape().sum("distributed.job.stuck"))
+	require.Equal(t, 1, n.scrape().sum("distributed.job.stuck"))
 	n.hooks.WorkReturned("x", 1, time.Minute, nil)
 	require.Zero(t, n.scrape().sum("distributed.job.stuck"))
 	n.hooks.WorkStarted("x", 2)
@@ -130,8 +130,8 @@ func TestTheNumberOfSeriesDoesNotDependOnTheNumberOfJobs(t *testing.T) {
 	// Of 4 + 1 + 2 + 1 metrics with a name or without, the one of terms has two
 	// causes, and that of campaigns has two outcomes and no name.
 	require.Equal(t, 2*(4+1+2+1)+2, count)
-	require.EqualValues(t, 1, scraped.sum("distributed.handover.gap", attribute.String("distributed.job.name", "job-1")))
-	require.EqualValues(t, 10_000, scraped.sum("distributed.handover.gap"))
+	require.Equal(t, 1, scraped.sum("distributed.handover.gap", attribute.String("distributed.job.name", "job-1")))
+	require.Equal(t, 10_000, scraped.sum("distributed.handover.gap"))
 }
 
 func TestWhatCannotWorkIsRefused(t *testing.T) {
@@ -241,7 +241,7 @@ type series map[string][]point
 
 type point struct {
 	attributes attribute.Set
-	value      float64
+	value      int
 }
 
 func (n *node) scrape() series {
@@ -250,15 +250,15 @@ func (n *node) scrape() series {
 		switch data := m.Data.(type) {
 		case metricdata.Gauge[int64]:
 			for _, p := range data.DataPoints {
-				s[m.Name] = append(s[m.Name], point{p.Attributes, float64(p.Value)})
+				s[m.Name] = append(s[m.Name], point{p.Attributes, int(p.Value)})
 			}
 		case metricdata.Sum[int64]:
 			for _, p := range data.DataPoints {
-				s[m.Name] = append(s[m.Name], point{p.Attributes, float64(p.Value)})
+				s[m.Name] = append(s[m.Name], point{p.Attributes, int(p.Value)})
 			}
 		case metricdata.Histogram[float64]:
 			for _, p := range data.DataPoints {
-				s[m.Name] = append(s[m.Name], point{p.Attributes, float64(p.Count)})
+				s[m.Name] = append(s[m.Name], point{p.Attributes, int(p.Count)})
 			}
 		}
 	}
@@ -266,7 +266,7 @@ func (n *node) scrape() series {
 }
 
 // sum adds up what has the attributes.
-func (s series) sum(name string, attributes ...attribute.KeyValue) (sum float64) {
+func (s series) sum(name string, attributes ...attribute.KeyValue) (sum int) {
 	for _, p := range s[name] {
 		if !slices.ContainsFunc(attributes, func(a attribute.KeyValue) bool {
 			v, ok := p.attributes.Value(a.Key)
@@ -278,7 +278,7 @@ func (s series) sum(name string, attributes ...attribute.KeyValue) (sum float64)
 	return sum
 }
 
-func sum(nodes []*node, name string, attributes ...attribute.KeyValue) (sum float64) {
+func sum(nodes []*node, name string, attributes ...attribute.KeyValue) (sum int) {
 	synctest.Wait()
 	for _, n := range nodes {
 		sum += n.scrape().sum(name, attributes...)
@@ -289,7 +289,7 @@ func sum(nodes []*node, name string, attributes ...attribute.KeyValue) (sum floa
 func requireOneOwnerEach(t *testing.T, nodes []*node, jobs int) {
 	t.Helper()
 	synctest.Wait()
-	owners, running := map[string]float64{}, 0.0
+	owners, running := map[string]int{}, 0
 	for _, n := range nodes {
 		scraped := n.scrape()
 		running += scraped.sum("distributed.job.running")
@@ -298,10 +298,10 @@ func requireOneOwnerEach(t *testing.T, nodes []*node, jobs int) {
 			owners[job.AsString()] += p.value
 		}
 	}
-	require.EqualValues(t, jobs, running)
+	require.Equal(t, jobs, running)
 	require.Len(t, owners, jobs)
 	for job, n := range owners {
-		require.EqualValues(t, 1, n, job)
+		require.Equal(t, 1, n, job)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -56,17 +57,17 @@ func TestTheOwnersOfEachJobAddUpToOne(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		s.requireOneOwnerEach()
 		require.Zero(t, s.scrape("b").value("distributed_jobs_led"))
-		require.EqualValues(t, 1, s.scrape("b").value("distributed_leases_lost_total"))
+		require.Equal(t, 1, s.scrape("b").value("distributed_leases_lost_total"))
 		require.Positive(t, s.scrape("b").value("distributed_terms_ended_total", "cause", "lost"))
-		require.EqualValues(t, 29, s.scrape("b").value("distributed_jobs_campaigning"))
+		require.Equal(t, 29, s.scrape("b").value("distributed_jobs_campaigning"))
 
 		s.hub.Refuse("b", nil)
 		time.Sleep(time.Minute)
 		s.requireOneOwnerEach()
-		require.EqualValues(t, 1, s.scrape("b").value("distributed_store_up"))
-		require.EqualValues(t, 2, s.scrape("b").value("distributed_leases_acquired_total"))
-		require.EqualValues(t, 1, s.scrape("b").value("distributed_store_outages_total"))
-		require.InDelta(t, float64(time.Now().Unix()), s.scrape("b").value("distributed_lease_last_renewal_timestamp_seconds"), 3)
+		require.Equal(t, 1, s.scrape("b").value("distributed_store_up"))
+		require.Equal(t, 2, s.scrape("b").value("distributed_leases_acquired_total"))
+		require.Equal(t, 1, s.scrape("b").value("distributed_store_outages_total"))
+		require.InDelta(t, time.Now().Unix(), s.scrape("b").value("distributed_lease_last_renewal_timestamp_seconds"), 3)
 	})
 }
 
@@ -83,15 +84,15 @@ func TestStuckJobsAreCountedUntilTheyReturn(t *testing.T) {
 		s.hub.Expire("a")
 		time.Sleep(5 * time.Second)
 		scraped := s.scrape("a")
-		require.EqualValues(t, 1, scraped.value("distributed_jobs_stuck"))
-		require.EqualValues(t, 4, scraped.value("distributed_job_stuck_seconds", "job", "stuck"))
-		require.EqualValues(t, 1, scraped.value("distributed_jobs_running"))
+		require.Equal(t, 1, scraped.value("distributed_jobs_stuck"))
+		require.Equal(t, 4, scraped.value("distributed_job_stuck_seconds", "job", "stuck"))
+		require.Equal(t, 1, scraped.value("distributed_jobs_running"))
 		require.Zero(t, scraped.value("distributed_jobs_led"))
 		time.Sleep(5 * time.Second)
 		scraped = s.scrape("a")
 		require.Zero(t, scraped.value("distributed_jobs_stuck"))
 		require.Zero(t, scraped.value("distributed_job_stuck_seconds", "job", "stuck"))
-		require.EqualValues(t, 1, scraped.value("distributed_jobs_running"), "leads and runs again")
+		require.Equal(t, 1, scraped.value("distributed_jobs_running"), "leads and runs again")
 	})
 }
 
@@ -113,10 +114,10 @@ func TestEndsAndResultsAreToldApart(t *testing.T) {
 	}
 	scraped := gather(t, registry)
 	for cause, want := range map[string]int{"term_ended": 1, "moved": 1, "resigned": 1, "closed": 1, "stopped": 2, "lost": 0} {
-		require.EqualValues(t, want, scraped.value("distributed_terms_ended_total", "cause", cause), cause)
+		require.Equal(t, want, scraped.value("distributed_terms_ended_total", "cause", cause), cause)
 	}
 	for result, want := range map[string]int{"ok": 1, "canceled": 2, "error": 1, "panic": 1} {
-		require.EqualValues(t, want, scraped.value("distributed_work_duration_seconds", "result", result), result)
+		require.Equal(t, want, scraped.value("distributed_work_duration_seconds", "result", result), result)
 	}
 }
 
@@ -279,7 +280,7 @@ func (s *service) scrape(name string) families {
 	return gather(s.t, s.nodes[name].registry)
 }
 
-func (s *service) sum(metric string, labels ...string) (sum float64) {
+func (s *service) sum(metric string, labels ...string) (sum int) {
 	for name := range s.nodes {
 		sum += s.scrape(name).value(metric, labels...)
 	}
@@ -288,8 +289,8 @@ func (s *service) sum(metric string, labels ...string) (sum float64) {
 
 func (s *service) requireOneOwnerEach() {
 	s.t.Helper()
-	var led, running float64
-	owners := map[string]float64{}
+	var led, running int
+	owners := map[string]int{}
 	for name := range s.nodes {
 		scraped := s.scrape(name)
 		led += scraped.value("distributed_jobs_led")
@@ -298,10 +299,10 @@ func (s *service) requireOneOwnerEach() {
 			owners[job] += scraped.value("distributed_job_led", "job", job)
 		}
 	}
-	require.EqualValues(s.t, len(s.jobs), led)
-	require.EqualValues(s.t, len(s.jobs), running)
+	require.Equal(s.t, len(s.jobs), led)
+	require.Equal(s.t, len(s.jobs), running)
 	for _, job := range s.jobs {
-		require.EqualValues(s.t, 1, owners[job], job)
+		require.Equal(s.t, 1, owners[job], job)
 	}
 }
 
@@ -332,8 +333,8 @@ func gather(t *testing.T, registry *prometheus.Registry) families {
 
 func page(t *testing.T, registry *prometheus.Registry) string {
 	response := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(response, httptest.NewRequest("GET", "/metrics", nil))
-	require.Equal(t, 200, response.Code)
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	require.Equal(t, http.StatusOK, response.Code)
 	return response.Body.String()
 }
 
@@ -344,9 +345,9 @@ func lines(t *testing.T, registry *prometheus.Registry) int {
 	}))
 }
 
-// value returns the value of a series, or of a histogram the number of
-// observations.
-func (f families) value(name string, label ...string) float64 {
+// value returns the value of a series, which is a whole number in these tests, or
+// of a histogram the number of observations.
+func (f families) value(name string, label ...string) int {
 	for _, m := range f[name].GetMetric() {
 		if len(label) == 2 && !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool {
 			return l.GetName() == label[0] && l.GetValue() == label[1]
@@ -355,11 +356,11 @@ func (f families) value(name string, label ...string) float64 {
 		}
 		switch f[name].GetType() {
 		case dto.MetricType_HISTOGRAM:
-			return float64(m.GetHistogram().GetSampleCount())
+			return int(m.GetHistogram().GetSampleCount())
 		case dto.MetricType_COUNTER:
-			return m.GetCounter().GetValue()
+			return int(m.GetCounter().GetValue())
 		default:
-			return m.GetGauge().GetValue()
+			return int(m.GetGauge().GetValue())
 		}
 	}
 	panic(fmt.Sprint("no such series: ", name, label))

@@ -88,7 +88,7 @@ func (l *etcdLease) announcement(info NodeInfo) ([]clientv3.Op, error) {
 func encodeJobs(jobs []JobInfo) string {
 	values := make([]jobValue, len(jobs))
 	for i, j := range jobs {
-		values[i] = jobValue{Name: j.Name, Weight: j.Weight, Prefer: j.Prefer, Avoid: j.Avoid}
+		values[i] = jobValue(j)
 		if j.Weight == 1 {
 			values[i].Weight = 0
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -123,15 +124,16 @@ func buildVersion() string {
 	if !ok {
 		return ""
 	}
-	version := info.Main.Version
+	parts := []string{info.Main.Version}
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
-			version += " " + s.Value[:min(12, len(s.Value))]
+			parts = append(parts, s.Value[:min(12, len(s.Value))])
 		case s.Key == "vcs.modified" && s.Value == "true":
-			version += " modified"
+			parts = append(parts, "modified")
 		}
 	}
+	version := strings.Join(parts, " ")
 	return version[:min(maxVersion, len(version))]
 }
 

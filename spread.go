@@ -212,8 +212,7 @@ func (s *spread) mayMove(from, to int) bool {
 // takes out of jobs what is not on the node any more.
 func (s *spread) pickOf(jobs *[]int, from, to int) int {
 	best, bestRest := none, int64(0)
-	for i := len(*jobs) - 1; i >= 0; i-- {
-		j := (*jobs)[i]
+	for i, j := range slices.Backward(*jobs) {
 		if s.on[j] != from {
 			*jobs = slices.Delete(*jobs, i, i+1)
 			continue

@@ -41,14 +41,14 @@ const (
 
 // Announce implements [Roster].
 func (l *etcdLease) Announce(ctx context.Context, info NodeInfo) error {
-	puts, err := l.announcement(info)
+	ops, err := l.announcement(info)
 	if err != nil {
 		return err
 	}
 	var wr *write
 	l.update(func() {
 		if l.lost == nil {
-			wr = l.written.announce(puts)
+			wr = l.written.announce(ops)
 		}
 	})
 	if wr == nil {
@@ -56,6 +56,9 @@ func (l *etcdLease) Announce(ctx context.Context, info NodeInfo) error {
 	}
 	select {
 	case <-wr.done:
+		if wr.err != nil && l.over() != nil {
+			return ErrLeaseLost // the write may be the first to notice
+		}
 		return wr.err
 	case <-l.ended:
 		return ErrLeaseLost
@@ -77,11 +80,11 @@ func (l *etcdLease) announcement(info NodeInfo) ([]clientv3.Op, error) {
 		return nil, fmt.Errorf("%w: the list of %d jobs takes %d bytes compressed, at most %d are allowed", ErrInvalidConfig, len(info.Jobs), len(jobs), maxAnnouncement)
 	}
 	lease := clientv3.WithLease(l.id)
-	puts := []clientv3.Op{clientv3.OpPut(l.keys.info(l.name), value, lease)}
-	if info.Jobs != nil {
-		puts = append(puts, clientv3.OpPut(l.keys.jobs(l.name), jobs, lease))
+	told := clientv3.OpPut(l.keys.info(l.name), value, lease)
+	if info.Jobs == nil {
+		return []clientv3.Op{told, clientv3.OpDelete(l.keys.jobs(l.name))}, nil
 	}
-	return puts, nil
+	return []clientv3.Op{told, clientv3.OpPut(l.keys.jobs(l.name), jobs, lease)}, nil
 }
 
 // encodeJobs returns the list as JSON, compressed: names are much alike.
@@ -132,12 +135,17 @@ type announced struct {
 
 func (m *mirror) setInfo(kind keyKind, lease string, e keyEvent) {
 	m.changes++
-	if e.deleted {
-		delete(m.infos, lease) // both keys go with the lease
-		return
-	}
 	a := m.infos[lease]
-	if a == nil {
+	switch {
+	case e.deleted && kind == infoKey:
+		delete(m.infos, lease)
+		return
+	case e.deleted && a == nil:
+		return // both have gone with the lease
+	case e.deleted:
+		a.jobs = nil
+		return
+	case a == nil:
 		a = new(announced)
 		m.infos[lease] = a
 	}

@@ -28,7 +28,7 @@ const (
 type write struct {
 	kind     writeKind
 	election *etcdElection // of a candidacy
-	puts     []clientv3.Op // of an announcement
+	ops      []clientv3.Op // of an announcement
 	done     chan struct{} // closed when the write is confirmed, or given up; err is set before
 	err      error
 }
@@ -73,13 +73,13 @@ func (w *writer) enqueue(e *etcdElection, kind writeKind) *write {
 	return wr
 }
 
-// announce puts keys that tell others about this node. For update.
-func (w *writer) announce(puts []clientv3.Op) *write {
+// announce writes the keys that tell others about this node. For update.
+func (w *writer) announce(ops []clientv3.Op) *write {
 	if old := w.announcement; old != nil {
 		old.err = errSuperseded
 		close(old.done)
 	}
-	w.announcement = &write{kind: announceNode, puts: puts, done: make(chan struct{})}
+	w.announcement = &write{kind: announceNode, ops: ops, done: make(chan struct{})}
 	signal(w.wake)
 	return w.announcement
 }
@@ -103,7 +103,7 @@ func (w *writer) take() []*write {
 	var batch []*write
 	if w.announcement != nil {
 		batch, w.announcement = append(batch, w.announcement), nil
-		room -= len(batch[0].puts) - 1
+		room -= len(batch[0].ops) - 1
 	}
 	n := max(0, min(room-len(batch), len(w.deletes)))
 	batch = append(batch, w.deletes[:n]...)
@@ -200,7 +200,7 @@ func (w *writer) ops(batch []*write) (ops []clientv3.Op, keys int) {
 	for _, wr := range batch {
 		switch wr.kind {
 		case announceNode:
-			ops = append(ops, wr.puts...)
+			ops = append(ops, wr.ops...)
 		case putCandidate:
 			ops = append(ops, clientv3.OpPut(w.key(wr), w.value, clientv3.WithLease(l.id)))
 		case deleteCandidate:

@@ -11,12 +11,17 @@ import (
 func (l *memoryLease) Announce(ctx context.Context, info NodeInfo) error {
 	calling, cancel := eitherDone(ctx, l.living)
 	defer cancel()
+	announced := false
 	err := l.hub.insist(calling, l.instance, func() {
+		if !l.alive(time.Now()) {
+			return // calling is done soon
+		}
 		l.info = info
 		l.info.Jobs = slices.Clone(info.Jobs)
 		l.hub.touch()
+		announced = true
 	})
-	if err != nil && ctx.Err() == nil {
+	if !announced && ctx.Err() == nil {
 		return ErrLeaseLost
 	}
 	return err

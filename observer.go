@@ -36,19 +36,25 @@ type term struct {
 }
 
 // ViewProvider is implemented by providers that let a process look on without a
-// lease, as those of this package do.
+// lease, as those of this package do. The package leasetest checks that.
 type ViewProvider interface {
-	// OpenView returns when there is a first view. It makes one attempt, as
-	// [LeaseProvider].AcquireLease does, with the same errors. ctx bounds the
-	// call only. Of req, Instance is empty.
+	// OpenView returns when there is a first view, which may show nothing. It
+	// makes one attempt, as [LeaseProvider].AcquireLease does, with the same
+	// errors, and must leave nothing behind when it fails. ctx bounds the call
+	// only, not the life of the viewer. Of req, Instance is empty.
 	OpenView(ctx context.Context, req LeaseRequest) (Viewer, error)
 }
 
-// Viewer is like a [Roster] without a lease. Close frees what it holds; a second
-// Close returns nil. After that, View returns [ErrClosed].
+// Viewer is like a [Roster] without a lease: it shows what the nodes see, and is
+// none. Implementations must be safe for concurrent use.
 type Viewer interface {
+	// View and Silence are those of a [Roster], but View.Self is empty. After
+	// Close, View returns [ErrClosed].
 	View() (*View, <-chan struct{}, error)
 	Silence() map[string]time.Duration
+
+	// Close frees what the viewer holds, without a call to the store, and closes
+	// the channel of the last View. A second Close returns nil.
 	Close() error
 }
 

@@ -11,24 +11,36 @@ import (
 
 // Roster is implemented by the leases of stores in which nodes can see one
 // another. [WithLoadBalancing] needs it; whatever else this package does goes
-// without. Implementations must be safe for concurrent use.
+// without. The package leasetest checks an implementation, which must be safe
+// for concurrent use.
 type Roster interface {
-	// Announce tells the other nodes about this one, in place of what it has
-	// told before. It blocks until the store has accepted that, and returns
-	// [ErrLeaseLost] when the lease has ended, ctx's error when ctx is done, and
-	// what is wrong with info. What has been announced goes with the lease.
+	// Announce tells the other nodes about this one, in place of all that it has
+	// told before: what info leaves empty is no longer said. It blocks until the
+	// store has accepted that, and returns [ErrLeaseLost] when the lease has
+	// ended, whatever it is that notices; ctx's error when ctx is done; and what
+	// is wrong with info. What it returned an error for may be announced yet, but
+	// must not replace what a later call has announced. Of calls at the same time
+	// all but one may fail.
+	//
+	// What has been announced goes with the lease: a lease of the same instance
+	// has announced nothing. nil Jobs must be kept apart from empty ones; other
+	// slices and maps need not be, and Started may be cut to the millisecond. The
+	// caller does not change what info refers to, not even later.
 	Announce(ctx context.Context, info NodeInfo) error
 
 	// View returns a picture of the app, and a channel that is closed when there
-	// is another one. It does not block and makes no call to the store. Pictures
-	// may be late, but each is of one moment, and later ones of later moments.
-	// A candidate that is lost in a way that its node may not know of is in none.
-	// It returns [ErrLeaseLost] when the lease has ended, and the channel is
-	// closed then.
+	// is another one, from that picture on: who waits for it before calling View
+	// again must not miss what lasts. It should stay open while the picture would
+	// be the same, and must not be closed for heartbeats. View does not block and
+	// makes no call to the store. Pictures may be late, but each is of one moment,
+	// and later ones of later moments. A candidate that is lost in a way that its
+	// node may not know of is in none. View returns [ErrLeaseLost] when the lease
+	// has ended, and the channel is closed then.
 	View() (*View, <-chan struct{}, error)
 
-	// Silence returns for how long each node of the last View has not been heard
-	// of, by ID. As long as one of them is heard, so is the store.
+	// Silence returns for how long each node of the last View, its own included,
+	// has not been heard of, by ID: less than its TTL while it is well. As long as
+	// one of them is heard, so is the store.
 	Silence() map[string]time.Duration
 }
 
@@ -70,15 +82,15 @@ type NodeInfo struct {
 	// Draining is set while the node takes no jobs and hands over those it has.
 	Draining bool
 
-	// Jobs are those that the node can run, sorted by Name; nil for a node that
-	// takes no part in placement, and stands for what it likes.
+	// Jobs are those that the node can run, sorted by Name, each once; nil for a
+	// node that takes no part in placement, and stands for what it likes.
 	Jobs []JobInfo
 }
 
 // JobInfo is what placement heeds of a [Job].
 type JobInfo struct {
 	Name          string
-	Weight        int
+	Weight        int // at least 1
 	Prefer, Avoid []string
 }
 
@@ -140,12 +152,12 @@ func buildVersion() string {
 // JobView is a job in a [View].
 type JobView struct {
 	Name  string
-	Queue []CandidateView // in the order in which they lead
+	Queue []CandidateView // in the order in which they lead, never empty
 	Led   bool            // the first leads; otherwise it will, once a node that is gone has surely stopped
 }
 
 // CandidateView is a node that leads a job or waits for it.
 type CandidateView struct {
-	Node  string // ID
-	Token int64  // of its leadership
+	Node  string // ID; of no node in the view if the candidate is foreign, or its node just leaves
+	Token int64  // of its leadership, also while it waits
 }

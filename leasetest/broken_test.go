@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +22,7 @@ const brokenTTL = 10 * time.Second
 // no other; and every case is there for a defect.
 func TestEveryCaseFindsItsDefect(t *testing.T) {
 	found := map[string]bool{}
-	for _, d := range defects {
+	for _, d := range slices.Concat(defects, rosterDefects) {
 		t.Run(d.name, func(t *testing.T) {
 			var failed []string
 			for _, c := range cases {
@@ -62,6 +63,29 @@ func TestCaseAboutCallsIsSkippedWithoutAStoreThatCounts(t *testing.T) {
 			require.Equal(t, c.name == "WaitingMakesNoCalls", r.skipped, c.name)
 		}
 	})
+}
+
+// What a store does not offer is not asked of it.
+func TestCasesAboutWhatIsOptionalAreSkippedWithoutIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range cases {
+			b := &broken{defect: &defect{}}
+			store := b.store()
+			store.Provider = func() distributed.LeaseProvider { return plain{b} }
+			r := record(c, store)
+			require.Empty(t, r.failures, c.name)
+			optional := slices.ContainsFunc(rosterDefects, func(d defect) bool { return d.fails[0] == c.name })
+			require.Equal(t, optional, r.skipped, c.name)
+		}
+	})
+}
+
+// plain provides leases and nothing else.
+type plain struct{ provider distributed.LeaseProvider }
+
+func (p plain) AcquireLease(ctx context.Context, req distributed.LeaseRequest) (distributed.Lease, error) {
+	lease, err := p.provider.AcquireLease(ctx, req)
+	return struct{ distributed.Lease }{lease}, err
 }
 
 // report runs c on a provider with the defect and returns what c reports.
@@ -114,6 +138,7 @@ type broken struct {
 	mu      sync.Mutex
 	waiting []context.CancelFunc
 	calls   int
+	wills   map[string]distributed.NodeInfo // by instance
 }
 
 func (b *broken) store() Store {
@@ -155,6 +180,7 @@ func (b *broken) AcquireLease(ctx context.Context, req distributed.LeaseRequest)
 		return nil, err
 	}
 	l := &brokenLease{Lease: lease, broken: b, app: req.App, instance: req.Instance, number: int64(1 + len(b.leases)), lock: make(chan struct{}, 1)}
+	l.shown = newBrokenSight(lease.(distributed.Roster), b, req.App, l)
 	b.leases = append(b.leases, l)
 	if b.acquired != nil {
 		b.acquired(ctx, l)

@@ -26,6 +26,12 @@ type defect struct {
 	lost     func(*brokenElection, context.CancelCauseFunc, error) // called instead of lost
 	valid    func(*brokenElection) bool
 	resign   func(context.Context, *brokenElection) error
+
+	announce  func(context.Context, *brokenLease, distributed.NodeInfo) error
+	view      viewing
+	silence   func(*brokenSight, map[string]time.Duration) // changes what Silence returns
+	opened    func(context.Context, *brokenViewer)
+	closeView func(*brokenViewer) error
 }
 
 type brokenLease struct {
@@ -37,6 +43,8 @@ type brokenLease struct {
 	lost          atomic.Bool   // a leadership under it was lost
 	deleted       atomic.Bool   // a candidate of it was
 	closes        atomic.Int32
+	shown         *brokenSight
+	announced     atomic.Bool
 
 	mu        sync.Mutex
 	elections []*brokenElection
@@ -140,18 +148,18 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "who comes last leads first", fails: []string{"FirstComeFirstServed", "ResignAfterLoss"}, says: "which leads now",
+		name: "who comes last leads first", fails: []string{"FirstComeFirstServed", "ResignAfterLoss", "ViewOfQueue", "ViewWithoutLeavers"}, says: "which leads now",
 		campaign: overtaking,
 	},
 	{
-		name: "the token is that of the lease", fails: []string{"TokensRise", "CampaignAgain"}, says: "before it was 1",
+		name: "the token is that of the lease", fails: []string{"TokensRise", "CampaignAgain", "ViewOfQueue"}, says: "before it was 1",
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			_, err := works(ctx, e, lost)
 			return e.lease.number, err
 		},
 	},
 	{
-		name: "nobody renews the lease", fails: []string{"Renewal"}, says: "lost was called on node-1",
+		name: "nobody renews the lease", fails: []string{"Renewal", "Silence"}, says: "lost was called on node-1",
 		acquired: func(_ context.Context, l *brokenLease) {
 			time.AfterFunc(brokenTTL+brokenTTL/2, func() { l.hub.Expire(l.instance) })
 		},
@@ -184,7 +192,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "the app is not part of the key", fails: []string{"ManyApps"}, says: "does not lead",
+		name: "the app is not part of the key", fails: []string{"ManyApps", "ViewOfApp"}, says: "does not lead",
 		request: func(r *distributed.LeaseRequest) { r.App = strings.TrimSuffix(r.App, "-other") },
 	},
 	{
@@ -199,7 +207,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "a cancelled campaign leaves its candidacy", fails: []string{"CancelledCampaign"}, says: "the store has 3 candidates",
+		name: "a cancelled campaign leaves its candidacy", fails: []string{"CancelledCampaign", "ViewWithoutLeavers"}, says: "the store has 3 candidates",
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			if ctx.Err() != nil {
 				return 0, ctx.Err()
@@ -213,7 +221,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "a cancelled campaign waits on", fails: []string{"CancelledCampaign"}, says: `has not returned "context canceled"`,
+		name: "a cancelled campaign waits on", fails: []string{"CancelledCampaign", "ViewWithoutLeavers"}, says: `has not returned "context canceled"`,
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			if ctx.Err() != nil {
 				return 0, ctx.Err()
@@ -300,7 +308,7 @@ var defects = []defect{
 		name: "Resign does not tell the store", fails: []string{
 			"Resign", "OneLeader", "FirstComeFirstServed", "TokensRise", "ManyElections", "SameInstance", "CampaignContext", "CancelledCampaign",
 			"WaitingMakesNoCalls", "DeletedWhileWaiting", "LeaseLostWhileWaiting", "ResignWithDoneContext", "CampaignAgain", "DeletedWhileLeading",
-			"ResignAfterLoss", "Close",
+			"ResignAfterLoss", "Close", "ViewIsKept", "ViewOfQueue", "ViewWithoutLeavers",
 		}, says: "node-2 of",
 		valid:  func(e *brokenElection) bool { return !e.resigned.Load() && e.Election.Valid() },
 		resign: func(context.Context, *brokenElection) error { return nil },
@@ -325,7 +333,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "who campaigns again leads with the old token", fails: []string{"CampaignAgain", "TokensRise"}, says: "in between",
+		name: "who campaigns again leads with the old token", fails: []string{"CampaignAgain", "TokensRise", "ViewOfQueue"}, says: "in between",
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			token, err := works(ctx, e, lost)
 			return min(token, e.lease.number), err
@@ -346,12 +354,13 @@ var defects = []defect{
 	{
 		name: "lost is not called", fails: []string{
 			"Expiry", "ExpiryOfManyElections", "DeletedWhileLeading", "LostOnce", "LostWithoutLocks", "ResignAfterLoss", "LeaseLostBefore", "TokensRise",
+			"ViewOfLoss",
 		}, says: "it has not resigned, and lost has not been called",
 		lost: func(*brokenElection, context.CancelCauseFunc, error) {},
 	},
 	{
 		name: "lost is called when somebody else leads", fails: []string{
-			"Expiry", "DeletedWhileLeading", "ResignAfterLoss", "TokensRise",
+			"Expiry", "DeletedWhileLeading", "ResignAfterLoss", "TokensRise", "ViewOfLoss",
 		}, says: "it has not resigned, and lost has not been called",
 		lost: func(_ *brokenElection, lost context.CancelCauseFunc, cause error) {
 			time.AfterFunc(brokenTTL+time.Second, func() { lost(cause) })
@@ -359,13 +368,13 @@ var defects = []defect{
 	},
 	{
 		name: "lost is called with another cause", fails: []string{
-			"Expiry", "ExpiryOfManyElections", "DeletedWhileLeading", "LostOnce", "ResignAfterLoss", "LeaseLostBefore",
+			"Expiry", "ExpiryOfManyElections", "DeletedWhileLeading", "LostOnce", "ResignAfterLoss", "LeaseLostBefore", "ViewOfLoss",
 		}, says: `with "gone", which does not wrap ErrLeadershipLost`,
 		lost: func(_ *brokenElection, lost context.CancelCauseFunc, _ error) { lost(errors.New("gone")) },
 	},
 	{
 		name: "Valid does not heed the loss", fails: []string{
-			"Expiry", "ExpiryOfManyElections", "DeletedWhileLeading", "LostOnce", "ResignAfterLoss", "LeaseLostBefore", "TokensRise",
+			"Expiry", "ExpiryOfManyElections", "DeletedWhileLeading", "LostOnce", "ResignAfterLoss", "LeaseLostBefore", "TokensRise", "ViewOfLoss",
 		}, says: "is true after it was lost",
 		valid: func(e *brokenElection) bool {
 			return e.led.Load() && !e.resigned.Load() && e.lease.closes.Load() == 0
@@ -425,7 +434,9 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "Close does not tell the store", fails: []string{"Close", "CloseEndsCampaigns", "CloseTwice", "CloseWithDoneContext", "TokensRise"}, says: "does not lead",
+		name: "Close does not tell the store", fails: []string{
+			"Close", "CloseEndsCampaigns", "CloseTwice", "CloseWithDoneContext", "TokensRise", "AnnouncementEnds", "ViewSelf", "ViewWithoutLeavers", "RosterEnds", "Silence",
+		}, says: "does not lead",
 		valid: func(e *brokenElection) bool { return e.lease.closes.Load() == 0 && e.Election.Valid() },
 		close: func(context.Context, *brokenLease) error { return nil },
 	},

@@ -24,12 +24,18 @@
 // been called on whoever led before, or that has resigned, and Valid must be
 // false there by then.
 //
+// What only some stores can do is checked where it is there, and skipped where it
+// is not: [distributed.Roster] if the leases implement it, and
+// [distributed.ViewProvider] if the provider does. So look for skipped cases once
+// you have implemented one.
+//
 // # What it cannot check
 //
 // That leadership stays exclusive when the store is partitioned, loses a
 // majority or answers late, when clocks drift, or when a process is frozen: that
 // takes faults that only tests of the store itself can cause. And no case
-// measures time: that a handover happens at once is for a benchmark to show.
+// measures time: that a handover happens at once is for a benchmark to show. Nor
+// that a view is of one moment, which nobody can tell from outside.
 //
 // # Time
 //

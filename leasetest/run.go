@@ -87,6 +87,7 @@ type run struct {
 	app      string
 	patience time.Duration // for what has to happen; nothing that works needs it
 	nodes    []*node
+	viewers  []*onlooker
 
 	goroutines sync.WaitGroup // all that the case has started
 
@@ -180,6 +181,10 @@ func (r *run) finish() {
 	}
 	for _, n := range r.nodes {
 		r.start(func() { _ = n.lease.Close(ctx) })
+	}
+	for _, o := range r.viewers {
+		o.opened()
+		r.start(func() { _ = o.Close() })
 	}
 	done := make(chan struct{})
 	go func() {

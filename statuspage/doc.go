@@ -1,0 +1,49 @@
+// Package statuspage shows in a browser, live, who runs what: a column a node, a
+// tile a job, which moves when the job does. It is an [http.Handler] that a
+// service mounts in one line:
+//
+//	http.Handle("/status/", statuspage.New(observer, statuspage.WithProcessor(processor)))
+//
+// It can be mounted below any path that ends in a slash, with and without
+// [http.StripPrefix], and in any process; all that it needs is an
+// [distributed.Observer]. It changes nothing, answers GET and HEAD only, and
+// takes everything from its own origin.
+//
+// # What it serves
+//
+// Below the path where it is mounted, all of it as it is at the time of the call:
+//
+//	""        the page. Without JavaScript it is a snapshot, with links to filter it
+//	jobs      JSON: nodes, jobs, and the last moves
+//	events    server-sent events, for the page: one "picture", then "change" and "beat"
+//	healthz   JSON: 200 if this node takes part, 503 if it does not
+//	readyz    JSON: 200 if this node can be given jobs, 503 if it cannot
+//
+// The page and jobs take the parameters q, a part of a job's name or its node's,
+// upper or lower case, and state: running, stopping, stuck or waiting.
+//
+// The page is for operators: names, versions, labels and metadata of nodes are on
+// it. Mount it where only they come, or behind what asks for a password.
+//
+// # What its figures mean
+//
+// The page shows what an observer sees, which may be late, by a moment as a rule,
+// and by as long as the store is away. Whether a Work stops, or is stuck, only its
+// own node knows: the page shows these states for the processor given with
+// [WithProcessor], and no others.
+//
+// The gap of a move is for how long the observer saw nobody lead the job: 0 when
+// the next in the queue led at once. If its leader was lost rather than released,
+// the gap counts from when that was last heard of, which may be up to a quarter of
+// the TTL before it was lost.
+//
+// # Health and readiness
+//
+// healthz is red when the store is away, and with [WithProcessor] also when
+// Execute does not run, there is no lease, or a Work does not stop. It is meant
+// for alerts. It makes a poor liveness probe: when the store is away, every node
+// is red, and to restart them all mends nothing.
+//
+// readyz is red when Execute does not run or is ending, there is no lease, or the
+// node drains; without [WithProcessor] it is red when the store is away.
+package statuspage

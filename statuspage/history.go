@@ -1,0 +1,233 @@
+package statuspage
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/b2552be4/distributed"
+)
+
+// What a page remembers is bounded.
+const (
+	maxMoves      = 100
+	maxGone       = 32               // nodes that have left
+	maxColors     = 1024             // instances with a color of their own
+	palette       = 8                // colors in the style sheet
+	rememberNodes = time.Minute      // after they have left
+	rememberJobs  = 10 * time.Minute // after they were led last
+)
+
+// history is what a page has seen of its app, so far as it needs that to tell
+// since when and from where to where.
+type history struct {
+	mu     sync.Mutex
+	round  int
+	terms  map[string]*term     // of jobs that are led
+	vacant map[string]vacancy   // of jobs that were
+	nodes  map[string]seenNode  // of the last view, by ID
+	gone   []goneNode           // oldest first
+	heard  map[string]time.Time // when a node was heard of last, by ID
+	sign   time.Time            // when any was
+	moves  []move               // oldest first
+	count  int64                // moves so far
+	colors map[string]int       // by instance
+}
+
+// term is a leadership.
+type term struct {
+	node, instance string
+	token          int64
+	since          time.Time // zero if it led before the observer looked
+	round          int       // when it was seen last
+}
+
+// vacancy is a job that nobody leads any more.
+type vacancy struct {
+	term
+	at    time.Time // when that was seen
+	heard time.Time // when its leader was heard of last, if that is gone; zero if it is not
+}
+
+type seenNode struct {
+	distributed.NodeView
+	round int
+}
+
+type goneNode struct {
+	distributed.NodeView
+	at time.Time
+}
+
+// move is a job that changed nodes.
+type move struct {
+	Number int64     `json:"number"` // rises by one each move
+	At     time.Time `json:"at"`
+	Job    string    `json:"job"`
+	From   string    `json:"from"` // instance
+	To     string    `json:"to"`   // likewise
+	Token  int64     `json:"token"`
+	Gap    *float64  `json:"gap_ms"` // null if the observer was cut off itself
+	Lost   bool      `json:"lost"`   // the gap counts from the last sign of From
+}
+
+// follow keeps the history until ctx is done or the observer closed.
+func (p *Page) follow(ctx context.Context) {
+	for range p.observer.Updates(ctx) {
+		began := time.Now()
+		p.history.take(p.observer.View(), began, p.silence)
+		// No more than a fifth of a processor for this.
+		if !sleep(ctx, 4*time.Since(began)) {
+			return
+		}
+	}
+}
+
+// listen notes when each node was heard of last: it is too late to ask when it
+// has gone.
+func (p *Page) listen(ctx context.Context) {
+	for {
+		p.history.listen(p.observer.Silence(), time.Now())
+		if !sleep(ctx, listenEvery) {
+			return
+		}
+	}
+}
+
+const listenEvery = 500 * time.Millisecond
+
+// start takes in what there is when the page begins to look.
+func (h *history) start(view *distributed.View, leaders []distributed.Leader, now time.Time) {
+	h.terms, h.vacant, h.nodes = map[string]*term{}, map[string]vacancy{}, map[string]seenNode{}
+	h.heard, h.sign, h.colors = map[string]time.Time{}, now, map[string]int{}
+	h.moves = []move{}
+	h.take(view, time.Time{}, 0)
+	for _, l := range leaders {
+		if t := h.terms[l.Job]; t != nil && t.token == l.Token {
+			t.since = l.Since
+		}
+	}
+}
+
+// take takes in a view, seen at now.
+func (h *history) take(view *distributed.View, now time.Time, silence time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.round++
+	h.takeNodes(view, now)
+	cutOff := now.Sub(h.sign) > silence
+	for j := range view.Jobs {
+		if job := &view.Jobs[j]; job.Led {
+			h.takeLeader(job, now, cutOff)
+		}
+	}
+	for job, t := range h.terms {
+		if t.round != h.round {
+			delete(h.terms, job)
+			h.vacant[job] = h.vacate(t, now)
+		}
+	}
+}
+
+func (h *history) takeNodes(view *distributed.View, now time.Time) {
+	if len(h.colors) > maxColors {
+		clear(h.colors)
+	}
+	for _, n := range view.Nodes {
+		h.nodes[n.ID] = seenNode{n, h.round}
+		if _, ok := h.colors[n.Instance]; !ok {
+			h.colors[n.Instance] = len(h.colors)
+		}
+	}
+	for id, n := range h.nodes {
+		if n.round != h.round {
+			delete(h.nodes, id)
+			h.gone = append(h.gone, goneNode{n.NodeView, now})
+		}
+	}
+	h.gone = slices.DeleteFunc(h.gone, func(n goneNode) bool { return now.Sub(n.at) > rememberNodes })
+	h.gone = h.gone[max(0, len(h.gone)-maxGone):]
+}
+
+// takeLeader takes in the leader of job.
+func (h *history) takeLeader(job *distributed.JobView, now time.Time, cutOff bool) {
+	first := job.Queue[0]
+	before := h.terms[job.Name]
+	if before != nil && before.token == first.Token && before.node == first.Node {
+		before.round = h.round
+		return
+	}
+	t := &term{node: first.Node, instance: h.nodes[first.Node].Instance, token: first.Token, since: now, round: h.round}
+	h.terms[job.Name] = t
+	v, vacated := h.vacant[job.Name]
+	delete(h.vacant, job.Name)
+	switch {
+	case before != nil && cutOff:
+		h.moved(before, t, move{At: now, Job: job.Name})
+	case before != nil:
+		h.moved(before, t, move{At: now, Job: job.Name, Gap: new(float64)})
+	case vacated && !v.heard.IsZero():
+		h.moved(&v.term, t, move{At: now, Job: job.Name, Gap: milliseconds(now.Sub(v.heard)), Lost: true})
+	case vacated:
+		h.moved(&v.term, t, move{At: now, Job: job.Name, Gap: milliseconds(now.Sub(v.at))})
+	}
+}
+
+func milliseconds(d time.Duration) *float64 {
+	return new(float64(d.Microseconds()) / 1000)
+}
+
+// moved notes a move. Another term on the same node is none.
+func (h *history) moved(from, to *term, m move) {
+	if from.node == to.node {
+		return
+	}
+	h.count++
+	m.Number, m.From, m.To, m.Token = h.count, from.instance, to.instance, to.token
+	h.moves = append(h.moves, m)
+	h.moves = slices.Clone(h.moves[max(0, len(h.moves)-maxMoves):]) // pictures hold what there was
+}
+
+// vacate makes a vacancy of a term that is over.
+func (h *history) vacate(t *term, now time.Time) vacancy {
+	v := vacancy{term: *t, at: now}
+	if _, ok := h.nodes[t.node]; !ok {
+		v.heard = h.heard[t.node]
+	}
+	return v
+}
+
+// listen takes in for how long each node has been silent, and forgets what is old.
+func (h *history) listen(silence map[string]time.Duration, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, d := range silence {
+		h.heard[id] = now.Add(-d)
+		if h.heard[id].After(h.sign) {
+			h.sign = h.heard[id]
+		}
+	}
+	for id, at := range h.heard {
+		if now.Sub(at) > rememberJobs {
+			delete(h.heard, id)
+		}
+	}
+	for job, v := range h.vacant {
+		if now.Sub(v.at) > rememberJobs {
+			delete(h.vacant, job)
+		}
+	}
+}
+
+// sleep waits for d, and reports false if ctx is done before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

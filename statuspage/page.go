@@ -1,0 +1,112 @@
+package statuspage
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/b2552be4/distributed"
+)
+
+// Page is the [http.Handler] that New returns. All methods are safe for
+// concurrent use.
+type Page struct {
+	observer  *distributed.Observer
+	processor *distributed.LeadershipBasedJobProcessor // nil without WithProcessor
+	title     string
+	silence   time.Duration
+
+	loops sync.WaitGroup
+	done  context.Context // when Close is called, or the observer is closed
+	stop  context.CancelFunc
+
+	history history
+	streams chan struct{} // one slot a stream
+	frames  frames
+
+	mu     sync.Mutex
+	latest *picture
+	made   time.Time // when latest was made
+}
+
+// New returns a page of what o sees. It does not block and makes no call to the
+// store. It follows o until o is closed, or the page is.
+func New(o *distributed.Observer, opts ...Option) *Page {
+	p := &Page{observer: o, title: "Jobs", silence: 10 * time.Second, streams: make(chan struct{}, maxStreams)}
+	for _, option := range opts {
+		option(p)
+	}
+	p.history.start(o.View(), o.Leaders(), time.Now())
+	p.done, p.stop = context.WithCancel(context.Background())
+	p.loops.Go(func() { defer p.stop(); p.follow(p.done) })
+	p.loops.Go(func() { p.listen(p.done) })
+	return p
+}
+
+// Close ends the page's streams to browsers, which [http.Server.Shutdown] would
+// wait for (see [http.Server.RegisterOnShutdown]), and blocks until the page does
+// not follow its observer any more; that stays open. What is asked of the page
+// afterwards is still answered, but for new streams. It returns nil.
+func (p *Page) Close() error {
+	p.stop()
+	p.loops.Wait()
+	return nil
+}
+
+// ServeHTTP answers by the last element of the path: see the package's doc.
+func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Content-Security-Policy", contentPolicy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-store")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		header.Set("Allow", "GET, HEAD")
+		http.Error(w, "this page only shows", http.StatusMethodNotAllowed)
+		return
+	}
+	switch r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:] {
+	case "":
+		p.serveHTML(w, r)
+	case "jobs":
+		p.serveJSON(w, r)
+	case "events":
+		p.serveEvents(w, r)
+	case "healthz":
+		p.serveChecks(w, p.health())
+	case "readyz":
+		p.serveChecks(w, p.readiness())
+	default:
+		serveStatic(w, r)
+	}
+}
+
+// contentPolicy lets the page load its own style sheet, script and events, and
+// nothing else: a name that got past the escaping could still do nothing.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+
+// Option changes a [Page]. Of an option given twice the last counts.
+type Option func(*Page)
+
+// WithProcessor makes the page show the states that only this node knows of, and
+// its health and readiness speak of this node. p must be of the observer's app. It
+// may be executed before or after. Default: none.
+func WithProcessor(p *distributed.LeadershipBasedJobProcessor) Option {
+	return func(page *Page) { page.processor = p }
+}
+
+// WithTitle sets what the page calls itself, such as the name of the app.
+// Default: Jobs.
+func WithTitle(title string) Option {
+	return func(page *Page) { page.title = title }
+}
+
+// WithSilence sets after how long without a sign of any node the store counts as
+// away. Nodes give four signs a TTL; choose the TTL, or a little less. Default:
+// 10 s.
+func WithSilence(d time.Duration) Option {
+	return func(page *Page) { page.silence = d }
+}

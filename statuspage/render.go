@@ -1,0 +1,188 @@
+package statuspage
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"maps"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/b2552be4/distributed"
+)
+
+//go:embed static
+var static embed.FS
+
+var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
+	"ago":   func(ms int64) string { return fmt.Sprintf("%.1f s", float64(ms)/1000) },
+	"clock": func(t time.Time) string { return t.UTC().Format("15:04:05") },
+	"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+	"gap":   gap,
+}).ParseFS(static, "static/page.html"))
+
+// maxTiles is how many tiles a snapshot has at most. The script gets its jobs
+// from the stream, and shows them all.
+const maxTiles = 1000
+
+// snapshot is what the template shows.
+type snapshot struct {
+	*picture
+	Query, State string
+	Now          time.Time
+	Total        int // jobs
+	Shown        int // tiles
+	Matching     int
+	States       []stateLink
+	Nowhere      []job
+	Columns      []column
+	Newest       []move // first
+}
+
+type stateLink struct {
+	Name    string // empty for all
+	Link    string
+	Count   int
+	Current bool
+}
+
+type column struct {
+	node
+	Tiles    []job
+	Matching int
+}
+
+// Facts are a node's labels and metadata, sorted.
+func (c column) Facts() (facts [][2]string) {
+	for _, m := range []map[string]string{c.Labels, c.Metadata} {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			facts = append(facts, [2]string{key, m[key]})
+		}
+	}
+	return facts
+}
+
+func gap(m move) string {
+	switch {
+	case m.Gap == nil:
+		return "?"
+	case m.Lost:
+		return fmt.Sprintf("≈ %.0f ms", *m.Gap)
+	}
+	return fmt.Sprintf("%.0f ms", *m.Gap)
+}
+
+func filterOf(r *http.Request) filter {
+	query := r.URL.Query()
+	return filter{text: strings.ToLower(query.Get("q")), state: query.Get("state")}
+}
+
+func (p *Page) serveHTML(w http.ResponseWriter, r *http.Request) {
+	var b bytes.Buffer
+	if err := page.Execute(&b, newSnapshot(p.picture(), r.URL.Query().Get("q"), filterOf(r))); err != nil {
+		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(b.Bytes()) // the browser may have gone
+}
+
+func newSnapshot(pic *picture, query string, f filter) snapshot {
+	s := snapshot{picture: pic, Query: query, State: f.state, Now: pic.At, Total: len(pic.Jobs)}
+	s.States = stateLinks(pic, query, f.state)
+	s.Columns = make([]column, len(pic.Nodes))
+	at := map[string]int{}
+	for i, n := range pic.Nodes {
+		s.Columns[i].node = n
+		at[n.ID] = i
+	}
+	for _, j := range f.apply(pic) {
+		s.Matching++
+		i, placed := at[j.Node]
+		if placed {
+			s.Columns[i].Matching++
+		}
+		switch {
+		case s.Shown == maxTiles:
+		case placed:
+			s.Columns[i].Tiles = append(s.Columns[i].Tiles, j)
+			s.Shown++
+		default:
+			s.Nowhere = append(s.Nowhere, j)
+			s.Shown++
+		}
+	}
+	s.Newest = slices.Clone(pic.Moves)
+	slices.Reverse(s.Newest)
+	return s
+}
+
+func stateLinks(pic *picture, query, current string) []stateLink {
+	counts := map[distributed.JobState]int{}
+	for i := range pic.Jobs {
+		counts[pic.Jobs[i].State]++
+	}
+	links := []stateLink{{Count: len(pic.Jobs)}}
+	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting} {
+		links = append(links, stateLink{Name: string(state), Count: counts[state]})
+	}
+	for i := range links {
+		values := url.Values{}
+		if query != "" {
+			values.Set("q", query)
+		}
+		if links[i].Name != "" {
+			values.Set("state", links[i].Name)
+		}
+		links[i].Link, links[i].Current = "?"+values.Encode(), links[i].Name == current
+	}
+	return links
+}
+
+func (p *Page) serveJSON(w http.ResponseWriter, r *http.Request) {
+	pic := *p.picture()
+	pic.Jobs = filterOf(r).apply(&pic)
+	writeJSON(w, http.StatusOK, &pic)
+}
+
+func writeJSON(w http.ResponseWriter, status int, data any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", " ")
+	_ = encoder.Encode(data) // the client may have gone
+}
+
+// serveStatic serves what the page loads. Browsers ask again each time, and are
+// told if it is still the same: a new build of the service shows at once.
+func serveStatic(w http.ResponseWriter, r *http.Request) {
+	name := path.Base(r.URL.Path)
+	contentType, ok := contentTypes[name]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	content, err := static.ReadFile("static/" + name)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Cache-Control", "no-cache")
+	header.Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(content)))
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
+}
+
+var contentTypes = map[string]string{
+	"page.css": "text/css; charset=utf-8",
+	"page.js":  "text/javascript; charset=utf-8",
+	"icon.svg": "image/svg+xml",
+}

@@ -18,22 +18,22 @@ type change struct {
 
 // changes returns what is new in to, and false if there is nothing that a beat
 // would not tell.
-func changes(from, to *picture) (c change, any bool) {
+func changes(from, to *picture) (c change, ok bool) {
 	if !slices.EqualFunc(from.Nodes, to.Nodes, sameNode) {
 		c.Nodes = to.Nodes
-		any = true
+		ok = true
 	}
 	if from.Self != to.Self {
 		c.Self = &to.Self
-		any = true
+		ok = true
 	}
 	if !slices.Equal(from.Stuck, to.Stuck) {
 		c.Stuck = &to.Stuck
-		any = true
+		ok = true
 	}
 	c.Jobs, c.Gone = changedJobs(from.Jobs, to.Jobs)
 	c.Moves = newMoves(from.Moves, to.Moves)
-	return c, any || len(c.Jobs)+len(c.Gone)+len(c.Moves) > 0
+	return c, ok || len(c.Jobs)+len(c.Gone)+len(c.Moves) > 0
 }
 
 // sameNode leaves out the silence, which always changes.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -71,7 +72,7 @@ func (s *stream) next() error {
 		s.sent = pic
 	}
 	if now.Sub(s.beaten) >= beatEvery {
-		due = append(due[:len(due):len(due)], frame("beat", beatOf(pic))...)
+		due = append(slices.Clip(due), frame("beat", beatOf(pic))...)
 		s.beaten = now
 	}
 	if len(due) == 0 {
@@ -122,7 +123,7 @@ func (f *frames) between(from, to *picture) []byte {
 	f.from, f.to, f.frame = from, to, nil
 	if from == nil {
 		f.frame = append([]byte("retry: 1000\n"), frame("picture", to)...)
-	} else if c, any := changes(from, to); any {
+	} else if c, ok := changes(from, to); ok {
 		f.frame = frame("change", c)
 	}
 	return f.frame

@@ -73,13 +73,13 @@ type tab struct {
 	faults []string // what the console complains of
 }
 
-// browser finds Chromium by its usual names.
+// newBrowser finds Chromium by its usual names. It starts when it is used first.
 func newBrowser() (context.Context, context.CancelFunc) {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.WindowSize(1440, 900),
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute))
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, close := chromedp.NewContext(allocator)
-	return ctx, func() { close(); cancel() }
+	ctx, leave := chromedp.NewContext(allocator)
+	return ctx, func() { leave(); cancel() }
 }
 
 // open opens url in a tab of its own, after what else is to be set there.

@@ -25,21 +25,18 @@ import (
 	"github.com/b2552be4/distributed/statuspage/internal/stage"
 )
 
-var (
-	pictures = flag.String("pictures", "", "a directory to take screenshots to")
-	browser  context.Context // one for all tests
-)
+var pictures = flag.String("pictures", "", "a directory to take screenshots to")
+
+var browser, stopBrowser = newBrowser() // one for all tests
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	var cancel context.CancelFunc
-	browser, cancel = newBrowser()
 	if err := chromedp.Do(browser); err != nil {
 		fmt.Fprintln(os.Stderr, "cannot start a browser:", err)
 		os.Exit(1)
 	}
 	status := m.Run()
-	cancel()
+	stopBrowser()
 	os.Exit(status)
 }
 

@@ -16,7 +16,7 @@ import (
 // stop stops a node as an operator does, and requires that it ends well.
 func (w *world) stop(n *node) {
 	w.t.Helper()
-	require.NoError(w.t, n.end(15*time.Second), "%s", n.name)
+	require.NoError(w.t, n.End(15*time.Second), "%s", n.name)
 }
 
 // unmoved requires that all jobs run where they ran, under the same leadership.

@@ -53,7 +53,7 @@ func TestAuthWithTokensThatExpire(t *testing.T) {
 	before := w.holders()
 	time.Sleep(6 * time.Second) // three tokens
 	w.unmoved(before)
-	leader.kill()
+	leader.Kill()
 	w.awaitTaken(before)
 
 	leader.password = "wrong"
@@ -112,8 +112,8 @@ func TestRightsTakenAwayFromANodeThatLeads(t *testing.T) {
 // for which reason, and that nothing but that could have helped.
 func (w *world) awaitRefused(n *node, reason string) {
 	w.t.Helper()
-	w.await(n.name+" gives up", func() bool { return !n.running() })
-	require.Error(w.t, n.err)
+	w.await(n.name+" gives up", func() bool { return !n.Running() })
+	require.Error(w.t, n.Err())
 	said, err := os.ReadFile(filepath.Join(w.dir, n.name+".log"))
 	require.NoError(w.t, err)
 	require.Regexp(w.t, `(?m)^node: .*permanent failure.*`+reason, string(said))

@@ -34,7 +34,7 @@ func TestBalancing(t *testing.T) {
 				b.phase(fmt.Sprintf("node %d stops", i), func() { b.leave(i, w.stop) })
 				b.phase(fmt.Sprintf("node %d starts", i), func() { b.join(i) })
 			}
-			b.phase("node 1 killed", func() { b.leave(1, func(n *node) { n.kill() }) })
+			b.phase("node 1 killed", func() { b.leave(1, func(n *node) { n.Kill() }) })
 			b.phase("node 1 starts", func() { b.join(1) })
 			b.phase("another node joins", func() { b.join(size.nodes) })
 			v := w.hold(w.gapAfterLoss(), false)

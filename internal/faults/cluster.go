@@ -19,6 +19,9 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/b2552be4/distributed/internal/link"
+	"github.com/b2552be4/distributed/internal/process"
 )
 
 // Cluster is an etcd cluster, each member a process.
@@ -32,7 +35,7 @@ type Cluster struct {
 type Member struct {
 	config memberConfig
 	log    *os.File
-	*process
+	*process.Process
 }
 
 type memberConfig struct {
@@ -45,7 +48,7 @@ type memberConfig struct {
 
 // runMember is the life of a member process.
 func runMember(config memberConfig) error {
-	exitWhenOrphaned()
+	process.ExitWhenOrphaned()
 	cfg := embed.NewConfig()
 	cfg.Name, cfg.Dir = config.Name, config.Dir
 	client, peer := url.URL{Scheme: "http", Host: config.Client}, url.URL{Scheme: "http", Host: config.Peer}
@@ -105,8 +108,8 @@ func startCluster(ctx context.Context, dir string, members int, change func(*mem
 		m := &Member{config: memberConfig{Name: fmt.Sprintf("m%d", i)}}
 		m.config.Dir = filepath.Join(dir, m.config.Name)
 		var errs [2]error
-		m.config.Client, errs[0] = freeAddr()
-		m.config.Peer, errs[1] = freeAddr()
+		m.config.Client, errs[0] = link.FreeAddr()
+		m.config.Peer, errs[1] = link.FreeAddr()
 		if err := errors.Join(errs[:]...); err != nil {
 			return nil, err
 		}
@@ -142,19 +145,19 @@ func (m *Member) start() (err error) {
 			return err
 		}
 	}
-	m.process, err = startProcess(memberRole, m.config, m.log)
+	m.Process, err = process.Start(memberRole, m.config, m.log)
 	return err
 }
 
 // isolate cuts the member off from all others: no message of raft gets to it, or
 // from it. Its clients reach it as before. rejoin ends that.
-func (m *Member) isolate() { m.signal(partition) }
-func (m *Member) rejoin()  { m.signal(reunion) }
+func (m *Member) isolate() { m.Signal(partition) }
+func (m *Member) rejoin()  { m.Signal(reunion) }
 
 // await waits until every member that runs serves and knows a leader.
 func (c *Cluster) await(ctx context.Context) error {
 	for _, m := range c.members {
-		for m.running() {
+		for m.Running() {
 			if s, err := c.status(ctx, m); err == nil && s.Leader != 0 {
 				break
 			}
@@ -179,7 +182,7 @@ func (c *Cluster) leader(ctx context.Context, other *Member) (*Member, error) {
 		found := make([]bool, len(c.members))
 		var wg sync.WaitGroup
 		for i, m := range c.members {
-			if m == other || !m.running() {
+			if m == other || !m.Running() {
 				continue
 			}
 			wg.Go(func() {
@@ -209,8 +212,8 @@ func (c *Cluster) close() {
 		_ = c.client.Close()
 	}
 	for _, m := range c.members {
-		if m.process != nil {
-			m.kill()
+		if m.Process != nil {
+			m.Kill()
 		}
 		if m.log != nil {
 			_ = m.log.Close()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/b2552be4/distributed/internal/link"
 	"github.com/b2552be4/distributed/verify"
 )
 
@@ -18,10 +19,10 @@ func TestTheUsualLoopOnSessionAndElectionOverlaps(t *testing.T) {
 	for range 3 {
 		before := w.holders()
 		n := w.holder()
-		n.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+		n.each(func(l *link.Link) { l.HoldUp(); l.HoldDown() })
 		w.awaitTaken(before)
 		time.Sleep(w.ttl)
-		n.each((*Link).Heal)
+		n.each((*link.Link).Heal)
 		w.awaitRunning()
 		time.Sleep(w.ttl)
 	}

@@ -3,7 +3,7 @@
 // the guarantee held.
 //
 // Each member of etcd is a process of its own, so that it can be killed and
-// paused. So is each node. Between every node and every member stands a [Link],
+// paused. So is each node. Between every node and every member stands a [link.Link],
 // a TCP proxy that can be cut, made to refuse, or held in each direction. All
 // processes are copies of the running test binary: see [RunRole].
 //

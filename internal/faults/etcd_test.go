@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/b2552be4/distributed/internal/link"
 )
 
 // election is how long etcd may be without a leader: three election timeouts.
@@ -25,7 +27,7 @@ func TestETCDLeaderKilled(t *testing.T) {
 	w.startAll()
 	for range times(1, 5) {
 		leader := w.etcdLeader(nil)
-		leader.kill()
+		leader.Kill()
 		w.etcdLeader(leader)
 		w.awaitRunning()
 		require.NoError(t, leader.start())
@@ -47,9 +49,9 @@ func TestETCDLeaderPausedForLongerThanTheLease(t *testing.T) {
 		tries++
 		leader := w.etcdLeader(nil)
 		before := len(torn(w.history.seen(), w.ttl))
-		leader.pause()
+		leader.Pause()
 		time.Sleep(w.ttl + w.ttl/2)
-		leader.resume()
+		leader.Resume()
 		time.Sleep(2 * time.Second)
 		if len(torn(w.history.seen(), w.ttl)) > before {
 			revoked++
@@ -69,9 +71,9 @@ func TestETCDMemberPaused(t *testing.T) {
 	leader := w.etcdLeader(nil)
 	for _, m := range c.members {
 		if m != leader {
-			m.pause()
+			m.Pause()
 			time.Sleep(2 * w.ttl)
-			m.resume()
+			m.Resume()
 			break
 		}
 	}
@@ -101,7 +103,7 @@ func TestANodeThatSeesOnlyAMinority(t *testing.T) {
 				member = c.other(was)
 			}
 			before := w.holders()
-			alone.eachBut(c, member, (*Link).Refuse)
+			alone.eachBut(c, member, (*link.Link).Refuse)
 			time.Sleep(w.ttl / 2) // it has moved on to the member
 			w.unmoved(before)
 
@@ -124,7 +126,7 @@ func TestANodeThatSeesOnlyAMinority(t *testing.T) {
 			w.awaitCandidates(len(w.nodes))
 			after := w.holders()
 			for _, n := range w.nodes {
-				n.each((*Link).Heal)
+				n.each((*link.Link).Heal)
 			}
 			w.unmoved(after)
 			bound := w.gapAfterLoss()
@@ -144,12 +146,12 @@ func TestETCDQuorumAway(t *testing.T) {
 	w := newWorld(t, c, options{jobs: 3})
 	w.startAll()
 	for _, m := range c.members[:2] {
-		m.pause()
+		m.Pause()
 	}
 	away := 2 * w.ttl
 	time.Sleep(away)
 	for _, m := range c.members[:2] {
-		m.resume()
+		m.Resume()
 	}
 	w.etcdLeader(nil)
 	time.Sleep(w.ttl)
@@ -166,7 +168,7 @@ func TestETCDRestarted(t *testing.T) {
 			w := newWorld(t, c, options{jobs: 3})
 			w.startAll()
 			for _, m := range c.members {
-				m.kill()
+				m.Kill()
 			}
 			time.Sleep(away)
 			for _, m := range c.members {
@@ -189,7 +191,7 @@ func TestCompactionWhileTheWatchIsDown(t *testing.T) {
 	leader := w.startAll()
 	before := w.holders()
 	for _, victim := range []*node{w.nodes[1], leader} {
-		victim.each((*Link).HoldDown)
+		victim.each((*link.Link).HoldDown)
 		time.Sleep(w.ttl / 4)
 		if victim == w.nodes[1] {
 			w.revoke(leader) // unseen by one
@@ -202,8 +204,8 @@ func TestCompactionWhileTheWatchIsDown(t *testing.T) {
 			}
 			return err
 		})
-		victim.each((*Link).Cut)
-		victim.each((*Link).Heal)
+		victim.each((*link.Link).Cut)
+		victim.each((*link.Link).Heal)
 		w.awaitTaken(before)
 		w.awaitCandidates(len(w.nodes))
 	}
@@ -291,7 +293,7 @@ func TestANodeWithManyJobsIsKilled(t *testing.T) {
 	w := newWorld(t, newCluster(t, 3, nil), options{jobs: 1000, ttl: 3 * time.Second, tick: 200 * time.Millisecond})
 	leader := w.startAll()
 	before := w.holders()
-	leader.kill()
+	leader.Kill()
 	w.awaitTaken(before)
 	w.hold(w.gapAfterLoss()+2*w.tick, false)
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed/internal/link"
 )
 
 // fault is something that happens to a world in which the first node runs all
@@ -32,13 +34,13 @@ func lossAndReturn(w *world) time.Duration { return 2 * w.gapAfterLoss() }
 
 // cutOff makes a fault of what is done to the links of the node that runs all
 // jobs: the jobs go elsewhere, and the node comes back later.
-func cutOff(do func(*Link)) func(w *world, leader *node) {
+func cutOff(do func(*link.Link)) func(w *world, leader *node) {
 	return func(w *world, leader *node) {
 		before := w.holders()
 		leader.each(do)
 		w.awaitTaken(before)
 		time.Sleep(w.ttl / 2)
-		leader.each((*Link).Heal)
+		leader.each((*link.Link).Heal)
 		w.awaitCandidates(len(w.nodes))
 	}
 }
@@ -58,77 +60,77 @@ var faultsOfNodes = []fault{
 	}},
 	{name: "kill -9", options: options{jobs: 5}, bound: crash, do: func(w *world, leader *node) {
 		before := w.holders()
-		leader.kill()
+		leader.Kill()
 		w.awaitTaken(before)
 	}},
 	{name: "frozen for less than the validity", frozen: true, bound: func(*world) time.Duration { return 700 * time.Millisecond }, do: func(w *world, leader *node) {
 		before := w.holders()
 		for range 3 {
-			leader.pause()
+			leader.Pause()
 			time.Sleep(500 * time.Millisecond)
-			leader.resume()
+			leader.Resume()
 			time.Sleep(time.Second)
 		}
 		w.unmoved(before)
 	}},
 	{name: "starved of processor time", frozen: true, bound: lossAndReturn, do: func(w *world, leader *node) {
 		for range 40 { // nine tenths of the time
-			leader.pause()
+			leader.Pause()
 			time.Sleep(90 * time.Millisecond)
-			leader.resume()
+			leader.Resume()
 			time.Sleep(10 * time.Millisecond)
 		}
 		w.awaitRunning()
 	}},
 	{name: "frozen for longer than the lease", frozen: true, bound: crash, do: frozenForLong},
-	{name: "blackhole both ways", bound: crash, do: cutOff(func(l *Link) { l.HoldUp(); l.HoldDown() })},
-	{name: "blackhole to the members", bound: crash, do: cutOff((*Link).HoldUp)},
-	{name: "blackhole to the node", bound: crash, do: cutOff((*Link).HoldDown)},
-	{name: "blackhole with work that lingers", options: options{jobs: 3, linger: 250 * time.Millisecond}, bound: crash, do: cutOff(func(l *Link) { l.HoldUp(); l.HoldDown() })},
-	{name: "connections refused", bound: crash, do: cutOff((*Link).Refuse)},
+	{name: "blackhole both ways", bound: crash, do: cutOff(func(l *link.Link) { l.HoldUp(); l.HoldDown() })},
+	{name: "blackhole to the members", bound: crash, do: cutOff((*link.Link).HoldUp)},
+	{name: "blackhole to the node", bound: crash, do: cutOff((*link.Link).HoldDown)},
+	{name: "blackhole with work that lingers", options: options{jobs: 3, linger: 250 * time.Millisecond}, bound: crash, do: cutOff(func(l *link.Link) { l.HoldUp(); l.HoldDown() })},
+	{name: "connections refused", bound: crash, do: cutOff((*link.Link).Refuse)},
 	{name: "replies held until the deadline", bound: lossAndReturn, do: func(w *world, _ *node) {
 		for _, part := range []float64{.75, .8, .95, 1} {
 			n := w.holder()
-			n.each((*Link).HoldDown)
+			n.each((*link.Link).HoldDown)
 			time.Sleep(time.Duration(part * float64(w.ttl)))
-			n.each((*Link).Heal)
+			n.each((*link.Link).Heal)
 			w.awaitRunning()
 			time.Sleep(w.ttl / 4)
 		}
 	}},
 	{name: "a reply held and then silence", options: options{ttl: 4 * time.Second, linger: 700 * time.Millisecond}, bound: lossAndReturn, do: func(w *world, leader *node) {
 		before := w.holders()
-		leader.each((*Link).HoldDown)
+		leader.each((*link.Link).HoldDown)
 		time.Sleep(w.ttl * 26 / 100) // one more heartbeat
-		leader.each((*Link).HoldUp)
+		leader.each((*link.Link).HoldUp)
 		time.Sleep(w.ttl * 21 / 100)
-		leader.each((*Link).ReleaseDown) // its answer, just before the deadline
+		leader.each((*link.Link).ReleaseDown) // its answer, just before the deadline
 		w.awaitTaken(before)
-		leader.each((*Link).Heal)
+		leader.each((*link.Link).Heal)
 	}},
 	{name: "heartbeats that arrive after all is gone", frozen: true, bound: unnoticed, do: func(w *world, _ *node) {
 		before := w.holders()
 		waiting := w.nodes[1]
 		lease := w.leaseOf(waiting, w.jobNames[0])
 		w.awaitHeartbeat(lease)
-		waiting.each((*Link).HoldUp)
+		waiting.each((*link.Link).HoldUp)
 		time.Sleep(w.ttl * 28 / 100) // the next heartbeat is on its way, and has not been given up
-		waiting.pause()
+		waiting.Pause()
 		w.await("the others have cleaned up", func() bool { return w.history.deleted("node/" + lease) })
-		waiting.each((*Link).Heal)
+		waiting.each((*link.Link).Heal)
 		time.Sleep(w.ttl / 4)
-		waiting.resume()
+		waiting.Resume()
 		w.awaitCandidates(len(w.nodes))
 		w.unmoved(before)
 	}},
 	{name: "a blip", bound: unnoticed, do: func(w *world, leader *node) {
 		before := w.holders()
 		for range 3 {
-			leader.each((*Link).Cut)
+			leader.each((*link.Link).Cut)
 			time.Sleep(w.ttl / 4)
-			leader.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+			leader.each(func(l *link.Link) { l.HoldUp(); l.HoldDown() })
 			time.Sleep(w.ttl / 5)
-			leader.each((*Link).Heal)
+			leader.each((*link.Link).Heal)
 			time.Sleep(w.ttl / 2)
 		}
 		w.unmoved(before)
@@ -136,10 +138,10 @@ var faultsOfNodes = []fault{
 	{name: "transactions cut after they were sent", options: options{jobs: 3, term: 500 * time.Millisecond}, bound: lossAndReturn, do: func(w *world, _ *node) {
 		for range 15 {
 			n := w.holder()
-			n.each((*Link).HoldDown)
+			n.each((*link.Link).HoldDown)
 			time.Sleep(150 * time.Millisecond)
-			n.each((*Link).Cut)
-			n.each((*Link).Heal)
+			n.each((*link.Link).Cut)
+			n.each((*link.Link).Heal)
 			time.Sleep(150 * time.Millisecond)
 		}
 		w.awaitRunning()
@@ -151,10 +153,10 @@ var faultsOfNodes = []fault{
 	}},
 	{name: "lease of a node that is cut off revoked", options: options{jobs: 3}, bound: lossAndReturn, do: func(w *world, leader *node) {
 		before := w.holders()
-		leader.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+		leader.each(func(l *link.Link) { l.HoldUp(); l.HoldDown() })
 		w.revoke(leader)
 		w.awaitTaken(before)
-		leader.each((*Link).Heal)
+		leader.each((*link.Link).Heal)
 		w.awaitCandidates(len(w.nodes))
 	}},
 	// As little time between the two as the protocol allows for; see the mutants
@@ -162,10 +164,10 @@ var faultsOfNodes = []fault{
 	{name: "lease revoked and all of the grace used", options: options{ttl: 6 * time.Second, linger: 1150 * time.Millisecond}, bound: lossAndReturn, do: func(w *world, leader *node) {
 		before := w.holders()
 		w.awaitHeartbeat(w.leaseOf(leader, w.jobNames[0])) // that all have seen as it came
-		leader.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+		leader.each(func(l *link.Link) { l.HoldUp(); l.HoldDown() })
 		w.revoke(leader)
 		w.awaitTaken(before)
-		leader.each((*Link).Heal)
+		leader.each((*link.Link).Heal)
 	}},
 	{name: "alive key deleted by an operator", options: options{ttl: 6 * time.Second}, bound: crash, do: func(w *world, leader *node) {
 		before := w.holders()
@@ -188,10 +190,10 @@ var faultsOfNodes = []fault{
 	}},
 	{name: "candidate key of a node that is cut off deleted", bound: lossAndReturn, do: func(w *world, leader *node) {
 		before := w.holders()
-		leader.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+		leader.each(func(l *link.Link) { l.HoldUp(); l.HoldDown() })
 		w.delete(w.jobNames[0] + "/leader/" + w.leaseOf(leader, w.jobNames[0]))
 		w.awaitTaken(before)
-		leader.each((*Link).Heal)
+		leader.each((*link.Link).Heal)
 		w.awaitCandidates(len(w.nodes))
 	}},
 	{name: "candidate key deleted with work that lingers", options: options{linger: 250 * time.Millisecond}, bound: crash, do: func(w *world, leader *node) {
@@ -207,11 +209,11 @@ var faultsOfNodes = []fault{
 	{name: "lease of a node that waits revoked", bound: func(w *world) time.Duration { return w.gapAfterLoss() + w.linger }, do: func(w *world, leader *node) {
 		before := w.holders()
 		waiting := w.nodes[1]
-		waiting.each((*Link).HoldDown) // so that it cannot know
+		waiting.each((*link.Link).HoldDown) // so that it cannot know
 		w.revoke(waiting)
 		w.stop(leader)
 		time.Sleep(w.ttl / 4)
-		waiting.each((*Link).Heal)
+		waiting.each((*link.Link).Heal)
 		w.awaitTaken(before)
 	}},
 	{name: "all keys deleted by an operator", options: options{jobs: 3}, bound: lossAndReturn, do: func(w *world, _ *node) {
@@ -226,10 +228,10 @@ var faultsOfNodes = []fault{
 	}},
 	{name: "all keys deleted while the leader is cut off", options: options{jobs: 3}, bound: lossAndReturn, do: func(w *world, leader *node) {
 		before := w.holders()
-		leader.each((*Link).HoldDown)
+		leader.each((*link.Link).HoldDown)
 		w.deleteAll()
 		w.awaitTaken(before)
-		leader.each((*Link).Heal)
+		leader.each((*link.Link).Heal)
 		w.awaitCandidates(len(w.nodes))
 	}},
 }
@@ -237,10 +239,11 @@ var faultsOfNodes = []fault{
 func frozenForLong(w *world, leader *node) {
 	for range 2 {
 		before := w.holders()
-		leader.pause()
+		leader.Pause()
 		w.awaitTaken(before)
 		time.Sleep(w.ttl / 2)
-		woken := leader.resume()
+		woken := monotonic()
+		leader.Resume()
 		w.await("the frozen node has stopped", func() bool { return w.stoppedAfter(before, woken) >= 0 })
 		late := w.stoppedAfter(before, woken)
 		w.t.Logf("woken after more than the lease, told to stop %v later", late.Round(time.Microsecond))

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed/internal/link"
 )
 
 // Everything at once, at random: what each node, the cluster and the operator go
@@ -100,16 +102,16 @@ func (m *mixer) breakNode(i int) {
 	switch m.IntN(9) {
 	case 0:
 		m.say("blackhole for %v", d)
-		n.each(func(l *Link) { l.HoldUp(); l.HoldDown() })
+		n.each(func(l *link.Link) { l.HoldUp(); l.HoldDown() })
 	case 1:
 		m.say("nothing reaches it for %v", d)
-		n.each((*Link).HoldDown)
+		n.each((*link.Link).HoldDown)
 	case 2:
 		m.say("reaches nothing for %v", d)
-		n.each((*Link).HoldUp)
+		n.each((*link.Link).HoldUp)
 	case 3:
 		m.say("refused for %v", d)
-		n.each((*Link).Refuse)
+		n.each((*link.Link).Refuse)
 	case 4:
 		one := m.IntN(len(n.links))
 		m.say("cut off from member %d for %v", one, d)
@@ -117,17 +119,17 @@ func (m *mixer) breakNode(i int) {
 		n.links[one].HoldDown()
 	case 5:
 		m.say("all connections cut")
-		n.each((*Link).Cut)
+		n.each((*link.Link).Cut)
 		d = 0
 	case 6:
 		m.say("killed for %v", d)
-		n.kill()
+		n.Kill()
 		time.Sleep(d)
 		m.start(i)
 		return
 	case 7:
 		m.say("stopped for %v", d)
-		if err := n.end(15 * time.Second); err != nil {
+		if err := n.End(15 * time.Second); err != nil {
 			m.t.Errorf("%s: %v", n.name, err)
 		}
 		time.Sleep(d)
@@ -136,18 +138,18 @@ func (m *mixer) breakNode(i int) {
 	case 8:
 		if m.freeze {
 			m.say("frozen for %v", d)
-			n.process.pause()
+			n.Process.Pause()
 			time.Sleep(d)
-			n.resume()
+			n.Resume()
 			return
 		}
 		d = 0
 	}
 	time.Sleep(d)
 	if m.IntN(3) == 0 {
-		n.each((*Link).Cut) // and what was held is lost
+		n.each((*link.Link).Cut) // and what was held is lost
 	}
-	n.each((*Link).Heal)
+	n.each((*link.Link).Heal)
 }
 
 // breakETCD breaks one member at a time.
@@ -157,12 +159,12 @@ func (m *mixer) breakETCD() {
 	switch m.IntN(3) {
 	case 0:
 		m.say("%s paused for %v", member.config.Name, d)
-		member.process.pause()
+		member.Process.Pause()
 		time.Sleep(d)
-		member.resume()
+		member.Resume()
 	case 1:
 		m.say("%s killed for %v", member.config.Name, d)
-		member.kill()
+		member.Kill()
 		time.Sleep(d)
 		if err := member.start(); err != nil {
 			m.t.Errorf("start %s: %v", member.config.Name, err)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/internal/process"
 	"github.com/b2552be4/distributed/verify"
 )
 
@@ -40,7 +41,7 @@ type nodeConfig struct {
 
 // runNode is the life of a node process.
 func runNode(config nodeConfig) error {
-	exitWhenOrphaned()
+	process.ExitWhenOrphaned()
 	if err := os.Setenv("FAULTS_CLOCK_RATE", config.ClockRate); err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/b2552be4/distributed/internal/link"
 )
 
 // Register is what a fencing token is for: a store that keeps the highest token
@@ -35,7 +37,7 @@ type written struct {
 }
 
 func startRegister() (*Register, error) {
-	l, err := listen()
+	l, err := link.Listen()
 	if err != nil {
 		return nil, err
 	}

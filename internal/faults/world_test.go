@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/b2552be4/distributed/internal/link"
+	"github.com/b2552be4/distributed/internal/process"
 	"github.com/b2552be4/distributed/verify"
 )
 
@@ -65,9 +67,9 @@ type world struct {
 
 // node is a node process and its links.
 type node struct {
-	*process
+	*process.Process
 	name  string
-	links []*Link // by member
+	links []*link.Link // by member
 	log   *os.File
 	life  int // how often it was started
 
@@ -110,7 +112,7 @@ func newWorld(t *testing.T, cluster *Cluster, o options) *world {
 		n := &node{name: nodeName(i), password: secret}
 		w.nodes = append(w.nodes, n)
 		for _, m := range cluster.members {
-			l, err := NewLink(m.config.Client)
+			l, err := link.New(m.config.Client)
 			require.NoError(t, err)
 			n.links = append(n.links, l)
 		}
@@ -126,8 +128,8 @@ func nodeName(i int) string { return fmt.Sprintf("n%d", i) }
 // destroy leaves nothing behind, and shows the logs of a test that failed.
 func (w *world) destroy() {
 	for _, n := range w.nodes {
-		if n.process != nil {
-			n.kill()
+		if n.Process != nil {
+			n.Kill()
 			_ = n.log.Close()
 		}
 		for _, l := range n.links {
@@ -176,7 +178,7 @@ func (w *world) start(i int) *node {
 	for _, l := range n.links {
 		config.Endpoints = append(config.Endpoints, l.Addr())
 	}
-	n.process, err = startProcess(nodeRole, config, n.log)
+	n.Process, err = process.Start(nodeRole, config, n.log)
 	require.NoError(w.t, err)
 	n.life++
 	w.await(n.name+" has come", func() bool { return w.register.came(n.name) == n.life })
@@ -276,14 +278,14 @@ func (w *world) await(what string, condition func() bool) {
 }
 
 // each does something to all links of a node.
-func (n *node) each(do func(*Link)) {
+func (n *node) each(do func(*link.Link)) {
 	for _, l := range n.links {
 		do(l)
 	}
 }
 
 // eachBut does something to the links of a node to all members but one.
-func (n *node) eachBut(c *Cluster, member *Member, do func(*Link)) {
+func (n *node) eachBut(c *Cluster, member *Member, do func(*link.Link)) {
 	for _, l := range n.links {
 		if l != n.linkTo(c, member) {
 			do(l)
@@ -291,7 +293,7 @@ func (n *node) eachBut(c *Cluster, member *Member, do func(*Link)) {
 	}
 }
 
-func (n *node) linkTo(c *Cluster, m *Member) *Link { return n.links[slices.Index(c.members, m)] }
+func (n *node) linkTo(c *Cluster, m *Member) *link.Link { return n.links[slices.Index(c.members, m)] }
 
 // gapAfterLoss is the bound for a job whose node is lost without a word: the
 // lease, the drift, etcd's look at leases every half a second, and one second for
@@ -323,8 +325,8 @@ func (w *world) judge() verdict {
 	for _, n := range w.nodes {
 		go func() {
 			var err error
-			if n.process != nil && n.running() {
-				if err = n.end(15 * time.Second); err != nil {
+			if n.Process != nil && n.Running() {
+				if err = n.End(15 * time.Second); err != nil {
 					err = fmt.Errorf("%s: %w", n.name, err)
 				}
 			}

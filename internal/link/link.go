@@ -1,4 +1,6 @@
-package faults
+// Package link is the network between two processes, for tests and demos that
+// break it: a TCP proxy that can be cut, made to refuse, or held in each direction.
+package link
 
 import (
 	"fmt"
@@ -9,7 +11,7 @@ import (
 	"time"
 )
 
-// Link is the network between one node and one member: a TCP proxy. All methods
+// Link is the network between a node and an etcd member. All methods
 // are safe for concurrent use.
 //
 // A held direction delivers nothing, and delivers it all later, in order, when
@@ -87,10 +89,10 @@ func (g *gate) pass(gone <-chan struct{}) bool {
 	}
 }
 
-// NewLink returns a working link to target. The caller closes it.
-func NewLink(target string) (*Link, error) {
+// New returns a working link to target. The caller closes it.
+func New(target string) (*Link, error) {
 	l := &Link{target: target, conns: map[*conn]bool{}}
-	listener, err := listen()
+	listener, err := Listen()
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +184,7 @@ func (l *Link) Heal() {
 	if !refusing {
 		return
 	}
-	for { // nobody else may have the port; see listen
+	for { // nobody else may have the port; see Listen
 		listener, err := net.Listen("tcp", l.addr)
 		if err == nil {
 			l.serve(listener)
@@ -260,9 +262,9 @@ func pump(c *conn, from io.Reader, to io.Writer, g *gate) {
 	}
 }
 
-// listen listens on a loopback port below those that the system hands out to
+// Listen listens on a loopback port below those that the system hands out to
 // clients, so that no client can take it while its owner is away.
-func listen() (net.Listener, error) {
+func Listen() (net.Listener, error) {
 	const first, last = 20000, 32000
 	var err error
 	for range 100 {
@@ -278,11 +280,11 @@ func listen() (net.Listener, error) {
 	return nil, fmt.Errorf("find a free port: %w", err)
 }
 
-var handedOut sync.Map // addresses that listen has returned
+var handedOut sync.Map // addresses that Listen has returned
 
-// freeAddr returns an address nobody listens on at the moment.
-func freeAddr() (string, error) {
-	l, err := listen()
+// FreeAddr returns an address nobody listens on at the moment.
+func FreeAddr() (string, error) {
+	l, err := Listen()
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,73 @@
+// Package example is what the smaller examples share: a main function, an etcd,
+// and a way to harm a node.
+package example
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/internal/etcdtest"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Main runs an example on the etcd that the flag -etcd names, or else on one
+// inside this process, and ends the process when run fails. Ctrl-C and SIGTERM
+// end the context.
+func Main(run func(ctx context.Context, endpoints []string, out io.Writer) error) {
+	urls := flag.String("etcd", "", "use the etcd cluster at these `URL,URL` (default: run one inside this process)")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	err := withETCD(ctx, *urls, func(endpoints []string) error { return run(ctx, endpoints, os.Stdout) })
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func withETCD(ctx context.Context, urls string, run func(endpoints []string) error) error {
+	endpoints, closeETCD, err := OpenETCD(ctx, urls)
+	if err != nil {
+		return err
+	}
+	return errors.Join(run(endpoints), closeETCD())
+}
+
+// OpenETCD returns the endpoints in urls, which are separated by commas. If there
+// are none it runs an etcd in this process, which closeETCD stops, and returns
+// when that serves.
+func OpenETCD(ctx context.Context, urls string) (endpoints []string, closeETCD func() error, err error) {
+	if urls != "" {
+		return strings.Split(urls, ","), func() error { return nil }, nil
+	}
+	cluster, err := etcdtest.Start(ctx, etcdtest.Config{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot run etcd: %w", err)
+	}
+	return cluster.Endpoints(), cluster.Close, nil
+}
+
+// Revoke takes the lease of a node away, although the node is alive. That stands
+// for whatever makes a node lose its leaderships: that it is cut off from etcd, or
+// frozen for too long.
+func Revoke(ctx context.Context, client *clientv3.Client, node *distributed.Concurrency) error {
+	view, ok := node.View()
+	if !ok {
+		return errors.New("the node has no lease")
+	}
+	lease, err := strconv.ParseInt(view.Self, 16, 64)
+	if err != nil {
+		return fmt.Errorf("lease %q: %w", view.Self, err)
+	}
+	_, err = client.Revoke(ctx, clientv3.LeaseID(lease))
+	return err
+}

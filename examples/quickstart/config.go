@@ -1,13 +1,12 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
-	"strings"
 	"time"
+
+	"github.com/b2552be4/distributed/examples/internal/play"
 )
 
 const (
@@ -41,9 +40,9 @@ func newFlags() (*config, *flag.FlagSet) {
 	c := &config{run: 15 * time.Second, jobs: 29, nodes: 3}
 	fs := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // main prints the error, and the help where it is asked for
-	fs.Func("etcd", "use the etcd cluster at these `URL,URL` (default: run one inside this process)", func(urls string) error {
-		c.etcd = strings.Split(urls, ",")
-		return validateEndpoints(c.etcd)
+	fs.Func("etcd", "use the etcd cluster at these `URL,URL` (default: run one inside this process)", func(urls string) (err error) {
+		c.etcd, err = play.ParseEndpoints(urls)
+		return err
 	})
 	fs.DurationVar(&c.run, "for", c.run, "run for this `time`; the restarts are spread over it")
 	fs.IntVar(&c.jobs, "jobs", c.jobs, fmt.Sprintf("`number` of jobs, 1 to %d", maxJobs))
@@ -61,19 +60,6 @@ func (c *config) validate() error {
 	}
 	if least := time.Duration(c.nodes+1) * time.Second; c.run < least {
 		return fmt.Errorf("-for %v: must be at least %v, a second before, between and after the restarts of %d nodes", c.run, least, c.nodes)
-	}
-	return nil
-}
-
-func validateEndpoints(endpoints []string) error {
-	for _, endpoint := range endpoints {
-		if !strings.Contains(endpoint, "://") {
-			endpoint = "http://" + endpoint
-		}
-		u, err := url.Parse(endpoint)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
-			return errors.New("must be URLs such as http://127.0.0.1:2379")
-		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/examples/internal/play"
 	"github.com/b2552be4/distributed/verify"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -41,7 +42,7 @@ func (c *counter) work(ctx context.Context) error {
 	defer run.End()
 	defer c.board.show(c.job, c.node)()
 
-	for sleep(ctx, rand.N(c.interval)) { // so that not all jobs step at the same moment
+	for play.Sleep(ctx, rand.N(c.interval)) { // so that not all jobs step at the same moment
 		if err := c.count(ctx, token, run); errors.Is(err, errStale) && ctx.Err() == nil {
 			return err
 		}
@@ -60,7 +61,7 @@ func (c *counter) count(ctx context.Context, token int64, run *verify.Active) er
 		value = counterValue{Step: value.Step + 1, Token: token}
 		revision, err = c.write(ctx, value, revision)
 		run.Tick()
-		if err == nil && !sleep(ctx, c.interval) {
+		if err == nil && !play.Sleep(ctx, c.interval) {
 			err = ctx.Err()
 		}
 	}
@@ -96,14 +97,4 @@ func (c *counter) write(ctx context.Context, value counterValue, revision int64)
 		return 0, err
 	}
 	return answer.Header.Revision, nil
-}
-
-// sleep returns whether d passed before ctx was done.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/b2552be4/distributed/examples/internal/play"
 )
 
 const (
@@ -55,7 +57,7 @@ func (d *display) follow(ctx context.Context) {
 			return
 		}
 		d.print("")
-		if !sleep(ctx, showEvery) {
+		if !play.Sleep(ctx, showEvery) {
 			return
 		}
 	}

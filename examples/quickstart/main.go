@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/b2552be4/distributed/examples/internal/play"
 )
 
 func main() {
@@ -35,14 +37,14 @@ func quickstart(ctx context.Context, args []string, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "quickstart: %v\n", err)
 		return 1
 	}
-	defer store.close()
+	defer store.Close()
 
-	records, err := openRecords(cfg.records)
+	records, err := play.OpenRecords(cfg.records)
 	if err != nil {
 		fmt.Fprintf(errOut, "quickstart: -records: %v\n", err)
 		return 2
 	}
-	defer records.close()
+	defer records.Close()
 
 	return newScene(cfg, store, records, out, errOut).judge(ctx, out)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/examples/internal/play"
 	"github.com/b2552be4/distributed/internal/etcdtest"
 	"github.com/b2552be4/distributed/internal/etcdtest/etcdleak"
 	"github.com/b2552be4/distributed/verify"
@@ -144,9 +145,9 @@ func playOn(t *testing.T, provide func() distributed.LeaseProvider) (code int, o
 	t.Helper()
 	st, err := openStore(t.Context(), nil)
 	require.NoError(t, err)
-	defer st.close()
+	defer st.Close()
 	var o strings.Builder
-	s := newScene(config{run: 3 * time.Second, jobs: 3, nodes: 2}, st, records{dir: t.TempDir()}, &o, io.Discard)
+	s := newScene(config{run: 3 * time.Second, jobs: 3, nodes: 2}, st, play.Records{Dir: t.TempDir()}, &o, io.Discard)
 	for _, n := range s.nodes {
 		n.provide = provide
 	}

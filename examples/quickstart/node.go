@@ -62,6 +62,13 @@ func (n *node) shutdown() {
 // nodes are all instances.
 type nodes []*node
 
+func (ns nodes) names() (names []string) {
+	for _, n := range ns {
+		names = append(names, n.name)
+	}
+	return names
+}
+
 // shutdown stops all at once.
 func (ns nodes) shutdown() error {
 	var wg sync.WaitGroup

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/examples/internal/play"
 	"github.com/b2552be4/distributed/verify"
 )
 
@@ -25,14 +26,14 @@ const (
 type scene struct {
 	cfg     config
 	store   *store
-	records records
+	records play.Records
 	jobs    []string
 	nodes   nodes
 	board   *board
 	display *display
 }
 
-func newScene(cfg config, st *store, records records, out, errOut io.Writer) *scene {
+func newScene(cfg config, st *store, records play.Records, out, errOut io.Writer) *scene {
 	s := &scene{cfg: cfg, store: st, records: records, board: newBoard()}
 	for i := range cfg.jobs {
 		s.jobs = append(s.jobs, fmt.Sprintf("job-%0*d", len(fmt.Sprint(cfg.jobs)), i+1))
@@ -41,15 +42,11 @@ func newScene(cfg config, st *store, records records, out, errOut io.Writer) *sc
 	for i := range cfg.nodes {
 		s.nodes = append(s.nodes, s.newNode(i, log))
 	}
-	where := st.where()
-	if st.embedded != nil {
-		where = "run here, in a temporary directory"
-	}
 	fmt.Fprintf(out, `%s on %s; etcd: %s.
 A column is a job: its digit is the node that runs it, a dot stands for none.
 Each job counts in etcd, and its node records when it runs.
 
-`, count(cfg.jobs, "job"), count(cfg.nodes, "node"), where)
+`, play.Count(cfg.jobs, "job"), play.Count(cfg.nodes, "node"), st.Where())
 	s.display = newDisplay(out, s.board, s.jobs, s.nodes)
 	return s
 }
@@ -58,10 +55,10 @@ Each job counts in etcd, and its node records when it runs.
 // for the others a little later.
 func (s *scene) newNode(i int, log *slog.Logger) *node {
 	name := fmt.Sprintf("node-%d", i+1)
-	n := &node{name: name, records: s.records.file(name)}
+	n := &node{name: name, records: s.records.File(name)}
 	n.provide = func() distributed.LeaseProvider {
-		return distributed.NewETCDLeaseProvider(s.store.endpoints,
-			distributed.WithLeaseTTL(leaseTTL), distributed.WithNamespace(s.store.prefix))
+		return distributed.NewETCDLeaseProvider(s.store.Endpoints,
+			distributed.WithLeaseTTL(leaseTTL), distributed.WithNamespace(s.store.Prefix))
 	}
 	n.jobs = func(runs *verify.Writer) (jobs []distributed.Job) {
 		for _, job := range s.jobs {
@@ -89,7 +86,7 @@ func (s *scene) quota() int {
 
 func (s *scene) newCounter(job, node string, runs *verify.Writer) *counter {
 	return &counter{
-		client: s.store.client, key: s.store.counterKey(job), job: job, node: node,
+		client: s.store.Client, key: s.store.counterKey(job), job: job, node: node,
 		interval: max(stepInterval, time.Second*time.Duration(s.cfg.jobs)/stepsPerSecond),
 		runs:     runs, board: s.board,
 	}
@@ -98,7 +95,7 @@ func (s *scene) newCounter(job, node string, runs *verify.Writer) *counter {
 // judge plays, prints the verdict, and returns the exit code.
 func (s *scene) judge(ctx context.Context, out io.Writer) int {
 	played := s.play(ctx)
-	report, unread := s.records.check(s.nodes)
+	report, unread := s.records.Check(verify.Rules{}, s.nodes.names()...)
 	stored, unknown := s.store.counters()
 	v := verdict{
 		jobs: s.jobs, interrupted: ctx.Err() != nil,
@@ -106,7 +103,7 @@ func (s *scene) judge(ctx context.Context, out io.Writer) int {
 		trouble: errors.Join(played, unread, unknown),
 	}
 	ok := v.print(out)
-	fmt.Fprintf(out, "\n%s\n", s.records.hint())
+	fmt.Fprintf(out, "\n%s\n", s.records.Hint())
 	if !ok {
 		return 1
 	}
@@ -148,19 +145,19 @@ func (s *scene) play(ctx context.Context) error {
 func (s *scene) restartEach(ctx context.Context, failed func(error)) {
 	act := s.cfg.run / time.Duration(len(s.nodes)+1)
 	down := min(act/3, time.Second)
-	if !sleep(ctx, act) {
+	if !play.Sleep(ctx, act) {
 		return
 	}
 	for _, n := range s.nodes {
 		s.display.say("%s stops", n.name)
 		n.shutdown()
 		s.display.say("%s has stopped", n.name)
-		if !sleep(ctx, down) {
+		if !play.Sleep(ctx, down) {
 			return
 		}
 		s.display.say("%s starts again", n.name)
 		n.start(failed)
-		if !sleep(ctx, act-down) {
+		if !play.Sleep(ctx, act-down) {
 			return
 		}
 	}

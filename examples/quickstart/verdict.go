@@ -5,12 +5,10 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/b2552be4/distributed/examples/internal/play"
 	"github.com/b2552be4/distributed/verify"
 )
-
-const violationsShown = 20
 
 // verdict is what is known in the end, and what follows from it.
 type verdict struct {
@@ -31,7 +29,7 @@ func (v verdict) violations() (out []string) {
 	if v.trouble != nil {
 		out = append(out, strings.Split(v.trouble.Error(), "\n")...)
 	} else if idle := len(v.jobs) - v.report.Jobs; idle > 0 && !v.interrupted {
-		out = append(out, count(idle, "job")+" never ran")
+		out = append(out, play.Count(idle, "job")+" never ran")
 	}
 	if v.stored == nil {
 		return out
@@ -46,39 +44,16 @@ func (v verdict) violations() (out []string) {
 
 // print prints the verdict, and returns whether all is well.
 func (v verdict) print(w io.Writer) bool {
-	fmt.Fprintf(w, "\n%s", gaps(v.report.Gaps))
-	if found := v.violations(); len(found) > 0 {
-		for _, violation := range found[:min(len(found), violationsShown)] {
-			fmt.Fprintf(w, "    %s\n", violation)
-		}
-		if more := len(found) - violationsShown; more > 0 {
-			fmt.Fprintf(w, "    and %d more\n", more)
-		}
-		fmt.Fprintf(w, "FAILED, for the reasons above (%d)\n", len(found))
+	fmt.Fprintln(w)
+	if !play.PrintVerdict(w, v.report, v.violations()) {
 		return false
 	}
 	var total int64
 	for _, last := range v.stored {
 		total += last
 	}
-	fmt.Fprintf(w, "OK  no job ran twice at once: %s of %s, with rising tokens\n",
-		count(v.report.Runs, "run"), count(v.report.Jobs, "job"))
 	fmt.Fprintf(w, "OK  no step was lost or repeated: %d steps, as many as etcd holds\n", total)
 	return true
-}
-
-// gaps tells how long jobs ran nowhere between two runs.
-func gaps(gaps []verify.Gap) string {
-	if len(gaps) == 0 {
-		return ""
-	}
-	var lengths []time.Duration
-	for _, g := range gaps {
-		lengths = append(lengths, g.Length())
-	}
-	slices.Sort(lengths)
-	return fmt.Sprintf("Between two runs a job ran nowhere for %s (median of %d), %s at most.\n",
-		millis(lengths[(len(lengths)-1)/2]), len(lengths), millis(lengths[len(lengths)-1]))
 }
 
 // steps are the steps of a counter, as told by who made them.
@@ -105,18 +80,4 @@ func (s steps) compare(last int64) (wrong []string) {
 	}
 	slices.Sort(wrong)
 	return wrong
-}
-
-func millis(d time.Duration) string {
-	if d >= time.Second {
-		return fmt.Sprintf("%.2f s", d.Seconds())
-	}
-	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

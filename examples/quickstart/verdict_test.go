@@ -72,8 +72,3 @@ func TestSteps(t *testing.T) {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, c.steps.compare(c.last)) })
 	}
 }
-
-func TestMillis(t *testing.T) {
-	require.Equal(t, "1.5 ms", millis(1500*time.Microsecond))
-	require.Equal(t, "2.50 s", millis(2500*ms))
-}

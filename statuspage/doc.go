@@ -22,6 +22,9 @@
 // The page and jobs take the parameters q, a part of a job's name or its node's,
 // upper or lower case, and state: running, stopping, stuck or waiting.
 //
+// With view=board the page shows the nodes and their jobs only, close together: to
+// put it into a frame of another page of the same origin, or on a screen on the wall.
+//
 // The page is for operators: names, versions, labels and metadata of nodes are on
 // it. Mount it where only they come, or behind what asks for a password.
 //

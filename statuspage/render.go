@@ -36,6 +36,7 @@ const maxTiles = 1000
 type snapshot struct {
 	*picture
 	Query, State string
+	Board        bool // nothing but that: see the package's doc
 	Now          time.Time
 	Total        int // jobs
 	Shown        int // tiles
@@ -85,8 +86,10 @@ func filterOf(r *http.Request) filter {
 }
 
 func (p *Page) serveHTML(w http.ResponseWriter, r *http.Request) {
+	s := newSnapshot(p.picture(), r.URL.Query().Get("q"), filterOf(r))
+	s.Board = r.URL.Query().Get("view") == "board"
 	var b bytes.Buffer
-	if err := page.Execute(&b, newSnapshot(p.picture(), r.URL.Query().Get("q"), filterOf(r))); err != nil {
+	if err := page.Execute(&b, s); err != nil {
 		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
 		return
 	}

@@ -185,12 +185,16 @@ func (b *balancer) awaitLeave(ctx context.Context) {
 	}
 }
 
+// leaveTimeout bounds how long a node that stops tries to tell the others. They
+// learn of it anyhow when the lease is closed, which has closeTimeout, after that.
+const leaveTimeout = time.Second
+
 // leave tells the others that this node takes no more jobs.
 func (b *balancer) leave(ctx context.Context, roster Roster) error {
 	b.mu.Lock()
 	b.draining = true
 	b.mu.Unlock()
-	announcing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	announcing, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	if err := roster.Announce(announcing, b.info()); err != nil && !errors.Is(err, ErrLeaseLost) {
 		b.processor.concurrency.log.Warn("could not announce that the node leaves", "error", err)

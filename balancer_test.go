@@ -411,3 +411,16 @@ func TestBalancingNeedsARoster(t *testing.T) {
 		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
 	})
 }
+
+func TestStoppingWhileTheStoreIsAwayTakesSixSecondsAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(3, untilDone)
+		s.ttl = time.Minute // longer than all that it waits for
+		a := s.execute("a", jobs, balanced())
+		s.hub.Refuse("", errAway)
+		began := time.Now()
+		a.stop(errShutdown)
+		require.NoError(t, a.result())
+		require.LessOrEqual(t, time.Since(began), 6*time.Second)
+	})
+}

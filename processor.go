@@ -99,8 +99,8 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // Execute runs the jobs until ctx is done, and then returns nil once no Work
 // runs any more and everything has been released. It can be called once: a
 // second call returns [ErrClosed]. If the store does not answer when ctx is
-// done, it returns some 5 s after the last Work, and leaves the rest for the
-// store to expire.
+// done, it returns some 5 s after the last Work (6 s with [WithLoadBalancing]),
+// and leaves the rest for the store to expire.
 //
 // While the store is away it waits and keeps trying. It returns early with the
 // error of the first Work that failed or panicked ([PanicError]), naming the

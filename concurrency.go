@@ -25,6 +25,7 @@ type Concurrency struct {
 	commonOptions
 	invalid error // what is wrong with the arguments of NewConcurrency
 	store   availability
+	info    *NodeInfo // announced under each lease; nil if there is nothing to tell, or the balancer tells it
 
 	wg sync.WaitGroup // everything Close waits for: campaigns, acquisitions, closing of lost leases
 

@@ -95,6 +95,12 @@ func (c *Concurrency) acquire(ctx context.Context, a *acquisition) {
 	defer close(a.done)
 	defer a.cancel()
 	lease, report, err := c.acquireLease(ctx)
+	held := &heldLease{lease: lease, since: time.Now(), report: report}
+	if err == nil {
+		if err = c.introduce(ctx, lease); err != nil {
+			_ = c.giveBack(held) // logged there; err says more
+		}
+	}
 
 	c.mu.Lock()
 	if c.acquisition == a {
@@ -102,7 +108,6 @@ func (c *Concurrency) acquire(ctx context.Context, a *acquisition) {
 	}
 	a.err = err
 	unwanted := err == nil && (c.isClosed() || ctx.Err() != nil)
-	held := &heldLease{lease: lease, since: time.Now(), report: report}
 	if err == nil && !unwanted {
 		c.lease = held
 		c.leases[held] = true
@@ -134,6 +139,20 @@ func (c *Concurrency) acquireLease(ctx context.Context) (Lease, *leaseReport, er
 		}
 		c.store.fails(err)
 	}
+}
+
+// introduce tells the others about this node before it stands for anything, so
+// that who finds it as a leader finds its address, too.
+func (c *Concurrency) introduce(ctx context.Context, lease Lease) error {
+	roster, ok := lease.(Roster)
+	if c.info == nil || !ok {
+		return nil
+	}
+	err := roster.Announce(ctx, *c.info)
+	if errors.Is(err, ErrLeaseLost) {
+		return nil // whoever campaigns under it is told, and asks for another
+	}
+	return err
 }
 
 func (c *Concurrency) storeDown(cause error) {

@@ -2,6 +2,7 @@ package distributed_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,58 @@ import (
 
 	"github.com/b2552be4/distributed"
 )
+
+func TestObserversKnowANodeBeforeItLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(1, untilDone)
+		o, err := distributed.Observe(t.Context(), "app", s.provider())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		s.hub.SetDelay(time.Second)
+		s.execute("a", jobs, distributed.WithJobQuota(2), distributed.WithVersion("v7"),
+			distributed.WithLabels(map[string]string{"zone": "1"}), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
+		for range 2 {
+			for leaders := range o.Updates(t.Context()) {
+				if len(leaders) == 0 {
+					continue
+				}
+				require.Equal(t, "10.0.0.1:80", leaders[0].Metadata["address"])
+				node := o.View().Nodes[0]
+				require.Equal(t, "v7", node.Version)
+				require.Equal(t, "1", node.Labels["zone"])
+				require.Equal(t, 2, node.Capacity)
+				require.Nil(t, node.Jobs, "takes no part in placement")
+				break
+			}
+			s.hub.Expire("a") // it says so again under its next lease
+			synctest.Wait()
+		}
+	})
+}
+
+func TestANodeThatCannotIntroduceItselfIsToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metadata := map[string]string{"address": "10.0.0.1:80"}
+		mute := &muteProvider{err: fmt.Errorf("%w: too long", distributed.ErrInvalidConfig)}
+		p := distributed.NewLeadershipBasedJobProcessor("app", "a", mute, []distributed.Job{{Name: "x", Work: untilDone}}, distributed.WithMetadata(metadata))
+		require.ErrorIs(t, p.Execute(t.Context()), distributed.ErrInvalidConfig)
+		require.Equal(t, 1, mute.closed, "the lease is given back")
+	})
+}
+
+// muteProvider has leases that cannot announce.
+type muteProvider struct {
+	distributed.Roster // for View and Silence, which nobody calls
+	err                error
+	closed             int
+}
+
+func (p *muteProvider) AcquireLease(context.Context, distributed.LeaseRequest) (distributed.Lease, error) {
+	return p, nil
+}
+func (p *muteProvider) Announce(context.Context, distributed.NodeInfo) error { return p.err }
+func (p *muteProvider) Election(string) distributed.Election                 { panic("nobody may stand") }
+func (p *muteProvider) Close(context.Context) error                          { p.closed++; return nil }
 
 func TestAnObserverSeesWhoLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -37,6 +37,7 @@ type processorOptions struct {
 	quotaSet         bool
 	balancing        *balancing // nil without WithLoadBalancing
 	node             NodeInfo
+	described        bool // an option says something about the node
 }
 
 func (o *processorOptions) validate() error {
@@ -154,21 +155,23 @@ func WithSettleTime(d time.Duration) BalancingOption {
 // live, jobs that have to leave a node go to one of the newer version, if there
 // is one: the version whose first node was started last. version has at most 128
 // bytes of UTF-8. Default: the version and revision that the build was stamped
-// with.
+// with; a node without WithLoadBalancing tells that to others only if it has this
+// option, [WithLabels] or [WithMetadata].
 func WithVersion(version string) ProcessorOption {
-	return processorOption(func(o *processorOptions) { o.node.Version = version })
+	return processorOption(func(o *processorOptions) { o.node.Version, o.described = version, true })
 }
 
 // WithLabels says what this node is like, for [Job].Prefer and [Job].Avoid.
 // Default: none.
 func WithLabels(labels map[string]string) ProcessorOption {
-	return processorOption(func(o *processorOptions) { o.node.Labels = maps.Clone(labels) })
+	return processorOption(func(o *processorOptions) { o.node.Labels, o.described = maps.Clone(labels), true })
 }
 
 // WithMetadata tells observers about this node, such as the address to which to
-// route requests for its jobs. Default: none.
+// route requests for its jobs. They know it before the node leads anything, with
+// WithLoadBalancing and without. Default: none.
 func WithMetadata(metadata map[string]string) ProcessorOption {
-	return processorOption(func(o *processorOptions) { o.node.Metadata = maps.Clone(metadata) })
+	return processorOption(func(o *processorOptions) { o.node.Metadata, o.described = maps.Clone(metadata), true })
 }
 
 // WithLogger logs what happens to leadership, and what the provider and its

@@ -61,7 +61,10 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 	if p.options.quotaSet {
 		p.options.node.Capacity = p.options.quota
 	}
-	if p.options.balancing != nil {
+	switch {
+	case p.options.balancing == nil && p.options.described:
+		p.concurrency.info = &p.options.node
+	case p.options.balancing != nil:
 		p.balancer = newBalancer(p, *p.options.balancing, p.options.node)
 	}
 	for _, job := range jobs {

@@ -359,6 +359,80 @@ func TestBalancingLivesWithNodesThatDoNotBalance(t *testing.T) {
 	})
 }
 
+// A fleet that runs without balancing is restarted node by node, with it, and back.
+func TestBalancingIsTurnedOnAndOffByRollingRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(29, untilDone)
+		nodes := map[string]*executing{}
+		restart := func(name string, opts ...distributed.ProcessorOption) {
+			if old := nodes[name]; old != nil {
+				old.stop(errShutdown)
+				require.NoError(t, old.result())
+				time.Sleep(time.Second)
+			}
+			nodes[name] = s.execute(name, jobs, opts...)
+			time.Sleep(settle)
+		}
+		names := []string{"a", "b", "c"}
+		for _, name := range names {
+			restart(name)
+		}
+		require.Equal(t, map[string]int{"a": 29}, s.spread(jobs), "first come, first served")
+		for _, name := range names {
+			restart(name, balanced())
+		}
+		require.ElementsMatch(t, []int{10, 10, 9}, slices.Collect(maps.Values(s.spread(jobs))))
+		moves := s.runsOf(jobs) - len(jobs)
+		require.LessOrEqual(t, moves, 4*29, "from a to b, from b to c, from c to who stood first, and to its place")
+		for _, name := range names {
+			restart(name)
+		}
+		total := 0
+		for _, n := range s.spread(jobs) {
+			total += n
+		}
+		require.Equal(t, 29, total)
+		for job := range jobs {
+			var last time.Time
+			for i, r := range s.history(job) {
+				if i > 0 {
+					require.Equal(t, last, r.start, "%s was never without a runner", job)
+				}
+				last = r.end
+			}
+		}
+	})
+}
+
+// Of two versions that one is the newer whose first node was started last, which
+// is the wrong one while some of the nodes still run that a roll-back returns to.
+func TestARollBackNeedsAVersionOfItsOwn(t *testing.T) {
+	for version, takes := range map[string]string{"v1": "b", "v1, again": "d"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, jobs := newService(t), manyJobs(20, untilDone)
+			nodes := map[string]*executing{}
+			start := func(name, version string) {
+				nodes[name] = s.execute(name, jobs, balanced(), distributed.WithVersion(version))
+				time.Sleep(settle)
+			}
+			stop := func(name string) {
+				nodes[name].stop(errShutdown)
+				require.NoError(t, nodes[name].result())
+			}
+			start("a", "v1")
+			for _, name := range []string{"b", "c", "d"} {
+				start(name, "v2")
+			}
+			stop("d")
+			start("d", version)
+			before := s.spread(jobs)
+			stop("c")
+			after := s.spread(jobs)
+			require.Equal(t, before[takes]+before["c"], after[takes], "with %q, the jobs of c go to %s: %v, %v", version, takes, before, after)
+		})
+	}
+}
+
 func TestWhatBalancingDoesNotAccept(t *testing.T) {
 	work := untilDone
 	for name, tc := range map[string]struct {

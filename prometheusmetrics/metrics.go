@@ -54,7 +54,7 @@ type options struct{ jobs []string }
 // maxJobs bounds the series of WithJobs.
 const maxJobs = 1000
 
-// WithJobs adds metrics with a label job for the jobs of these names, at most
+// WithJobs adds metrics with a label job_name for the jobs of these names, at most
 // 1,000 without repetition: two series for each on each node, which are there
 // from the beginning. Of an option given more than once all count. Default: none.
 func WithJobs(names ...string) Option {
@@ -153,8 +153,8 @@ func (m *metrics) name(jobs []string) {
 	if len(jobs) == 0 {
 		return
 	}
-	m.jobLed = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "distributed_job_led", Help: "1 while this node leads the job."}, []string{"job"})
-	m.jobStuck = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "distributed_job_stuck_seconds", Help: "For how long the Work of the job was late to stop, as last reported."}, []string{"job"})
+	m.jobLed = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "distributed_job_led", Help: "1 while this node leads the job."}, []string{"job_name"})
+	m.jobStuck = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "distributed_job_stuck_seconds", Help: "For how long the Work of the job was late to stop, as last reported."}, []string{"job_name"})
 	for _, job := range jobs {
 		m.jobs[job] = true
 		m.jobLed.WithLabelValues(job)

@@ -85,13 +85,13 @@ func TestStuckJobsAreCountedUntilTheyReturn(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		scraped := s.scrape("a")
 		require.Equal(t, 1, scraped.value("distributed_jobs_stuck"))
-		require.Equal(t, 4, scraped.value("distributed_job_stuck_seconds", "job", "stuck"))
+		require.Equal(t, 4, scraped.value("distributed_job_stuck_seconds", "job_name", "stuck"))
 		require.Equal(t, 1, scraped.value("distributed_jobs_running"))
 		require.Zero(t, scraped.value("distributed_jobs_led"))
 		time.Sleep(5 * time.Second)
 		scraped = s.scrape("a")
 		require.Zero(t, scraped.value("distributed_jobs_stuck"))
-		require.Zero(t, scraped.value("distributed_job_stuck_seconds", "job", "stuck"))
+		require.Zero(t, scraped.value("distributed_job_stuck_seconds", "job_name", "stuck"))
 		require.Equal(t, 1, scraped.value("distributed_jobs_running"), "leads and runs again")
 	})
 }
@@ -175,6 +175,17 @@ func TestNamesAreAsPrometheusWantsThem(t *testing.T) {
 	problems, err := testutil.GatherAndLint(all(t))
 	require.NoError(t, err)
 	require.Empty(t, problems)
+}
+
+// Prometheus puts these labels on all that it scrapes, and renames ours.
+func TestNoLabelIsOneOfPrometheus(t *testing.T) {
+	for name, family := range gather(t, all(t)) {
+		for _, m := range family.GetMetric() {
+			for _, label := range m.GetLabel() {
+				require.NotContains(t, []string{"job", "instance"}, label.GetName(), name)
+			}
+		}
+	}
 }
 
 func TestTheDocumentationListsAllMetrics(t *testing.T) {
@@ -296,7 +307,7 @@ func (s *service) requireOneOwnerEach() {
 		led += scraped.value("distributed_jobs_led")
 		running += scraped.value("distributed_jobs_running")
 		for _, job := range s.jobs {
-			owners[job] += scraped.value("distributed_job_led", "job", job)
+			owners[job] += scraped.value("distributed_job_led", "job_name", job)
 		}
 	}
 	require.Equal(s.t, len(s.jobs), led)

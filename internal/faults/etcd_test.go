@@ -293,7 +293,7 @@ func TestANodeWithManyJobsIsKilled(t *testing.T) {
 	w := newWorld(t, newCluster(t, 3, nil), options{jobs: 1000, ttl: 3 * time.Second, tick: 200 * time.Millisecond})
 	leader := w.startAll()
 	before := w.holders()
-	leader.Kill()
+	leader.crash()
 	w.awaitTaken(before)
 	w.hold(w.gapAfterLoss()+2*w.tick, false)
 }

@@ -60,7 +60,7 @@ var faultsOfNodes = []fault{
 	}},
 	{name: "kill -9", options: options{jobs: 5}, bound: crash, do: func(w *world, leader *node) {
 		before := w.holders()
-		leader.Kill()
+		leader.crash()
 		w.awaitTaken(before)
 	}},
 	{name: "frozen for less than the validity", frozen: true, bound: func(*world) time.Duration { return 700 * time.Millisecond }, do: func(w *world, leader *node) {

@@ -56,7 +56,7 @@ func run(ctx context.Context, c config, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeETCD()) }()
+	defer closeETCD()
 
 	provider := distributed.NewETCDLeaseProvider(endpoints)
 	processor := distributed.NewLeadershipBasedJobProcessor("examples-kubernetes", c.node, provider,

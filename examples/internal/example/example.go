@@ -11,11 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/b2552be4/distributed"
-	"github.com/b2552be4/distributed/internal/etcdtest"
+	"github.com/b2552be4/distributed/examples/internal/play"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -39,21 +38,24 @@ func withETCD(ctx context.Context, urls string, run func(endpoints []string) err
 	if err != nil {
 		return err
 	}
-	return errors.Join(run(endpoints), closeETCD())
+	defer closeETCD()
+	return run(endpoints)
 }
 
 // OpenETCD returns the endpoints in urls, which are separated by commas. If there
-// are none it runs an etcd in this process, which closeETCD stops, and returns
-// when that serves.
-func OpenETCD(ctx context.Context, urls string) (endpoints []string, closeETCD func() error, err error) {
+// are none it runs an etcd in this process, which closeETCD stops. It returns when
+// etcd answers.
+func OpenETCD(ctx context.Context, urls string) (endpoints []string, closeETCD func(), err error) {
 	if urls != "" {
-		return strings.Split(urls, ","), func() error { return nil }, nil
+		if endpoints, err = play.ParseEndpoints(urls); err != nil {
+			return nil, nil, fmt.Errorf("-etcd %s: %w", urls, err)
+		}
 	}
-	cluster, err := etcdtest.Start(ctx, etcdtest.Config{})
+	store, err := play.OpenStore(ctx, "example", endpoints)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot run etcd: %w", err)
+		return nil, nil, err
 	}
-	return cluster.Endpoints(), cluster.Close, nil
+	return store.Endpoints, store.Close, nil
 }
 
 // Revoke takes the lease of a node away, although the node is alive. That stands

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -500,7 +501,7 @@ func authCluster(t *testing.T) *etcdtest.Cluster {
 		c.BcryptCost = 4 // the least: under the race detector it is slow enough
 	}})
 	ctx, client := testContext(t), cluster.Client()
-	for _, user := range []string{"root", "user", "stranger"} {
+	for _, user := range []string{"root", "user", "viewer", "stranger"} {
 		_, err := client.UserAdd(ctx, user, "secret")
 		require.NoError(t, err)
 		_, err = client.RoleAdd(ctx, user)
@@ -509,6 +510,8 @@ func authCluster(t *testing.T) *etcdtest.Cluster {
 		require.NoError(t, err)
 	}
 	_, err := client.RoleGrantPermission(ctx, "user", "app/", clientv3.GetPrefixRangeEnd("app/"), clientv3.PermissionType(clientv3.PermReadWrite))
+	require.NoError(t, err)
+	_, err = client.RoleGrantPermission(ctx, "viewer", "app/", clientv3.GetPrefixRangeEnd("app/"), clientv3.PermissionType(clientv3.PermRead))
 	require.NoError(t, err)
 	_, err = client.AuthEnable(ctx)
 	require.NoError(t, err)
@@ -531,6 +534,35 @@ func TestAUserWithTheRightsOnTheAppsKeysIsEnough(t *testing.T) {
 	require.Greater(t, next.won().Token(), first.Token())
 	require.NoError(t, a.Close())
 	require.NoError(t, b.Close())
+}
+
+func TestToObserveTakesTheRightToReadAndToLeadTakesMore(t *testing.T) {
+	t.Parallel()
+	cluster := authCluster(t)
+	as := func(user string) distributed.LeaseProvider {
+		return distributed.NewETCDLeaseProvider(cluster.Endpoints(), distributed.WithETCDConfig(clientv3.Config{Username: user, Password: "secret"}))
+	}
+	ctx, cancel := context.WithCancel(testContext(t))
+	p := distributed.NewLeadershipBasedJobProcessor("app", "a", as("user"), []distributed.Job{{Name: "x", Work: untilDone}},
+		distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
+	var running sync.WaitGroup
+	running.Go(func() { assert.NoError(t, p.Execute(ctx)) })
+	defer running.Wait()
+	defer cancel()
+
+	o, err := distributed.Observe(ctx, "app", as("viewer"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, o.Close()) }()
+	for leaders := range o.Updates(ctx) {
+		if len(leaders) == 1 {
+			require.Equal(t, "10.0.0.1:80", leaders[0].Metadata["address"], "without balancing, too")
+			break
+		}
+	}
+	_, ok := o.Locate("x")
+	require.True(t, ok)
+	_, err = distributed.NewConcurrency("app", "b", as("viewer")).Campaign(ctx, "x")
+	require.ErrorIs(t, err, distributed.ErrPermanent)
 }
 
 func TestETCDOptionsAreChecked(t *testing.T) {

@@ -54,5 +54,6 @@
 //	distributed_lease_renewals_failed_total         counter    attempts that failed
 //	distributed_lease_last_renewal_timestamp_seconds  gauge    Unix time of the last renewal or acquisition that worked
 //
-// dashboard.json, next to this file, shows them in Grafana.
+// dashboard.json, next to this file, shows them in Grafana; alerts.yaml has rules
+// for alerts, and docs/operations.md says what to do about each.
 package prometheusmetrics

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/b2552be4/distributed"
 	"github.com/b2552be4/distributed/prometheusmetrics"
@@ -216,19 +217,62 @@ func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
 	shown := map[string]bool{}
 	for _, panel := range dashboard.Panels {
 		for _, target := range panel.Targets {
-			found := regexp.MustCompile(`distributed_\w+`).FindAllString(target.Expr, -1)
-			require.NotEmpty(t, found, "%s: %s", panel.Title, target.Expr)
-			for _, series := range found {
-				name := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(series, "_bucket"), "_sum"), "_count")
-				family := registered[name]
-				require.NotNil(t, family, "%s: there is no %s", panel.Title, series)
-				require.Equal(t, name != series, family.GetType() == dto.MetricType_HISTOGRAM, "%s: %s is a %s", panel.Title, series, family.GetType())
+			for _, name := range requireSeries(t, registered, target.Expr) {
 				shown[name] = true
 			}
 		}
 	}
 	for name := range registered {
 		require.True(t, shown[name], "%s is on no panel", name)
+	}
+}
+
+// requireSeries checks that what an expression asks for exists, and returns the
+// names of the metrics.
+func requireSeries(t *testing.T, registered families, expr string) (names []string) {
+	found := regexp.MustCompile(`distributed_\w+`).FindAllString(expr, -1)
+	require.NotEmpty(t, found, expr)
+	for _, series := range found {
+		name := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(series, "_bucket"), "_sum"), "_count")
+		family := registered[name]
+		require.NotNil(t, family, "%s: there is no %s", expr, series)
+		require.Equal(t, name != series, family.GetType() == dto.MetricType_HISTOGRAM, "%s: %s is a %s", expr, series, family.GetType())
+		names = append(names, name)
+	}
+	return names
+}
+
+func TestAlertsAreAboutMetricsThatExistAndAreExplained(t *testing.T) {
+	b, err := os.ReadFile("alerts.yaml")
+	require.NoError(t, err)
+	var rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert, Expr string
+				Annotations struct{ Summary string }
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(b, &rules))
+	require.Len(t, rules.Groups, 1)
+	var alerts []string
+	for _, rule := range rules.Groups[0].Rules {
+		requireSeries(t, gather(t, all(t)), rule.Expr)
+		require.NotEmpty(t, rule.Annotations.Summary, rule.Alert)
+		alerts = append(alerts, rule.Alert)
+	}
+
+	guide, err := os.ReadFile("../docs/operations.md")
+	require.NoError(t, err)
+	var explained []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z]\\w+)` \\|").FindAllStringSubmatch(string(guide), -1) {
+		if !strings.HasPrefix(row[1], "With") {
+			explained = append(explained, row[1])
+		}
+	}
+	require.Equal(t, alerts, explained)
+	for _, name := range regexp.MustCompile(`distributed_\w+`).FindAllString(string(guide), -1) {
+		require.Contains(t, gather(t, all(t)), name)
 	}
 }
 

@@ -25,7 +25,7 @@ to add more. In the end it checks, from what the nodes recorded, that no job eve
 ran twice at once. It exits with 0 if so, with 1 if not, and with 2 if it was
 called wrongly.
 `,
-		Apps: []demo.App{{Name: "shop", Title: "Rolling restart", Balance: true}},
+		Apps: []demo.App{{Name: "shop", Title: "Jobs of the shop", Balance: true}},
 		Flags: func(fs *flag.FlagSet) {
 			fs.UintVar(&rounds, "rounds", 0, "end after this `number` of restarts of each node (default: at Ctrl-C)")
 		},
@@ -38,16 +38,22 @@ func play(ctx context.Context, s *demo.Stage, rounds uint) {
 	for range 3 {
 		s.Start()
 	}
+	if !s.AwaitEven(ctx) {
+		return
+	}
+	s.Say("All jobs run.")
+	s.Report()
+	if !s.Pause(ctx) {
+		return
+	}
 	for round := uint(0); rounds == 0 || round < rounds; round++ {
 		for _, node := range s.Nodes() {
-			if !s.AwaitEven(ctx) {
+			if !s.Pause(ctx) || !s.Restart(ctx, node) || !s.AwaitEven(ctx) {
 				return
 			}
-			s.Say("Jobs: %s.", s.Where())
-			if !s.Pause(ctx) || !s.Restart(ctx, node) {
-				return
-			}
+			s.Say("The jobs are even again.")
+			s.Report()
 		}
 	}
-	s.AwaitEven(ctx)
+	s.Pause(ctx)
 }

@@ -79,14 +79,16 @@ type Process struct {
 // parent means the death of the thread.
 var spawn = sync.OnceValue(func() chan<- func() {
 	calls := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for call := range calls {
-			call()
-		}
-	}()
+	go spawnAll(calls)
 	return calls
 })
+
+func spawnAll(calls <-chan func()) {
+	runtime.LockOSThread()
+	for call := range calls {
+		call()
+	}
+}
 
 // Start starts a copy of this program in a role, with its output going to log.
 func Start(role string, config any, log io.Writer) (*Process, error) {

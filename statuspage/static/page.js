@@ -45,7 +45,7 @@ function fillColumn(c, n) {
 	c.name.textContent = c.name.title = n.instance;
 	const facts = [];
 	if (n.id === self) facts.push(element("span", {className: "badge", textContent: "this node"}));
-	if (n.draining) facts.push(element("span", {className: "badge warn", textContent: "draining"}));
+	if (n.draining && !n.gone) facts.push(element("span", {className: "badge warn", textContent: "draining"}));
 	facts.push(n.gone ? element("span", {className: "badge warn", textContent: "gone"}) : c.heart);
 	if (n.standby) facts.push(element("span", {textContent: "stands by for " + n.standby.toLocaleString("en")}));
 	c.facts.replaceChildren(...facts);

@@ -18,7 +18,7 @@ var actions = []action{
 		do:    (*fleet).restart,
 	},
 	{
-		Name: "kill", Label: "kill -9", Hint: "end its process at once; it starts again some seconds later",
+		Name: "kill", Label: "Kill -9", Hint: "end its process at once; it starts again some seconds later",
 		can:   func(n *node) bool { return n.state == up },
 		begin: func(_ *fleet, n *node) { n.state = down },
 		do:    (*fleet).kill,
@@ -85,19 +85,17 @@ func (f *fleet) begin(n *node, a action) (<-chan struct{}, error) {
 }
 
 func (f *fleet) restart(n *node) {
-	if err := n.process.End(endTimeout); err != nil {
-		f.fail(n, err)
-	}
+	f.end(n)
 	f.mu.Lock()
 	n.state = down
 	f.mu.Unlock()
 	f.say("%s has stopped.", n.name)
-	f.revive(n, restarting)
+	f.revive(n, f.downtime)
 }
 
 func (f *fleet) kill(n *node) {
 	n.process.Kill()
-	f.revive(n, recovering)
+	f.revive(n, leaseTTL+f.downtime) // others take over before
 }
 
 func (f *fleet) pause(n *node) {

@@ -21,7 +21,8 @@ type config struct {
 	listen  string   // empty: handyAddress, or else any free one
 	etcd    []string // empty: run one here
 	run     time.Duration
-	records string // empty: do not keep them
+	pause   time.Duration // between two acts, so that one can be told from the next
+	records string        // empty: do not keep them
 }
 
 // parse reads the flags. It returns flag.ErrHelp for -h.
@@ -35,6 +36,9 @@ func (d *Demo) parse(args []string) error {
 	}
 	if d.config.run < 0 {
 		return fmt.Errorf("-for %v: must not be negative", d.config.run)
+	}
+	if d.config.pause < 0 {
+		return fmt.Errorf("-pause %v: must not be negative", d.config.pause)
 	}
 	return nil
 }
@@ -51,6 +55,7 @@ func (d *Demo) flags() *flag.FlagSet {
 		return err
 	})
 	fs.DurationVar(&d.config.run, "for", 0, "end after this `time` (default: at Ctrl-C)")
+	fs.DurationVar(&d.config.pause, "pause", 2*time.Second, "wait for this `time` between two acts")
 	fs.StringVar(&d.config.records, "records", "", "keep what the nodes record and log in this new `directory` (default: remove it)")
 	if d.Flags != nil {
 		d.Flags(fs)
@@ -66,8 +71,8 @@ func (d *Demo) help(w io.Writer) {
 	fs.PrintDefaults()
 }
 
-// listen listens where the flags say.
-func (c *config) listenTCP() (net.Listener, error) {
+// open listens where the flags say.
+func (c *config) open() (net.Listener, error) {
 	if c.listen != "" {
 		return net.Listen("tcp", c.listen)
 	}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/b2552be4/distributed/examples/internal/play"
 	"github.com/b2552be4/distributed/internal/process"
@@ -105,6 +104,3 @@ func (s *Stage) play(ctx context.Context, out io.Writer) int {
 	}
 	return 0
 }
-
-// pause is between two acts, so that one can be told from the next.
-const pause = 2 * time.Second

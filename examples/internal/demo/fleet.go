@@ -8,34 +8,38 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/b2552be4/distributed/examples/internal/play"
 	"github.com/b2552be4/distributed/internal/link"
 	"github.com/b2552be4/distributed/internal/process"
+	"github.com/b2552be4/distributed/verify"
 )
 
 const (
 	maxNodes   = 9
 	endTimeout = 30 * time.Second        // of a node that is to stop in order
-	restarting = 1200 * time.Millisecond // from the end of a node to its next start
-	recovering = leaseTTL + pause        // the same after kill -9, so that others take over before
+	downtime   = 1200 * time.Millisecond // from the end of a node to its next start, at most
 )
 
 // fleet is all nodes. Its methods are safe for concurrent use.
 type fleet struct {
-	config nodeConfig // but for Name and Endpoints
-	etcd   []string   // addresses
-	say    func(format string, args ...any)
-	where  func() string // the jobs are
+	config   nodeConfig // but for Name and Endpoints
+	etcd     []string   // addresses
+	say      func(format string, args ...any)
+	downtime time.Duration // between the end of a node and its next start
+	report   func()        // where the jobs are
 
 	ctx     context.Context // done when all are to stop
 	cancel  context.CancelFunc
 	actions sync.WaitGroup // under way
 	watches sync.WaitGroup // on processes
+	stopped sync.Once
 
 	mu      sync.Mutex
 	nodes   []*node
@@ -67,8 +71,8 @@ var (
 	errNotNow = errors.New("not possible at the moment")
 )
 
-func newFleet(d *Demo, store *play.Store, records play.Records, jobs []string, say func(string, ...any), where func() string) (*fleet, error) {
-	f := &fleet{say: say, where: where, config: nodeConfig{Apps: d.Apps, Jobs: jobs, Namespace: store.Prefix, Records: records.Dir}}
+func newFleet(d *Demo, store *play.Store, records play.Records, jobs []string, say func(string, ...any), report func()) (*fleet, error) {
+	f := &fleet{say: say, report: report, downtime: min(d.config.pause, downtime), config: nodeConfig{Apps: d.Apps, Jobs: jobs, Namespace: store.Prefix, Records: records.Dir}}
 	for _, endpoint := range store.Endpoints {
 		if !strings.Contains(endpoint, "://") {
 			endpoint = "http://" + endpoint
@@ -105,6 +109,13 @@ func (f *fleet) prepare(n *node) (err error) {
 	defer f.mu.Unlock()
 	if n.log, err = os.Create(filepath.Join(f.config.Records, n.name+".log")); err != nil {
 		return err
+	}
+	for _, app := range f.config.Apps {
+		runs, err := verify.Open(play.Records{Dir: f.config.Records}.File(recordOf(app, n.name)), n.name)
+		if err != nil {
+			return err
+		}
+		_ = runs.Close() // it is there, even if the node never gets to write it
 	}
 	for _, address := range f.etcd {
 		l, err := link.New(address)
@@ -146,9 +157,18 @@ func (f *fleet) watch(n *node, p *process.Process) {
 	}
 	f.mu.Unlock()
 	if unasked {
-		f.fail(n, fmt.Errorf("ended by itself: %w", p.Err()))
-		f.revive(n, recovering)
+		f.mourn(n, p.Err())
+		f.revive(n, leaseTTL+f.downtime) // others take over before
 	}
+}
+
+// mourn takes down how a process ended. Somebody may have killed it from a shell.
+func (f *fleet) mourn(n *node, err error) {
+	if killedBy(err) == syscall.SIGKILL {
+		f.say("%s has been killed by somebody else.", n.name)
+		return
+	}
+	f.fail(n, fmt.Errorf("has ended by itself: %w", err))
 }
 
 // revive starts a node again after a while, unless all are to stop.
@@ -156,13 +176,13 @@ func (f *fleet) revive(n *node, after time.Duration) {
 	if !play.Sleep(f.ctx, after) {
 		return
 	}
-	where := f.where()
+	f.report()
 	f.mu.Lock()
 	err := f.start(n)
 	f.mu.Unlock()
 	switch {
 	case err == nil:
-		f.say("%s starts again. Jobs until now: %s.", n.name, where)
+		f.say("%s starts again.", n.name)
 	case f.ctx.Err() == nil:
 		f.fail(n, err)
 	}
@@ -176,8 +196,11 @@ func (f *fleet) fail(n *node, err error) {
 	f.trouble = errors.Join(f.trouble, fmt.Errorf("%s: %w", n.name, err))
 }
 
-// stop ends all nodes in order, those that are frozen or cut off as well.
-func (f *fleet) stop() {
+// stop ends all nodes in order, those that are frozen or cut off as well. A second
+// stop does nothing.
+func (f *fleet) stop() { f.stopped.Do(f.stopAll) }
+
+func (f *fleet) stopAll() {
 	f.cancel()
 	f.actions.Wait()
 	var wg sync.WaitGroup
@@ -188,9 +211,7 @@ func (f *fleet) stop() {
 		}
 		n.process.Resume()
 		wg.Go(func() {
-			if err := n.process.End(endTimeout); err != nil {
-				f.fail(&n, err)
-			}
+			f.end(&n)
 		})
 	}
 	wg.Wait()
@@ -203,6 +224,27 @@ func (f *fleet) stop() {
 			_ = n.log.Close()
 		}
 	}
+}
+
+// end ends a process in order.
+func (f *fleet) end(n *node) {
+	err := n.process.End(endTimeout)
+	if killedBy(err) == syscall.SIGTERM { // it had not begun yet
+		return
+	}
+	if err != nil {
+		f.fail(n, err)
+	}
+}
+
+// killedBy returns the signal that a process ended by, or -1 if it was none.
+func killedBy(err error) syscall.Signal {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok {
+			return status.Signal()
+		}
+	}
+	return -1
 }
 
 func (n *node) heal() {

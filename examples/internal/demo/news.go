@@ -26,9 +26,20 @@ func newNews(out io.Writer) *news {
 func (n *news) say(line string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	fmt.Fprintf(n.out, "%6.1f s  %s\n", time.Since(n.began).Seconds(), line)
+	n.printLocked(line)
 	n.last = line
 	n.signal()
+}
+
+// print tells the terminal only.
+func (n *news) print(line string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.printLocked(line)
+}
+
+func (n *news) printLocked(line string) {
+	fmt.Fprintf(n.out, "%6.1f s  %s\n", time.Since(n.began).Seconds(), line)
 }
 
 // wake says that something has changed that is no news.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -80,7 +81,10 @@ func recordOf(app App, node string) string { return app.Name + "-" + node }
 
 func (a App) options() []distributed.ProcessorOption {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("app", a.Name)
-	opts := []distributed.ProcessorOption{distributed.WithLogger(log)}
+	opts := []distributed.ProcessorOption{
+		distributed.WithLogger(log), distributed.WithVersion("demo"),
+		distributed.WithMetadata(map[string]string{"pid": strconv.Itoa(os.Getpid())}),
+	}
 	if a.Balance {
 		opts = append(opts, distributed.WithLoadBalancing(distributed.WithSettleTime(settleTime)))
 	}

@@ -40,6 +40,9 @@ type load struct {
 	Jobs int
 }
 
+// Apart is by how many jobs the nodes differ.
+func (t Tally) Apart() int { return t.Most - t.Least }
+
 // String says how many jobs run on which node.
 func (t Tally) String() string {
 	var words []string

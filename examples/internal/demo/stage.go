@@ -43,7 +43,7 @@ func (d *Demo) open(ctx context.Context, store *play.Store, records play.Records
 	for i := range numberOfJobs {
 		jobs = append(jobs, fmt.Sprintf("job-%02d", i+1))
 	}
-	if s.fleet, err = newFleet(d, store, records, jobs, s.Say, s.Where); err != nil {
+	if s.fleet, err = newFleet(d, store, records, jobs, s.Say, s.Report); err != nil {
 		return nil, err
 	}
 	for _, app := range d.Apps {
@@ -53,7 +53,7 @@ func (d *Demo) open(ctx context.Context, store *play.Store, records play.Records
 		}
 		s.shows = append(s.shows, show)
 	}
-	listener, err := d.config.listenTCP()
+	listener, err := d.config.open()
 	if err != nil {
 		return nil, fmt.Errorf("-listen: %w", err)
 	}
@@ -65,6 +65,14 @@ func (d *Demo) open(ctx context.Context, store *play.Store, records play.Records
 
 // Say tells in the terminal and on the page what happens.
 func (s *Stage) Say(format string, args ...any) { s.news.say(fmt.Sprintf(format, args...)) }
+
+// Report tells in the terminal how the jobs of all apps are spread: on the page that
+// can be seen.
+func (s *Stage) Report() {
+	for _, show := range s.shows {
+		s.news.print(fmt.Sprintf("    %s: %v", show.Title, show.current()))
+	}
+}
 
 // Start starts another node.
 func (s *Stage) Start() {
@@ -123,28 +131,15 @@ func (s *Stage) even() bool {
 	}
 	for _, show := range s.shows {
 		t := show.current()
-		if t.Running < numberOfJobs || show.Balance && (t.Most-t.Least > 1 || len(t.Loads) != working) {
+		if t.Running < numberOfJobs || show.Balance && (t.Apart() > 1 || len(t.Loads) != working) {
 			return false
 		}
 	}
 	return true
 }
 
-// Where says how the jobs of all apps are spread.
-func (s *Stage) Where() string {
-	var apps []string
-	for _, show := range s.shows {
-		t := show.current()
-		if len(s.shows) == 1 {
-			return t.String()
-		}
-		apps = append(apps, fmt.Sprintf("%s: %v", show.Title, t))
-	}
-	return strings.Join(apps, "; ")
-}
-
 // Pause waits for long enough to look at it, and returns whether ctx is not done.
-func (s *Stage) Pause(ctx context.Context) bool { return play.Sleep(ctx, pause) }
+func (s *Stage) Pause(ctx context.Context) bool { return play.Sleep(ctx, s.demo.config.pause) }
 
 func (s *Stage) freezeTallies() {
 	for _, show := range s.shows {
@@ -167,8 +162,8 @@ func (s *Stage) judge(interrupted bool, out io.Writer) bool {
 	for i, show := range s.shows {
 		if len(s.shows) > 1 {
 			t := show.current()
-			fmt.Fprintf(out, "%s%s: in the end %d jobs on the node with most, %d on that with least; %s\n",
-				strings.Repeat("\n", min(i, 1)), show.Title, t.Most, t.Least, play.Count(t.Moves, "move"))
+			fmt.Fprintf(out, "%s%s: most − least = %d − %d = %d in the end; %s\n",
+				strings.Repeat("\n", min(i, 1)), show.Title, t.Most, t.Least, t.Apart(), play.Count(t.Moves, "move"))
 		}
 		var files []string
 		for _, n := range s.fleet.list() {

@@ -27,6 +27,7 @@ type Observer struct {
 	view    *View
 	terms   map[string]term
 	changed chan struct{} // closed, and replaced, when there is another view
+	over    bool          // there will be none; changed stays closed
 }
 
 // term is a leadership as an observer has seen it.
@@ -169,7 +170,7 @@ func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
 			case <-ctx.Done():
 				return
 			}
-			if o.closed() {
+			if o.ended() {
 				return
 			}
 		}
@@ -217,7 +218,7 @@ func (o *Observer) leader(job *JobView) Leader {
 }
 
 func (o *Observer) follow(ctx context.Context, outdated <-chan struct{}) {
-	defer o.broadcast()
+	defer o.end()
 	for {
 		select {
 		case <-outdated:
@@ -236,6 +237,7 @@ func (o *Observer) follow(ctx context.Context, outdated <-chan struct{}) {
 // take takes in a view, seen at now.
 func (o *Observer) take(view *View, now time.Time) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	terms := make(map[string]term, len(view.Jobs))
 	for j := range view.Jobs {
 		job := &view.Jobs[j]
@@ -248,18 +250,20 @@ func (o *Observer) take(view *View, now time.Time) {
 		}
 	}
 	o.view, o.terms = view, terms
-	o.mu.Unlock()
-	o.broadcast()
-}
-
-func (o *Observer) broadcast() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	close(o.changed)
 	o.changed = make(chan struct{})
 }
 
-func (o *Observer) closed() bool {
-	_, _, err := o.viewer.View()
-	return err != nil
+// end ends all loops over Updates.
+func (o *Observer) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
+	close(o.changed)
+}
+
+func (o *Observer) ended() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.over
 }

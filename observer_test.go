@@ -3,6 +3,7 @@ package distributed_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,26 @@ func TestObserversKnowANodeBeforeItLeads(t *testing.T) {
 			}
 			s.hub.Expire("a") // it says so again under its next lease
 			synctest.Wait()
+		}
+	})
+}
+
+func TestUpdatesEndWhenTheObserverIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		o, err := distributed.Observe(t.Context(), "app", s.provider())
+		require.NoError(t, err)
+		var loops sync.WaitGroup
+		for range 3 {
+			loops.Go(func() {
+				for range o.Updates(context.Background()) {
+				}
+			})
+		}
+		synctest.Wait() // all wait for a change
+		require.NoError(t, o.Close())
+		loops.Wait()
+		for range o.Updates(context.Background()) {
 		}
 	})
 }

@@ -196,7 +196,7 @@ func (w *writer) commit(batch []*write) (rev int64, err error) {
 // after it.
 func (w *writer) ops(batch []*write) (ops []clientv3.Op, keys int) {
 	l := w.lease
-	keys = w.keys
+	ops, keys = make([]clientv3.Op, 0, len(batch)+4), w.keys // an announcement has up to three
 	for _, wr := range batch {
 		switch wr.kind {
 		case announceNode:

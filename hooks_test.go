@@ -25,7 +25,7 @@ func TestHooksTellTheLifeOfAJobInOrder(t *testing.T) {
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
 		require.Equal(t, []string{
-			"campaigning x", "store up 0s", "lease acquired 0s", "elected x 0s", "work started x",
+			"store up 0s", "lease acquired 0s", "campaigning x", "elected x 0s", "work started x",
 			"work returned x 1m0.5s <nil>", "resigned x 1m0.5s shutting down", "lease released",
 		}, onA.all())
 
@@ -33,7 +33,7 @@ func TestHooksTellTheLifeOfAJobInOrder(t *testing.T) {
 		b.stop(errShutdown)
 		require.NoError(t, b.result())
 		require.Equal(t, []string{
-			"campaigning x", "store up 0s", "lease acquired 0s", "elected x 1m0.5s", "handed over x 0s", "work started x",
+			"store up 0s", "lease acquired 0s", "campaigning x", "elected x 1m0.5s", "handed over x 0s", "work started x",
 			"work returned x 1m0s context canceled", "resigned x 1m0s shutting down", "lease released",
 		}, onB.all())
 	})

@@ -108,7 +108,7 @@ func validateJobName(name string) error {
 	if err := validateText("Job.Name", name, maxJobName); err != nil {
 		return err
 	}
-	if strings.Contains(name+"/", "/leader/") {
+	if strings.Contains(name, "/leader/") || strings.HasSuffix(name, "/leader") {
 		return fmt.Errorf("%w: Job.Name %q: no part after the first may be \"leader\"", ErrInvalidConfig, name)
 	}
 	return nil
@@ -162,7 +162,7 @@ var errGoexit = errors.New("Work called runtime.Goexit")
 // run calls Work and hands its outcome to report before anything above it on
 // the stack goes on, also when Work panics (the panic ends here) or calls
 // runtime.Goexit (which cannot be stopped: the deferred calls above still run).
-func (j Job) run(ctx context.Context, report func(error)) {
+func (j *Job) run(ctx context.Context, report func(error)) {
 	err := errGoexit
 	defer func() {
 		if v := recover(); v != nil {

@@ -25,22 +25,23 @@ type LeadershipBasedJobProcessor struct {
 	loops       sync.WaitGroup // one loop a job
 
 	mu       sync.Mutex
-	jobs     map[string]plannedJob
-	tenures  map[string]*tenure      // of the jobs that are led here
+	jobs     map[string]*plannedJob
 	invalid  error                   // the first bad job given to the constructor
 	caller   context.Context         // given to Execute; set when that starts
 	ctx      context.Context         // of the loops; likewise
 	stop     context.CancelCauseFunc // ends ctx
 	quota    *quota
+	opened   bool // the loops have been started
 	finished bool // no more jobs
 	failure  error
 }
 
-// plannedJob is a job with the delay before its first campaign.
+// plannedJob is a job of a processor, whose mutex guards since and tenure.
 type plannedJob struct {
 	Job
-	delay time.Duration
-	since time.Time // when it was added, or released last
+	delay  time.Duration // before the first campaign
+	since  time.Time     // when it was added, or released last
+	tenure *tenure       // nil while it is not led here
 }
 
 // NewLeadershipBasedJobProcessor returns a processor for the node instanceName
@@ -50,8 +51,7 @@ type plannedJob struct {
 func NewLeadershipBasedJobProcessor(appName, instanceName string, provider LeaseProvider, jobs []Job, opts ...ProcessorOption) *LeadershipBasedJobProcessor {
 	p := &LeadershipBasedJobProcessor{
 		options: processorOptions{commonOptions: defaultCommonOptions(), node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
-		jobs:    map[string]plannedJob{},
-		tenures: map[string]*tenure{},
+		jobs:    map[string]*plannedJob{},
 	}
 	for _, o := range opts {
 		o.applyProcessor(&p.options)
@@ -93,7 +93,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 		return fmt.Errorf("%w: Job.Name %q: there is a job of this name already", ErrInvalidConfig, job.Name)
 	}
 	p.jobs[job.Name] = planned
-	if p.ctx != nil {
+	if p.opened {
 		p.loops.Go(func() { p.loop(planned) })
 	}
 	return nil
@@ -118,6 +118,7 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 		return err
 	}
 	defer p.stop(nil)
+	p.open()
 	<-p.ctx.Done()
 	cause := context.Cause(p.ctx)
 	for _, l := range p.finish() {
@@ -158,19 +159,19 @@ func (p *LeadershipBasedJobProcessor) Undrain() error {
 }
 
 // plan checks job, and asks the options about it.
-func (p *LeadershipBasedJobProcessor) plan(job Job) (plannedJob, error) {
+func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
 	if err := job.validate(); err != nil {
-		return plannedJob{}, err
+		return nil, err
 	}
 	if field := job.needsBalancing(); field != "" && p.balancer == nil {
-		return plannedJob{}, fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
+		return nil, fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
 	}
 	delay, err := durationOf("WithStartDelay", p.options.startDelay, job.Name)
 	if err != nil {
-		return plannedJob{}, err
+		return nil, err
 	}
 	_, err = durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	return plannedJob{Job: job, delay: delay, since: time.Now()}, err
+	return &plannedJob{Job: job, delay: delay, since: time.Now()}, err
 }
 
 func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
@@ -192,6 +193,25 @@ func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
 	if p.options.quotaSet {
 		p.quota = newQuota(p.ctx, p.options.quota)
 	}
+	return nil
+}
+
+// open starts the loops. Jobs that need a lease at once start when there is one:
+// ten thousand goroutines that wait for it would be in the way of that which gets it.
+func (p *LeadershipBasedJobProcessor) open() {
+	if p.startsAtOnce() {
+		held, err := p.concurrency.hold(p.ctx)
+		if err != nil {
+			if p.ctx.Err() == nil {
+				p.fail(err)
+			}
+			return
+		}
+		defer p.concurrency.drop(held, false)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened = true
 	for _, job := range p.jobs {
 		if job.delay == 0 {
 			p.balancer.enter(job.Job) // all together, before the first view
@@ -201,7 +221,17 @@ func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
 	if p.balancer != nil {
 		p.loops.Go(func() { p.balancer.run(p.ctx) })
 	}
-	return nil
+}
+
+func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, job := range p.jobs {
+		if job.delay == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // finish lets no more jobs begin, and returns the leaderships to be ended. They
@@ -211,8 +241,10 @@ func (p *LeadershipBasedJobProcessor) finish() (running []*Leadership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.finished = true
-	for _, t := range p.tenures {
-		running = append(running, t.leadership)
+	for _, job := range p.jobs {
+		if job.tenure != nil {
+			running = append(running, job.tenure.leadership)
+		}
 	}
 	return running
 }
@@ -229,18 +261,18 @@ func (p *LeadershipBasedJobProcessor) fail(err error) {
 }
 
 // loop is the life of a job on this node.
-func (p *LeadershipBasedJobProcessor) loop(job plannedJob) {
+func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
 	if sleep(p.ctx, job.delay) != nil {
 		return
 	}
 	p.balancer.enter(job.Job)
 	for p.ctx.Err() == nil {
-		p.turn(job.Job)
+		p.turn(job)
 	}
 }
 
 // turn campaigns for the job once, and serves the term if it wins.
-func (p *LeadershipBasedJobProcessor) turn(job Job) {
+func (p *LeadershipBasedJobProcessor) turn(job *plannedJob) {
 	standing, err := p.quota.stand(p.ctx)
 	if err != nil {
 		return
@@ -270,13 +302,13 @@ func (p *LeadershipBasedJobProcessor) crowded() bool {
 
 // lead runs Work under the leadership and releases it, but not before Work has
 // returned. It returns how long to wait before the next campaign.
-func (p *LeadershipBasedJobProcessor) lead(job Job, l *Leadership) (pause time.Duration) {
+func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership) (pause time.Duration) {
 	if !p.quota.take() {
 		p.release(l)
 		return 0
 	}
 	defer p.quota.put(p.ctx)
-	defer p.begin(l)()
+	defer p.begin(job, l)()
 	defer p.release(l)
 	defer p.balancer.lead(l)()
 	timeout, err := durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)

@@ -53,8 +53,8 @@ func (p *LeadershipBasedJobProcessor) jobStatus(now time.Time) (executing bool, 
 	defer p.mu.Unlock()
 	jobs = make([]JobStatus, 0, len(p.jobs))
 	for name, job := range p.jobs {
-		if t := p.tenures[name]; t != nil {
-			jobs = append(jobs, t.status(now))
+		if job.tenure != nil {
+			jobs = append(jobs, job.tenure.status(now))
 			continue
 		}
 		jobs = append(jobs, JobStatus{Job: name, State: JobWaiting, Since: job.since})
@@ -87,17 +87,14 @@ func (t *tenure) status(now time.Time) JobStatus {
 }
 
 // begin notes that a job is led here, until the function that it returns is called.
-func (p *LeadershipBasedJobProcessor) begin(l *Leadership) (released func()) {
+func (p *LeadershipBasedJobProcessor) begin(job *plannedJob, l *Leadership) (released func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tenures[l.name] = &tenure{leadership: l}
+	job.tenure = &tenure{leadership: l}
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(p.tenures, l.name)
-		job := p.jobs[l.name]
-		job.since = time.Now()
-		p.jobs[l.name] = job
+		job.tenure, job.since = nil, time.Now()
 	}
 }
 
@@ -106,7 +103,7 @@ func (p *LeadershipBasedJobProcessor) noteEnd(l *Leadership) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.tenures[l.name].ended = now
+	p.jobs[l.name].tenure.ended = now
 	return now
 }
 
@@ -114,7 +111,7 @@ func (p *LeadershipBasedJobProcessor) noteEnd(l *Leadership) time.Time {
 func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tenures[l.name].returned = time.Now()
+	p.jobs[l.name].tenure.returned = time.Now()
 }
 
 // node returns whether there is a lease, and its ID in views.

@@ -73,8 +73,8 @@ type node struct {
 	log   *os.File
 	life  int // how often it was started
 
-	crashes []time.Duration // when it was killed
-	password string // if etcd asks for one
+	crashes  []time.Duration // when it was killed
+	password string          // if etcd asks for one
 }
 
 // crash kills the node while it works.

@@ -74,6 +74,8 @@ func gap(m move) string {
 	switch {
 	case m.Gap == nil:
 		return "?"
+	case *m.Gap < 1:
+		return "< 1 ms"
 	case m.Lost:
 		return fmt.Sprintf("≈ %.0f ms", *m.Gap)
 	}

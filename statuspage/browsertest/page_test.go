@@ -59,7 +59,7 @@ func TestTileFliesToTheColumnOfItsNewNode(t *testing.T) {
 	require.Greater(t, between, 2, "seen on its way: %v", way)
 	require.Equal(t, "9", b.text(`.column[data-node="00000001"] .count`))
 	require.Equal(t, "10", b.text(`.column[data-node="00000003"] .count`))
-	require.Contains(t, b.text("#moves tr"), "job-00001node-1 → node-30 ms")
+	require.Contains(t, b.text("#moves tr"), "job-00001node-1 → node-3< 1 ms")
 	require.Empty(t, b.complaints())
 }
 

@@ -320,13 +320,19 @@ function placeFresh(fresh) {
 	}
 }
 
+function gap(m) {
+	if (m.gap_ms === null) return "?";
+	const ms = m.gap_ms < 1 ? "< 1" : Math.round(m.gap_ms).toLocaleString("en");
+	return (m.lost ? "≈ " : "") + ms + " ms";
+}
+
 function takeMoves(more, whole) {
 	moves = moves.concat(more).slice(-100);
 	if (!whole) unsaid += more.length;
 	const rows = moves.toReversed().map(m => element("tr", {},
 		element("td", {}, element("time", {dateTime: m.at, textContent: clock(m.at)})),
 		...[m.job, trip(m)].map(s => element("td", {textContent: s, title: s})),
-		element("td", {className: "number", textContent: m.gap_ms === null ? "?" : (m.lost ? "≈ " : "") + Math.round(m.gap_ms).toLocaleString("en") + " ms"})));
+		element("td", {className: "number", textContent: gap(m)})));
 	if (!rows.length) rows.push(element("tr", {className: "none"}, element("td", {colSpan: 4, textContent: "Nothing has moved since this page began to look."})));
 	$("moves").replaceChildren(...rows);
 }

@@ -381,6 +381,14 @@ func TestEventsOfNastyNamesAreOneLineEach(t *testing.T) {
 	require.Equal(t, nasty, picture.Jobs[0].Name)
 }
 
+func TestBoardIsAViewOfThePage(t *testing.T) {
+	page := show(t, stage.New(3, 29))
+	require.NotContains(t, get(t, page, "/").Body.String(), "data-view")
+	board := get(t, page, "/?view=board").Body.String()
+	require.Contains(t, board, `<body data-view="board">`)
+	require.Equal(t, 29, strings.Count(board, `class="tile"`))
+}
+
 func TestPageIsReadOnly(t *testing.T) {
 	page := show(t, stage.New(1, 1))
 	for _, path := range []string{"/status/", "/status/jobs", "/status/events", "/status/healthz"} {

@@ -364,6 +364,24 @@ func TestANarrowWindowDoesNotScrollSideways(t *testing.T) {
 	}
 }
 
+func TestBoardFitsIntoAFrame(t *testing.T) {
+	s := stage.New(4, 29)
+	v := serve(t, s)
+	s.Leave(stage.ID(4))
+	for _, width := range []int64{380, 790, 1400} {
+		b := open(t, v.url()+"?view=board", window(width, 480))
+		b.live()
+		require.LessOrEqual(t, eval[int64](b, `document.documentElement.scrollWidth`), width)
+		require.False(t, eval[bool](b, `[...document.querySelectorAll("#q, #states, .moves, summary")].some(e => e.checkVisibility())`))
+		require.Equal(t, 29, eval[int](b, `[...document.querySelectorAll(".tile .name")].filter(e => e.checkVisibility()).length`))
+		require.Empty(t, eval[[]string](b, `[...document.querySelectorAll("#board h2 .name")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)`), "names are whole")
+		s.Move(stage.ID(2), stage.Job(1))
+		b.eventually(tileIn(stage.Job(1), stage.ID(2)))
+		s.Move(stage.ID(1), stage.Job(1))
+		require.Empty(t, b.complaints())
+	}
+}
+
 func TestLook(t *testing.T) {
 	if *pictures == "" {
 		t.Skip("takes pictures to look at, with -pictures")
@@ -383,6 +401,7 @@ func TestLook(t *testing.T) {
 	open(t, v.url(), dark()).look("29-dark", 3*time.Second)
 	open(t, v.url(), window(390, 844)).look("29-narrow", time.Second)
 	open(t, v.url(), withoutScript()).look("29-static", time.Second)
+	open(t, v.url()+"?view=board", window(390, 480)).look("29-board", time.Second)
 
 	many := serve(t, stage.New(5, 10_000))
 	open(t, many.url()).look("10000-light", 3*time.Second)

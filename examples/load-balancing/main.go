@@ -46,12 +46,14 @@ wrongly.
 // playOneByOne starts one node after the other, each when the jobs have spread
 // over those before, and then only looks on.
 func playOneByOne(ctx context.Context, s *demo.Stage) {
-	for range nodes {
+	for i := range nodes {
 		s.Start()
 		if !s.AwaitEven(ctx) || !s.Pause(ctx) {
 			return
 		}
-		s.Say("Load balancing has evened its jobs out.")
+		if i > 0 {
+			s.Say("Load balancing has evened its jobs out.")
+		}
 		s.Report()
 	}
 	for play.Sleep(ctx, report) {

@@ -39,7 +39,7 @@ func TestButtons(t *testing.T) {
 	require.Zero(t, code, out)
 	for _, want := range []string{
 		"node-4 starts.", "node-1 is frozen.", "node-2 is cut off from etcd.", "node-3 is killed.", "node-1 wakes up.",
-		"node-2 reaches etcd again.", "node-3 starts again.", "Interrupted", "OK  no job ran twice at once", "runs of 29 jobs",
+		"node-2 reaches etcd again.", "node-3 starts again.", "node-4 stops.", "Interrupted", "OK  no job ran twice at once", "runs of 29 jobs",
 	} {
 		require.Contains(t, out, want)
 	}

@@ -34,7 +34,7 @@ var actions = []action{
 		begin: func(_ *fleet, n *node) { n.paused = false; n.process.Resume() },
 	},
 	{
-		Name: "cut", Label: "Cut off", Hint: "let nothing through between it and etcd",
+		Name: "cut", Label: "Cut", Hint: "let nothing through between it and etcd",
 		can:   func(n *node) bool { return !n.cut },
 		begin: (*fleet).cut,
 	},

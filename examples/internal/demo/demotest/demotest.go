@@ -187,10 +187,16 @@ func (r *Run) AwaitEven(app string, nodes ...string) {
 	})
 }
 
-// AwaitOnly waits until all 29 jobs run on one node.
-func (r *Run) AwaitOnly(app, node string) {
+// AwaitOn waits until all 29 jobs run on these nodes, and none elsewhere.
+func (r *Run) AwaitOn(app string, nodes ...string) {
 	r.t.Helper()
-	r.Await("all jobs on "+node, func() bool { return r.Loads(app)[node] == 29 })
+	r.Await("all jobs on these nodes", func() bool {
+		loads, there := r.Loads(app), 0
+		for _, n := range nodes {
+			there += loads[n]
+		}
+		return there == 29
+	})
 }
 
 // AwaitAll waits until all 29 jobs run.
@@ -253,26 +259,31 @@ func (r *Run) PressAll(app string) {
 	four := []string{"node-1", "node-2", "node-3", "node-4"}
 	r.AwaitEven(app, four...)
 
-	killed := r.PID(app, "node-3")
 	r.Press("nodes/node-1/pause")
 	r.Press("nodes/node-2/cut")
-	r.Press("nodes/node-3/kill")
 	r.Says("node-1", "frozen")
 	r.Says("node-2", "cut off")
-	r.AwaitOnly(app, "node-4")
+	r.AwaitOn(app, "node-3", "node-4")
 	r.Press("nodes/node-1/resume")
 	r.Press("nodes/node-2/mend")
 	r.AwaitEven(app, four...)
-	require.NotEqual(r.t, killed, r.PID(app, "node-3"), "it is another process")
 
-	restarted := r.PID(app, "node-4")
+	killed, restarted := r.PID(app, "node-3"), r.PID(app, "node-4")
+	r.Press("nodes/node-3/kill")
 	r.Press("nodes/node-4/restart")
-	r.Await("node-4 has another process", func() bool {
-		pid := r.PID(app, "node-4")
-		return pid != 0 && pid != restarted
-	})
+	r.awaitOther(app, "node-3", killed)
+	r.awaitOther(app, "node-4", restarted)
 	r.AwaitEven(app, four...)
 	for _, node := range four {
 		r.Says(node, "up")
 	}
+}
+
+// awaitOther waits until another process is a node.
+func (r *Run) awaitOther(app, node string, before int) {
+	r.t.Helper()
+	r.Await("another process", func() bool {
+		pid := r.PID(app, node)
+		return pid != 0 && pid != before
+	})
 }

@@ -1,4 +1,4 @@
-.PHONY: test race lint quickstart ci
+.PHONY: test race lint quickstart assets ci
 
 test: ## run the tests, as the README says
 	go test ./...
@@ -11,6 +11,9 @@ lint: ## check formatting and run the linters
 
 quickstart: ## see it work
 	go run ./examples/quickstart
+
+assets: ## record the pictures of the README, with Chromium
+	cd examples/record && go run . ../../assets
 
 ci: ## all that must hold before a change lands
 	bash .ci/run

@@ -43,9 +43,6 @@ func play(ctx context.Context, s *demo.Stage, rounds uint) {
 	}
 	s.Say("All jobs run.")
 	s.Report()
-	if !s.Pause(ctx) {
-		return
-	}
 	for round := uint(0); rounds == 0 || round < rounds; round++ {
 		for _, node := range s.Nodes() {
 			if !s.Pause(ctx) || !s.Restart(ctx, node) || !s.AwaitEven(ctx) {

@@ -7,6 +7,7 @@ package demotest
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
 	"maps"
 	"net/http"
@@ -30,6 +31,10 @@ import (
 // else runs the tests, and fails if they leave a goroutine behind.
 func Main(m *testing.M) {
 	demo.RunRole()
+	// The tests mostly wait, so more of them run at a time than there are cores.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, append(etcdleak.Options(),
 		goleak.IgnoreTopFunction("github.com/b2552be4/distributed/internal/process.spawnAll"))...) // it lives as long as the process
 }

@@ -1,13 +1,14 @@
 // Keeps the page as the demo says it is, and presses buttons without leaving it.
-const events = new EventSource("events");
+const events = new EventSource("events"), shown = new Map();
 events.onmessage = event => {
-	const focused = document.activeElement.form?.getAttribute("action");
+	const buttons = () => [...document.querySelectorAll("button")];
+	const focused = buttons().indexOf(document.activeElement);
 	for (const [id, html] of Object.entries(JSON.parse(event.data))) {
 		const part = document.getElementById(id);
-		if (part.innerHTML === html) continue;
-		part.innerHTML = html;
+		if (shown.get(id) !== html) part.innerHTML = html;
+		shown.set(id, html);
 	}
-	if (focused) document.querySelector(`form[action="${focused}"] button`)?.focus();
+	if (focused >= 0) buttons()[focused]?.focus();
 };
 events.onerror = () => {
 	if (events.readyState === EventSource.CLOSED) document.getElementById("news").textContent = "The demo has ended.";

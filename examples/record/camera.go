@@ -15,9 +15,8 @@ import (
 
 // camera is a browser's tab that is filmed.
 type camera struct {
-	ctx    context.Context
-	close  func()
-	scheme string
+	ctx   context.Context
+	close func()
 }
 
 // calm ends what fades, pulses and throws shadows: it would make a film three times as
@@ -117,7 +116,8 @@ func (c *camera) still(url, path string) error {
 	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
 		return err
 	}
-	if err := await(ctx, `document.getElementById("link").dataset.state === "live" && !document.querySelector(".arrived")`); err != nil {
+	if err := await(ctx, `document.getElementById("link").dataset.state === "live" && 
+		[...document.querySelectorAll("#board .count")].every(c => Number(c.textContent) <= 10) && !document.querySelector(".moving")`); err != nil {
 		return err
 	}
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())

@@ -34,7 +34,8 @@ func (m *measurement) rest(ctx context.Context) (s snapshot, err error) {
 
 // settle waits until etcd has the same watchers for a while and none of them
 // has to catch up: a watch that begins in the past, as those of etcd's elections
-// do, is caught up with every 100 ms.
+// do, is caught up with every 100 ms. Their number can be off by some below zero:
+// etcd sets it without those that it is just moving (syncWatchers, moveVictims).
 func (m *measurement) settle(ctx context.Context) error {
 	last := -1.0
 	for calm := 0; calm < 4; {
@@ -42,7 +43,7 @@ func (m *measurement) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if watchers := now.total(watchersMetric); watchers == last && now.total(slowMetric) == 0 {
+		if watchers := now.total(watchersMetric); watchers == last && now.total(slowMetric) <= 0 {
 			calm++
 		} else {
 			last, calm = watchers, 0

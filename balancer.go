@@ -249,14 +249,45 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 		j, ok := p.job(s.job.Name)
 		s.want(ctx, ok && (p.stands(j, p.self) || p.jobs[j].runner == p.self && !p.handsOver(j, p.self)))
 	}
+	going, room := b.going(p)
 	for _, j := range p.due(b.options.maxMoves, settled) {
 		s := b.seats[p.jobs[j].Name]
-		if s != nil && s.leading != nil && p.handsOver(j, p.self) {
+		if s.stays() && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < b.options.maxMoves {
 			moved = append(moved, s.leading)
+			going++
+			room[p.jobs[j].target]--
 		}
 	}
 	return moved
 }
+
+// going returns how many jobs are on their way from this node: those that have
+// been told to stop, but that p still has here. It also returns how many more
+// should leave, by node that they go to. Which jobs are to move may change with
+// every view; without this count, each would send others on their way as well, and
+// too many would leave, to be moved again. It is called with mu held.
+func (b *balancer) going(p *placement) (going int, room map[int]int) {
+	room = map[int]int{}
+	for j := range p.jobs {
+		job := &p.jobs[j]
+		if job.runner != p.self {
+			continue
+		}
+		if job.target != none && job.target != p.self {
+			room[job.target]++
+		}
+		if !b.seats[job.Name].stays() {
+			going++
+			if len(job.queue) > 1 {
+				room[job.queue[1]]--
+			}
+		}
+	}
+	return going, room
+}
+
+// stays reports whether the job runs here and has not been told to stop.
+func (s *seat) stays() bool { return s != nil && s.leading != nil && s.leading.ctx.Err() == nil }
 
 // want lets a job stand here, or not. It is called with the balancer's mu held.
 func (s *seat) want(ctx context.Context, wanted bool) {

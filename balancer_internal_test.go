@@ -1,0 +1,38 @@
+package distributed
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Which of equal jobs are to move depends on who waits for which, so it can be
+// others in the next view. What has been told to go by then counts.
+func TestJobsThatAreOnTheirWayCount(t *testing.T) {
+	jobs := []JobInfo{{Name: "a", Weight: 1}, {Name: "b", Weight: 1}, {Name: "c", Weight: 1}, {Name: "d", Weight: 1}}
+	node := func(id string) NodeView { return NodeView{ID: id, Instance: id, NodeInfo: NodeInfo{Jobs: jobs}} }
+	view := &View{Self: "1", Nodes: []NodeView{node("1"), node("2")}}
+	for _, job := range jobs {
+		view.Jobs = append(view.Jobs, JobView{Name: job.Name, Led: true, Queue: []CandidateView{{Node: "1"}, {Node: "2"}}})
+	}
+	b := newBalancer(&LeadershipBasedJobProcessor{}, balancing{maxMoves: 10}, NodeInfo{})
+	for _, job := range jobs {
+		l := &Leadership{name: job.Name}
+		l.ctx, l.cancel = context.WithCancelCause(t.Context())
+		b.seats[job.Name] = &seat{job: job, wanted: make(chan struct{}), leading: l}
+	}
+	p := place(view)
+	leaving := p.moves()
+	require.Len(t, leaving, 2)
+
+	stays := slices.IndexFunc(p.jobs, func(j placedJob) bool { return j.target == p.self })
+	b.seats[p.jobs[stays].Name].leading.cancel(ErrMoved) // by an earlier view
+	moved := b.seat(t.Context(), p, true)
+	require.Len(t, moved, 1, "one of two is on its way")
+	for _, l := range moved {
+		l.cancel(ErrMoved)
+	}
+	require.Empty(t, b.seat(t.Context(), p, true), "both are")
+}

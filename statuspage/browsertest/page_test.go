@@ -86,11 +86,16 @@ func (b *tab) sample(job string) {
 	b.eventually("samples.length > 2")
 }
 
-// landed waits until the tile of a job lies still in the column of a node.
+// landed waits until the tile of a job lies still in the column of a node, and has
+// been sampled there: that the samples no longer change is not enough, as the page
+// may have moved the tile since the last frame.
 func (b *tab) landed(job, node string) {
 	b.t.Helper()
 	b.eventually(tileIn(job, node))
-	b.eventually(`!document.getAnimations().some(a => a.id === "fly") && samples.slice(-3).every((x, _, s) => x === s[0])`)
+	b.eventually(fmt.Sprintf(`!document.getAnimations().some(a => a.id === "fly") && (() => {
+		const tile = [...document.querySelectorAll(%q)].find(t => t.textContent.includes(%q));
+		return samples.slice(-3).every(x => x === Math.round(tile.getBoundingClientRect().left));
+	})()`, fmt.Sprintf(".column[data-node=%q] .tile", node), job))
 }
 
 func TestFilterShowsWhatMatches(t *testing.T) {

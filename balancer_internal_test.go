@@ -19,9 +19,9 @@ func TestJobsThatAreOnTheirWayCount(t *testing.T) {
 	}
 	b := newBalancer(&LeadershipBasedJobProcessor{}, balancing{maxMoves: 10}, NodeInfo{})
 	for _, job := range jobs {
-		l := &Leadership{name: job.Name}
-		l.ctx, l.cancel = context.WithCancelCause(t.Context())
-		b.seats[job.Name] = &seat{job: job, wanted: make(chan struct{}), leading: l}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		leading := &Leadership{name: job.Name, ctx: ctx, cancel: cancel}
+		b.seats[job.Name] = &seat{job: job, wanted: make(chan struct{}), leading: leading}
 	}
 	p := place(view)
 	leaving := p.moves()

@@ -211,10 +211,10 @@ func TestNamesCannotDoAnything(t *testing.T) {
 
 func TestTenThousandJobsStaySmooth(t *testing.T) {
 	s := stage.New(5, 10_000)
-	b := open(t, serve(t, s).url())
+	b := open(t, serve(t, s).url(), countingTicks())
 	b.live()
 	b.eventually(`document.querySelectorAll(".tile").length === 10000`)
-	before := b.busy()
+	built := b.busy()
 	for round := range 5 {
 		var jobs []string
 		for i := range 100 {
@@ -225,9 +225,9 @@ func TestTenThousandJobsStaySmooth(t *testing.T) {
 	}
 	s.Move(stage.ID(5), "job-00777")
 	b.eventually(`document.querySelector("#moves td:nth-child(2)").textContent === "job-00777"`)
-	busy := b.busy() - before
-	t.Logf("to show 501 moves took %v of a processor", busy.Round(time.Millisecond))
-	require.Less(t, busy, 3*time.Second)
+	busy := b.busy() - built
+	t.Logf("to show 501 moves took %v of a processor, to build the page %v", busy.Round(time.Millisecond), built.Round(time.Millisecond))
+	require.Less(t, busy, 10*built)
 
 	b.do(chromedp.SendKeys(chromedp.CSS("#q"), "0077"))
 	b.eventually(`document.getElementById("board").dataset.density === "full"`)
@@ -238,9 +238,13 @@ func TestTenThousandJobsStaySmooth(t *testing.T) {
 	require.Empty(t, b.complaints())
 }
 
+// countingTicks makes busy count.
+func countingTicks() chromedp.Action[chromedp.Void] {
+	return command(performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
+}
+
 // busy is how much processor time the page has taken, whatever else runs.
 func (b *tab) busy() time.Duration {
-	b.do(command(performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks}))
 	metrics, err := chromedp.Run(b.ctx, func(ctx context.Context, _ *chromedp.Target) (performance.GetMetricsResult, error) {
 		return chromedp.Call(ctx, performance.GetMetrics, cdp.Empty{})
 	})

@@ -166,14 +166,14 @@ func (l *etcdLease) nodeValue(beat int64, state string) string {
 
 // Election implements [Lease].
 func (l *etcdLease) Election(name string) Election {
+	fresh := &etcdElection{lease: l, job: name, wake: make(chan struct{}, 1)} // not under mu, for which thousands may wait
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.elections[name]
-	if e == nil {
-		e = &etcdElection{lease: l, job: name, wake: make(chan struct{}, 1)}
-		l.elections[name] = e
+	if e := l.elections[name]; e != nil {
+		return e
 	}
-	return e
+	l.elections[name] = fresh
+	return fresh
 }
 
 // Close implements [Lease].

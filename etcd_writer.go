@@ -49,15 +49,20 @@ type writer struct {
 	deletes      []*write // go first: others wait for them
 	puts         []*write
 
-	value    string // of candidate keys
-	limit    int    // operations a transaction
-	aliveMod int64  // mod revision of the alive key
-	seq      int64  // of the last transaction
-	keys     int    // candidate keys that we have
+	put, del clientv3.Op   // of a candidate key, but for the key
+	buffer   []clientv3.Op // for the operations of a transaction
+	limit    int           // operations a transaction
+	aliveMod int64         // mod revision of the alive key
+	seq      int64         // of the last transaction
+	keys     int           // candidate keys that we have
 }
 
 func newWriter(l *etcdLease) writer {
-	return writer{lease: l, wake: make(chan struct{}, 1), limit: maxTxnOps, value: encode(candidateValue{Instance: l.instance})}
+	value := encode(candidateValue{Instance: l.instance})
+	return writer{
+		lease: l, wake: make(chan struct{}, 1), limit: maxTxnOps,
+		put: clientv3.OpPut("", value, clientv3.WithLease(l.id)), del: clientv3.OpDelete(""),
+	}
 }
 
 // enqueue adds a write. For update.
@@ -192,28 +197,32 @@ func (w *writer) commit(batch []*write) (rev int64, err error) {
 	return rev, err
 }
 
-// ops returns the operations of a batch, and how many candidate keys we have
-// after it.
+// ops returns the operations of a batch, until the next call, and how many
+// candidate keys we have after it.
 func (w *writer) ops(batch []*write) (ops []clientv3.Op, keys int) {
 	l := w.lease
-	ops, keys = make([]clientv3.Op, 0, len(batch)+4), w.keys // an announcement has up to three
+	ops, keys = w.buffer[:0], w.keys
 	for _, wr := range batch {
 		switch wr.kind {
 		case announceNode:
 			ops = append(ops, wr.ops...)
 		case putCandidate:
-			ops = append(ops, clientv3.OpPut(w.key(wr), w.value, clientv3.WithLease(l.id)))
+			ops = append(ops, w.on(w.put, wr))
 		case deleteCandidate:
-			ops = append(ops, clientv3.OpDelete(w.key(wr)))
+			ops = append(ops, w.on(w.del, wr))
 		}
 		keys += wr.change()
 	}
 	alive := encode(aliveValue{Seq: w.seq, Keys: keys})
-	return append(ops, clientv3.OpPut(l.keys.alive(l.name), alive, clientv3.WithLease(l.id))), keys
+	w.buffer = append(ops, clientv3.OpPut(l.keys.alive(l.name), alive, clientv3.WithLease(l.id)))
+	return w.buffer, keys
 }
 
-func (w *writer) key(wr *write) string {
-	return w.lease.keys.candidate(wr.election.job, w.lease.name)
+// on returns op on the candidate key of a write. OpPut and OpDelete would allocate
+// an operation for each, of some 300 bytes.
+func (w *writer) on(op clientv3.Op, wr *write) clientv3.Op {
+	op.WithKeyBytes([]byte(w.lease.keys.candidate(wr.election.job, w.lease.name)))
+	return op
 }
 
 func (w *writer) committed(batch []*write, rev int64, keys int) {

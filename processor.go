@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -209,18 +211,38 @@ func (p *LeadershipBasedJobProcessor) open() {
 		}
 		defer p.concurrency.drop(held, false)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.opened = true
-	for _, job := range p.jobs {
-		if job.delay == 0 {
-			p.balancer.enter(job.Job) // all together, before the first view
-		}
-		p.loops.Go(func() { p.loop(job) })
-	}
+	jobs := p.admit()
 	if p.balancer != nil {
 		p.loops.Go(func() { p.balancer.run(p.ctx) })
 	}
+	for wave := range slices.Chunk(jobs, jobsInWave) {
+		for _, job := range wave {
+			p.loops.Go(func() { p.loop(job) })
+		}
+		if len(wave) == jobsInWave && sleep(p.ctx, time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
+// jobsInWave is how many jobs start at once, about as many as etcd takes in a
+// transaction. While goroutines are ready to run, Go's scheduler looks at the
+// network only every 10 ms. If ten thousand jobs all started at once, none would
+// get further before the last of them had begun.
+const jobsInWave = 128
+
+// admit returns the jobs to start; one that is added from now on starts by itself.
+func (p *LeadershipBasedJobProcessor) admit() []*plannedJob {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened = true
+	jobs := slices.Collect(maps.Values(p.jobs))
+	for _, job := range jobs {
+		if job.delay == 0 {
+			p.balancer.enter(job.Job) // all together, before the first view
+		}
+	}
+	return jobs
 }
 
 func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {

@@ -675,6 +675,35 @@ func TestJobsCannotBeAddedOnceExecuteIsEnding(t *testing.T) {
 	})
 }
 
+func TestManyJobsStartInWaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(300, untilDone)
+		a := s.execute("a", jobs)
+		require.Equal(t, 128, s.spread(jobs)["a"])
+		require.NoError(t, a.AddJob(s.job("a", "added", untilDone)))
+		require.Equal(t, "a", s.runner("added"), "does not wait for the others")
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, 256, s.spread(jobs)["a"])
+		time.Sleep(time.Hour)
+		require.Equal(t, 300, s.spread(jobs)["a"])
+		for name := range jobs {
+			require.Len(t, s.history(name), 1)
+		}
+	})
+}
+
+func TestNoWaveStartsOnceTheContextOfExecuteIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		a := s.execute("a", manyJobs(300, untilDone))
+		a.stop(errShutdown)
+		require.NoError(t, a.result())
+		time.Sleep(time.Hour)
+		require.Len(t, s.runs, 128, "jobs that have ever run")
+	})
+}
+
 func TestJobsCanBeAddedFromManyGoroutines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)

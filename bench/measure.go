@@ -70,6 +70,7 @@ type measurement struct {
 	*fleet
 	client   *clientv3.Client
 	book     *book
+	others   int // leases that are not of this fleet
 	profiled bool
 }
 
@@ -89,17 +90,29 @@ func measureFleet(ctx context.Context, arg []byte) (err error) {
 	if spec.By == byLimit {
 		return m.limit(ctx)
 	}
+	if m.others, err = m.leases(ctx); err != nil {
+		return err
+	}
 	return errors.Join(m.life(ctx), m.stopAll(), m.awaitGone(ctx))
 }
 
 // awaitGone waits until the fleet has left etcd, so that it is not in the way of
 // the next: what a session could not give up, as etcd refuses too many requests
-// at once, goes with its lease.
+// at once, goes with its lease. A lease without keys that is left is a commit when
+// it expires.
 func (m *measurement) awaitGone(ctx context.Context) error {
+	expired := time.Now().Add(fleetTTL + 5*time.Second) // later leases are not of this fleet
 	for {
 		resp, err := m.client.Get(ctx, m.app+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err != nil || resp.Count <= 1 { // the epoch key stays
+		if err != nil {
 			return err
+		}
+		leases, err := m.leases(ctx)
+		if err != nil {
+			return err
+		}
+		if resp.Count <= 1 && (leases <= m.others || time.Now().After(expired)) { // the epoch key stays
+			return nil
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -107,6 +120,15 @@ func (m *measurement) awaitGone(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// leases returns how many there are in etcd.
+func (m *measurement) leases(ctx context.Context) (int, error) {
+	resp, err := m.client.Leases(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return len(resp.Leases), nil
 }
 
 // cost runs f, which does something to n jobs, and returns what each of them has

@@ -105,7 +105,8 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // runs any more and everything has been released. It can be called once: a
 // second call returns [ErrClosed]. If the store does not answer when ctx is
 // done, it returns some 5 s after the last Work (6 s with [WithLoadBalancing]),
-// and leaves the rest for the store to expire.
+// and leaves the rest for the store to expire. More than 128 jobs start in waves
+// of that size, a millisecond apart.
 //
 // While the store is away it waits and keeps trying. It returns early with the
 // error of the first Work that failed or panicked ([PanicError]), naming the

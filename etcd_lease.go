@@ -58,7 +58,8 @@ type etcdLease struct {
 	beats     map[int64]time.Duration // when each heartbeat that has not come back was sent
 	acked     int64                   // revision of the newest heartbeat that etcd has confirmed
 	ackedAt   time.Duration
-	lost      error // why the lease is over, nil while it is not
+	heardAt   time.Duration // when the watch said something last
+	lost      error         // why the lease is over, nil while it is not
 	closed    bool
 	calls     []func() // to be made once mu is free
 }
@@ -387,7 +388,7 @@ func (l *etcdLease) tick() time.Duration {
 		next = min(next, at-now)
 	}
 	if l.acked > l.mirror.rev {
-		late := l.ackedAt + l.timing.attempt() - now
+		late := max(l.ackedAt, l.heardAt) + l.timing.lag() - now
 		if late <= 0 {
 			revision, committed := l.mirror.rev, l.acked
 			l.calls = append(l.calls, func() {
@@ -395,7 +396,7 @@ func (l *etcdLease) tick() time.Duration {
 			})
 			l.ackedAt = now
 			l.follower.restart()
-			late = l.timing.attempt()
+			late = l.timing.lag()
 		}
 		next = min(next, late)
 	}

@@ -65,6 +65,13 @@ func (t timing) period() time.Duration { return t.ttl / 4 }
 // attempt bounds a heartbeat: the next one must not be queued behind it.
 func (t timing) attempt() time.Duration { return min(callTimeout, t.ttl/5) }
 
+// lag bounds how long the watch says nothing once etcd has committed a heartbeat.
+// A member that hangs may have the watch, and the next one as well: there has to
+// be time for a third.
+func (t timing) lag() time.Duration {
+	return min(t.attempt(), max(t.attempt()/2, 250*time.Millisecond))
+}
+
 // granted is t with the TTL that etcd has granted.
 func (t timing) granted(ttl time.Duration) timing {
 	t.ttl = ttl

@@ -32,6 +32,7 @@ func (l *etcdLease) relist(rev int64, listed []keyEvent) {
 // apply takes in the events of a response. For update.
 func (l *etcdLease) apply(events []*clientv3.Event) {
 	now := l.clock.sync()
+	l.heardAt = now
 	for revision := range revisions(events) {
 		l.step(revision, now)
 	}

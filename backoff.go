@@ -59,3 +59,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
+
+// notBefore returns a context with the values of ctx that is done when ctx is,
+// but not before d has passed.
+func notBefore(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	least := time.Now().Add(d)
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(time.Until(least), cancel) })
+	return later, func() { stop(); cancel() }
+}

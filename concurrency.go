@@ -22,10 +22,13 @@ import (
 type Concurrency struct {
 	app, instance string
 	provider      LeaseProvider
-	commonOptions
-	invalid error // what is wrong with the arguments of NewConcurrency
-	store   availability
-	info    *NodeInfo // announced under each lease; nil if there is nothing to tell, or the balancer tells it
+	reports       *reporter
+	log           *slog.Logger // hands its records to reports
+	hooks         Hooks        // likewise
+	managed       bool         // a processor releases its leaderships
+	invalid       error        // what is wrong with the arguments of NewConcurrency
+	store         availability
+	info          *NodeInfo // announced under each lease; nil if there is nothing to tell, or the balancer tells it
 
 	wg sync.WaitGroup // everything Close waits for: campaigns, acquisitions, closing of lost leases
 
@@ -47,22 +50,27 @@ type Concurrency struct {
 // those of others on the same store; instance, 1 to 256 bytes, tells operators
 // which node leads. Both are UTF-8 without control characters.
 func NewConcurrency(app, instance string, provider LeaseProvider, opts ...ConcurrencyOption) *Concurrency {
-	c := &Concurrency{
-		app:           app,
-		instance:      instance,
-		provider:      provider,
-		commonOptions: defaultCommonOptions(),
-		closed:        make(chan struct{}),
-		freed:         make(chan struct{}),
-		names:         map[string]*Leadership{},
-		leases:        map[*heldLease]bool{},
-	}
+	var options commonOptions
 	for _, o := range opts {
-		o.applyConcurrency(&c.commonOptions)
+		options.apply(o)
 	}
-	c.log = c.log.With("app", app, "instance", instance)
+	return newConcurrency(app, instance, provider, options)
+}
+
+func newConcurrency(app, instance string, provider LeaseProvider, options commonOptions) *Concurrency {
+	c := &Concurrency{
+		app:      app,
+		instance: instance,
+		provider: provider,
+		closed:   make(chan struct{}),
+		freed:    make(chan struct{}),
+		names:    map[string]*Leadership{},
+		leases:   map[*heldLease]bool{},
+	}
+	c.reports, c.hooks = options.report()
+	c.log = c.reports.log.With("app", app, "instance", instance)
 	c.store.down, c.store.up = c.storeDown, c.storeUp
-	c.invalid = validateNode(app, instance)
+	c.invalid = cmp.Or(options.invalid, validateNode(app, instance))
 	if c.invalid == nil && provider == nil {
 		c.invalid = fmt.Errorf("%w: provider is nil", ErrInvalidConfig)
 	}
@@ -119,9 +127,10 @@ func (c *Concurrency) Resign(ctx context.Context, name string) error {
 // leaderships are done with cause ErrClosed; call it only after whatever runs
 // under them has stopped, or resign them one by one before.
 //
-// It blocks until that is done, a little over 5 s when the store does not answer; the
-// error then says what is left for the store to expire. A second Close waits for
-// the first and returns nil.
+// It blocks until that is done, some 5 s when the store does not answer; the error
+// then says what is left for the store to expire. It waits for hooks and the log
+// handler for one second more at most. A second Close waits for the first and
+// returns nil.
 func (c *Concurrency) Close() error {
 	first, leases, leaderships := c.shut()
 	if !first {
@@ -136,12 +145,26 @@ func (c *Concurrency) Close() error {
 	for i, held := range leases {
 		c.wg.Go(func() { errs[i] = c.giveBack(held) })
 	}
-	c.wg.Wait()
+	returned := make(chan struct{})
+	go func() { c.wg.Wait(); close(returned) }()
+	var err error
+	select {
+	case <-returned:
+		err = errors.Join(errs...)
+	case <-time.After(closeTimeout + time.Second):
+		err = errProviderBlocks
+		c.log.Error("the provider does not return", "after", closeTimeout+time.Second)
+	}
 	for _, l := range leaderships {
 		l.reportEnd()
 	}
-	return errors.Join(errs...)
+	c.reports.flush()
+	return err
 }
+
+// errProviderBlocks is for a provider, or something that was plugged into it such
+// as a dialer, that blocks whatever its context says.
+var errProviderBlocks = errors.New("distributed: close: the provider does not return")
 
 // shut makes c refuse everything from now on, and hands to the caller what
 // there is to close.

@@ -951,3 +951,53 @@ func (l *fakeLease) Close(context.Context) error {
 func (l *fakeLease) Campaign(ctx context.Context, lost context.CancelCauseFunc) (int64, error) {
 	return l.campaign(ctx, lost)
 }
+
+// The context of a signal is done when there is most reason to resign.
+func TestResignWithAContextThatIsDoneTriesForASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := new(distributed.MemoryHub)
+		hub.SetDelay(700 * time.Millisecond)
+		a, b := newConcurrency(t, hub, "a"), newConcurrency(t, hub, "b")
+		ctx, stop := context.WithCancel(t.Context())
+		l, err := a.Campaign(ctx, "x")
+		require.NoError(t, err)
+		next := bidFor(t, b, "x")
+		time.Sleep(time.Minute)
+		stop()
+		begin := time.Now()
+		require.NoError(t, l.Resign(ctx), "the store has accepted it")
+		require.Equal(t, 700*time.Millisecond, time.Since(begin))
+		require.True(t, next.leads())
+
+		l, err = a.Campaign(t.Context(), "y")
+		require.NoError(t, err)
+		hub.SetDelay(2 * time.Second)
+		begin = time.Now()
+		require.ErrorIs(t, l.Resign(ctx), context.Canceled)
+		require.Equal(t, time.Second, time.Since(begin), "but not for ever")
+	})
+}
+
+func TestCloseReturnsThoughTheProviderDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := make(chan struct{})
+		blocks := acquire(func(context.Context, distributed.LeaseRequest) (distributed.Lease, error) {
+			<-free
+			return nil, errAway
+		})
+		c := distributed.NewConcurrency("app", "a", blocks)
+		bidFor(t, c, "x")
+		begin := time.Now()
+		require.ErrorContains(t, c.Close(), "the provider does not return")
+		require.Equal(t, closing, time.Since(begin))
+
+		s := newService(t)
+		p := start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", blocks, []distributed.Job{s.job("a", "x", untilDone)}))
+		time.Sleep(time.Minute)
+		p.stop(errShutdown)
+		begin = time.Now()
+		require.NoError(t, p.result())
+		require.Equal(t, closing, time.Since(begin))
+		close(free)
+	})
+}

@@ -6,7 +6,8 @@
 //
 // No two nodes execute the Work of the same job at the same time: not under
 // partitions, lost or delayed replies, restarts of etcd or changes of its
-// leader, and not when etcd takes away the lease of a node that is alive.
+// leader, not when etcd takes away the lease of a node that is alive, and not
+// when a log handler or a hook blocks, is slow or panics.
 //
 // This rests on two conditions. The clock of each node runs within 2 % of true
 // time ([WithClockDrift]). And when leadership was lost, Work returns within the
@@ -102,7 +103,7 @@
 //	|           |  leadership lost, term ended, or Execute's context done
 //	|           v
 //	+------- release   -----> Execute's context is done: the end
-//	   (and a pause of 1 s, if Work returned by itself)
+//	   (if Work returned by itself: not before a second after it was called)
 //
 // # What fails, what happens, and what it costs
 //

@@ -170,7 +170,7 @@ func (s *simulation) settle() {
 	s.note("the trouble is over")
 	time.Sleep(s.settleTime())
 	for _, job := range s.jobs {
-		s.requireRecentRun(job, pauseAfterReturn+s.grace+time.Second)
+		s.requireRecentRun(job, restTime+s.grace+time.Second)
 	}
 }
 

@@ -2,11 +2,16 @@ package distributed
 
 import "time"
 
-// Hooks are functions that are called as things happen, for metrics and
-// alerts. Each may be nil. They are called without locks held, by the goroutine
-// that makes the thing happen, and possibly by several at once: they must be
-// safe for concurrent use, return at once, and call nothing that blocks. What
-// happens to one leadership, or to the store, is told in order.
+// Hooks are functions that are called as things happen, for metrics and alerts.
+// Each may be nil. One goroutine calls all hooks of a node, and its log handler,
+// one after the other, in the order in which things happened and just after they
+// did: nothing waits for a hook, so what it tells of may be over by the time that
+// it is called. What is given to several nodes must be safe for concurrent use.
+//
+// A hook that panics, or ends its goroutine, is logged. While one blocks, none is
+// called; when 65,536 calls and log lines wait, further ones are dropped, which
+// is logged with their number. Execute and Close wait for the last calls for a
+// second at most.
 //
 // The packages prometheusmetrics and otelmetrics, modules of their own, make
 // metrics of them.
@@ -106,6 +111,63 @@ func (h Hooks) and(g Hooks) Hooks {
 		StoreDown:          both1(h.StoreDown, g.StoreDown),
 		StoreUp:            both1(h.StoreUp, g.StoreUp),
 	}
+}
+
+// via returns hooks that hand the calls of those of h to tell.
+func (h Hooks) via(tell func(func())) Hooks {
+	return Hooks{
+		Campaigning:        via1(tell, h.Campaigning),
+		Withdrawn:          via3(tell, h.Withdrawn),
+		Elected:            via3(tell, h.Elected),
+		HandedOver:         via3(tell, h.HandedOver),
+		Lost:               via4(tell, h.Lost),
+		Resigned:           via4(tell, h.Resigned),
+		WorkStarted:        via2(tell, h.WorkStarted),
+		WorkReturned:       via4(tell, h.WorkReturned),
+		Stuck:              via3(tell, h.Stuck),
+		LeaseAcquired:      via1(tell, h.LeaseAcquired),
+		LeaseRenewed:       via2(tell, h.LeaseRenewed),
+		LeaseRenewalFailed: via1(tell, h.LeaseRenewalFailed),
+		LeaseLost:          via1(tell, h.LeaseLost),
+		LeaseReleased:      via0(tell, h.LeaseReleased),
+		StoreDown:          via1(tell, h.StoreDown),
+		StoreUp:            via1(tell, h.StoreUp),
+	}
+}
+
+func via0(tell func(func()), f func()) func() {
+	if f == nil {
+		return nil
+	}
+	return func() { tell(func() { f() }) }
+}
+
+func via1[A any](tell func(func()), f func(A)) func(A) {
+	if f == nil {
+		return nil
+	}
+	return func(a A) { tell(func() { f(a) }) }
+}
+
+func via2[A, B any](tell func(func()), f func(A, B)) func(A, B) {
+	if f == nil {
+		return nil
+	}
+	return func(a A, b B) { tell(func() { f(a, b) }) }
+}
+
+func via3[A, B, C any](tell func(func()), f func(A, B, C)) func(A, B, C) {
+	if f == nil {
+		return nil
+	}
+	return func(a A, b B, c C) { tell(func() { f(a, b, c) }) }
+}
+
+func via4[A, B, C, D any](tell func(func()), f func(A, B, C, D)) func(A, B, C, D) {
+	if f == nil {
+		return nil
+	}
+	return func(a A, b B, c C, d D) { tell(func() { f(a, b, c, d) }) }
 }
 
 func both0(f, g func()) func() {

@@ -60,7 +60,7 @@ func TestHooksTellALossAndItsCause(t *testing.T) {
 func TestHooksTellWhyATermEnded(t *testing.T) {
 	errWork := errors.New("work broke")
 	for cause, w := range map[string]func(context.Context) error{
-		"distributed: leadership resigned": func(ctx context.Context) error { return sleepFor(ctx, 30*time.Second) },
+		"distributed: leadership resigned": func(ctx context.Context) error { return sleepFor(ctx, 45*time.Second) },
 		"distributed: term ended":          untilDone,
 		`distributed: job "x": work broke`: func(context.Context) error { return errWork },
 	} {
@@ -78,6 +78,7 @@ func TestHooksTellWhyATermEnded(t *testing.T) {
 						},
 					}))
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				require.Equal(t, []string{cause}, causes.all())
 			})
 		})

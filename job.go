@@ -28,9 +28,11 @@ type Job struct {
 	// must then return soon: other nodes may start the job a grace period later
 	// when leadership was lost, and wait for its return otherwise.
 	//
-	// What it returns matters only while ctx is not done: nil releases the job
-	// and campaigns again after a pause of 1 s; an error stops the processor. A
-	// panic stops it at any time.
+	// What it returns matters only while ctx is not done and the leadership valid:
+	// nil releases the job, at once or, if Work was called less than a second ago,
+	// when that has passed, and campaigns again, behind those who wait: so a Work
+	// that returns at once runs once a second, however many nodes there are. An
+	// error stops the processor. A panic stops it at any time.
 	Work func(ctx context.Context) error
 
 	// Weight is how much the job counts when [WithLoadBalancing] spreads jobs:

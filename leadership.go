@@ -3,6 +3,7 @@ package distributed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -78,19 +79,42 @@ func (l *Leadership) Valid() bool {
 
 // Resign ends the leadership: it cancels Context (cause [ErrResigned]), and
 // blocks until the store has accepted the resignation, so that the next
-// candidate leads at once, or until ctx is done. Call it only after whatever
-// runs under the leadership has stopped.
+// candidate leads at once, or until ctx is done, but for a second at least: ctx
+// may be the one whose end is the reason. Call it only after whatever runs under
+// the leadership has stopped.
 //
 // Whatever it returns, the leadership is over and the name may be campaigned
 // for again. With an error, the store has not confirmed yet; the lease keeps
 // trying for as long as it lives, and the next leader has to wait for that.
 // Resign of a leadership that was lost returns nil, and so does a second Resign,
 // which waits for the first, unless ctx is done earlier.
+//
+// The leadership of a [Job] is released when its Work has returned, not before:
+// there Resign cancels Context, and returns nil at once.
 func (l *Leadership) Resign(ctx context.Context) error {
+	if l.owner.managed {
+		l.cancel(ErrResigned)
+		return nil
+	}
+	attempt, cancel := notBefore(ctx, resignAttempt)
+	defer cancel()
+	err := l.release(attempt, func() {})
+	if err != nil && attempt.Err() != nil {
+		return fmt.Errorf("distributed: resign %q: %w", l.name, ctx.Err())
+	}
+	return err
+}
+
+// resignAttempt is how long Resign tries in any case.
+const resignAttempt = time.Second
+
+// release gives the leadership up, once, and calls released when that is done
+// and before it is reported. Another call waits for the first.
+func (l *Leadership) release(ctx context.Context, released func()) error {
 	done := make(chan struct{})
 	if l.released.CompareAndSwap(nil, &done) {
 		defer close(done)
-		return l.resign(ctx)
+		return l.giveUp(ctx, released)
 	}
 	done = *l.released.Load()
 	select {
@@ -106,10 +130,11 @@ func (l *Leadership) Resign(ctx context.Context) error {
 	}
 }
 
-func (l *Leadership) resign(ctx context.Context) error {
+func (l *Leadership) giveUp(ctx context.Context, released func()) error {
 	l.cancel(ErrResigned)
 	err := l.election.Resign(ctx)
 	l.owner.leave(l)
+	released()
 	l.reportEnd()
 	if l.lost.Load() != nil {
 		return nil
@@ -118,12 +143,24 @@ func (l *Leadership) resign(ctx context.Context) error {
 }
 
 // lose is what the provider calls when the leadership is gone, possibly before
-// the campaign has returned to us.
+// the campaign has returned to us. It calls nothing of the user's: there may be
+// ten thousand others to be told after this one.
 func (l *Leadership) lose(cause error) {
 	l.lost.Store(&cause) // first: nobody shall take this end for a resignation
 	l.cancel(cause)
 	l.reportEnd()
 }
+
+// expired reports whether the leadership is over, whether or not the provider has
+// said so yet: a process that was frozen may get here before it.
+func (l *Leadership) expired() bool {
+	if l.ctx.Err() == nil && !l.Valid() {
+		l.lose(errNotValid)
+	}
+	return l.lost.Load() != nil
+}
+
+var errNotValid = fmt.Errorf("%w: it is not valid any more", ErrLeadershipLost)
 
 // announce reports the victory, and the end if that has come already.
 func (l *Leadership) announce(waited time.Duration) {

@@ -8,9 +8,9 @@ import (
 
 // LeaseEvents are functions by which a provider tells what becomes of a lease
 // that it has returned, for the log and for [Hooks]. Each may be nil, and a
-// provider may ignore them all. They are safe for concurrent use. A provider
-// must not hold a lock that it needs in order to renew or to end a lease when it
-// calls them, and must not call them any more once [Lease].Close has returned.
+// provider may ignore them all. They are safe for concurrent use, and only note
+// what happened: a provider may call them from wherever it likes, with locks held.
+// It must not call them any more once [Lease].Close has returned.
 type LeaseEvents struct {
 	// Renewed: a renewal took effect, latency after it was sent. remaining is how
 	// much longer [Election].Valid could have been true without it.
@@ -96,7 +96,7 @@ func (r *leaseReport) release() {
 }
 
 // availability is whether the store works, as calls for the lease show. It tells
-// changes only, one after the other, and without its lock.
+// changes only, in order: what it calls must not block.
 type availability struct {
 	down func(cause error)
 	up   func(away time.Duration, again bool)
@@ -105,8 +105,6 @@ type availability struct {
 	known   bool // it has worked or failed
 	working bool
 	since   time.Time
-	untold  []func()
-	telling bool // somebody does; what is added now is told as well
 }
 
 func (a *availability) works() { a.change(true, nil) }
@@ -115,39 +113,19 @@ func (a *availability) fails(cause error) { a.change(false, cause) }
 
 func (a *availability) change(working bool, cause error) {
 	a.mu.Lock()
-	if a.known && a.working == working {
-		a.mu.Unlock()
+	defer a.mu.Unlock()
+	again := a.known
+	if again && a.working == working {
 		return
 	}
-	again, away := a.known, time.Duration(0)
+	away := time.Duration(0)
 	if again {
 		away = time.Since(a.since)
 	}
 	a.known, a.working, a.since = true, working, time.Now()
 	if working {
-		a.untold = append(a.untold, func() { a.up(away, again) })
+		a.up(away, again)
 	} else {
-		a.untold = append(a.untold, func() { a.down(cause) })
+		a.down(cause)
 	}
-	first := !a.telling
-	a.telling = true
-	a.mu.Unlock()
-	for first {
-		tell := a.next()
-		if tell == nil {
-			return
-		}
-		tell()
-	}
-}
-
-func (a *availability) next() (tell func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.untold) == 0 {
-		a.telling = false
-		return nil
-	}
-	tell, a.untold = a.untold[0], a.untold[1:]
-	return tell
 }

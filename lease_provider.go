@@ -36,7 +36,7 @@ type LeaseRequest struct {
 	// node of its own.
 	App, Instance string
 
-	// Logger is never nil.
+	// Logger is never nil, and never blocks: it hands records over to be logged.
 	Logger *slog.Logger
 
 	// Events may be told what becomes of the lease.

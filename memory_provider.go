@@ -23,7 +23,14 @@ func NewMemoryLeaseProvider(hub *MemoryHub, opts ...MemoryOption) LeaseProvider 
 	}
 	p := &memoryProvider{hub: hub, ttl: 10 * time.Second}
 	for _, o := range opts {
+		if o == nil {
+			p.invalid = errNilOption
+			continue
+		}
 		o(p)
+	}
+	if p.invalid == nil && p.ttl < time.Millisecond {
+		p.invalid = fmt.Errorf("%w: WithMemoryTTL(%v): must be at least 1ms", ErrInvalidConfig, p.ttl)
 	}
 	return p
 }
@@ -41,13 +48,14 @@ func WithMemoryTTL(d time.Duration) MemoryOption {
 }
 
 type memoryProvider struct {
-	hub *MemoryHub
-	ttl time.Duration
+	hub     *MemoryHub
+	ttl     time.Duration
+	invalid error
 }
 
 func (p *memoryProvider) AcquireLease(ctx context.Context, req LeaseRequest) (Lease, error) {
-	if p.ttl < time.Millisecond {
-		return nil, fmt.Errorf("%w: WithMemoryTTL(%v): must be at least 1ms", ErrInvalidConfig, p.ttl)
+	if p.invalid != nil {
+		return nil, p.invalid
 	}
 	l := newMemoryLease(p, req)
 	if err := p.hub.do(ctx, l.instance, l.start); err != nil {

@@ -75,18 +75,19 @@ type Leader struct {
 // [ErrInvalidConfig] for a name that breaks the rules of [NewConcurrency], or a
 // provider that is no [ViewProvider]; and what wraps [ErrPermanent].
 func Observe(ctx context.Context, appName string, provider LeaseProvider, opts ...ConcurrencyOption) (*Observer, error) {
-	options := defaultCommonOptions()
+	var options commonOptions
 	for _, o := range opts {
-		o.applyConcurrency(&options)
+		options.apply(o)
 	}
-	if err := validateNode(appName, "observer"); err != nil {
+	if err := cmp.Or(options.invalid, validateNode(appName, "observer")); err != nil {
 		return nil, err
 	}
+	reports, _ := options.report()
 	views, ok := provider.(ViewProvider)
 	if !ok {
 		return nil, fmt.Errorf("%w: provider: %T is no ViewProvider", ErrInvalidConfig, provider)
 	}
-	viewer, err := openView(ctx, views, LeaseRequest{App: appName, Logger: options.log.With("app", appName)})
+	viewer, err := openView(ctx, views, LeaseRequest{App: appName, Logger: reports.log.With("app", appName)})
 	if err != nil {
 		return nil, fmt.Errorf("distributed: observe %q: %w", appName, err)
 	}

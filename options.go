@@ -1,6 +1,8 @@
 package distributed
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -19,13 +21,32 @@ type CommonOption interface {
 	ConcurrencyOption
 }
 
+// commonOptions holds what the user gave. It is for the reporter to call.
 type commonOptions struct {
-	log   *slog.Logger
-	hooks Hooks
+	log     *slog.Logger // nil for slog.Default, at Warn and above
+	hooks   []Hooks
+	invalid error
 }
 
-func defaultCommonOptions() commonOptions {
-	return commonOptions{log: slog.New(slog.DiscardHandler)}
+func (o *commonOptions) apply(opt ConcurrencyOption) {
+	if opt == nil {
+		o.invalid = errNilOption
+		return
+	}
+	opt.applyConcurrency(o)
+}
+
+var errNilOption = fmt.Errorf("%w: an option is nil", ErrInvalidConfig)
+
+// report returns the reporter of a node, and the hooks that call the user's
+// through it.
+func (o *commonOptions) report() (*reporter, Hooks) {
+	r := newReporter(o.log)
+	var hooks Hooks
+	for _, h := range o.hooks {
+		hooks = hooks.and(h.via(r.tell)) // each by itself: one may panic
+	}
+	return r, hooks
 }
 
 type processorOptions struct {
@@ -55,16 +76,37 @@ func (o *processorOptions) validate() error {
 	return nil
 }
 
-// durationOf asks an option's function, which may be nil, about a job.
-func durationOf(option string, f func(job string) time.Duration, job string) (time.Duration, error) {
+// durationOf asks an option's function, which may be nil, about a job. It waits
+// no longer than until ctx is done: the function may block.
+func durationOf(ctx context.Context, option string, f func(job string) time.Duration, job string) (time.Duration, error) {
 	if f == nil {
 		return 0, nil
 	}
-	d := f(job)
-	if d < 0 {
-		return 0, fmt.Errorf("%w: %s returned %v for job %q: must not be negative", ErrInvalidConfig, option, d, job)
+	answers := make(chan error, 1)
+	var d time.Duration
+	go func() { // nobody waits for it if it blocks: then it goes on behind the processor
+		err := errors.New("called runtime.Goexit")
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panicked: %v", v)
+			}
+			answers <- err
+		}()
+		d = f(job)
+		err = nil
+	}()
+	select {
+	case err := <-answers:
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("%w: %s for job %q: the function %w", ErrInvalidConfig, option, job, err)
+		case d < 0:
+			return 0, fmt.Errorf("%w: %s returned %v for job %q: must not be negative", ErrInvalidConfig, option, d, job)
+		}
+		return d, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
 	}
-	return d, nil
 }
 
 type processorOption func(*processorOptions)
@@ -80,7 +122,8 @@ func (f commonOption) applyConcurrency(o *commonOptions)  { f(o) }
 // it, counted from Execute, or from AddJob if that comes later; so a node can
 // leave some jobs to others that start at the same time. It delays no later
 // campaign of the job. f is called once a job; zero means no delay, and a
-// negative duration is an error of AddJob or Execute. Default: no delay.
+// negative duration, or a panic, is an error of AddJob or Execute. Default: no
+// delay.
 func WithStartDelay(f func(job string) time.Duration) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.startDelay = f })
 }
@@ -89,9 +132,10 @@ func WithStartDelay(f func(job string) time.Duration) ProcessorOption {
 // counted from the start of Work: the context of Work is done with cause
 // [ErrTermEnded], and once Work has returned the job is released and this node
 // campaigns again, behind everybody who waits. So jobs wander between nodes. f
-// is called when a job is added, as a check, and then once a term; zero means
-// that the term does not end by itself, and a negative duration is an error of
-// AddJob or Execute. Default: terms do not end by themselves.
+// is called when a job is added, as a check, and then before each campaign; zero
+// means that the term does not end by itself, and a negative duration, or a
+// panic, is an error of AddJob or Execute. Default: terms do not end by
+// themselves.
 func WithVoluntaryTimeout(f func(job string) time.Duration) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.voluntaryTimeout = f })
 }
@@ -130,6 +174,10 @@ func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 	return processorOption(func(o *processorOptions) {
 		o.balancing = &balancing{maxMoves: 10, settleTime: 5 * time.Second}
 		for _, opt := range opts {
+			if opt == nil {
+				o.invalid = errNilOption
+				continue
+			}
 			opt(o.balancing)
 		}
 	})
@@ -178,18 +226,15 @@ func WithMetadata(metadata map[string]string) ProcessorOption {
 // client have to say, to l: at Error what stops the processor, at Warn what is
 // lost or fails, at Info who leads, at Debug details. But for a Work that does not
 // stop, a change of state is one line, and no change is none, above Debug; the
-// messages are constant, and docs/logs.md lists them. nil means the default:
-// nothing is logged anywhere.
+// messages are constant, and docs/logs.md lists them. Its handler is called as
+// [Hooks] are. nil means the default: what is logged at Warn and Error goes to
+// [slog.Default]. To silence that, give a logger with [slog.DiscardHandler].
 func WithLogger(l *slog.Logger) CommonOption {
-	return commonOption(func(o *commonOptions) {
-		if l != nil {
-			o.log = l
-		}
-	})
+	return commonOption(func(o *commonOptions) { o.log = l })
 }
 
 // WithHooks calls the functions in h as things happen. Of an option given more
 // than once all count, in that order. Default: none.
 func WithHooks(h Hooks) CommonOption {
-	return commonOption(func(o *commonOptions) { o.hooks = o.hooks.and(h) })
+	return commonOption(func(o *commonOptions) { o.hooks = append(o.hooks, h) })
 }

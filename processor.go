@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// pauseAfterReturn is how long a job waits before it campaigns again after its
-// Work returned nil while leading, so that others get their turn, and a Work
-// that returns at once does not make a hot loop. On a crowded node it also waits
-// when its term has ended: it would be the first to take its own slot again.
-const pauseAfterReturn = time.Second
+// restTime is how much time there is at least, on all nodes together, between
+// two calls of a job's Work that returns nil by itself. The node that ran it
+// keeps it until then: so a Work that returns at once makes no hot loop, however
+// many nodes wait for their turn.
+const restTime = time.Second
 
 // LeadershipBasedJobProcessor runs jobs under leadership: one loop a job, which
 // campaigns for the job, runs its Work while this node leads it, releases it
@@ -52,14 +52,18 @@ type plannedJob struct {
 // be nil; AddJob adds more.
 func NewLeadershipBasedJobProcessor(appName, instanceName string, provider LeaseProvider, jobs []Job, opts ...ProcessorOption) *LeadershipBasedJobProcessor {
 	p := &LeadershipBasedJobProcessor{
-		options: processorOptions{commonOptions: defaultCommonOptions(), node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
+		options: processorOptions{node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]*plannedJob{},
 	}
 	for _, o := range opts {
+		if o == nil {
+			p.options.invalid = errNilOption
+			continue
+		}
 		o.applyProcessor(&p.options)
 	}
-	p.concurrency = NewConcurrency(appName, instanceName, provider,
-		WithLogger(p.options.log), WithHooks(p.options.hooks))
+	p.concurrency = newConcurrency(appName, instanceName, provider, p.options.commonOptions)
+	p.concurrency.managed = true
 	if p.options.quotaSet {
 		p.options.node.Capacity = p.options.quota
 	}
@@ -169,11 +173,11 @@ func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
 	if field := job.needsBalancing(); field != "" && p.balancer == nil {
 		return nil, fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
 	}
-	delay, err := durationOf("WithStartDelay", p.options.startDelay, job.Name)
+	delay, err := durationOf(context.Background(), "WithStartDelay", p.options.startDelay, job.Name)
 	if err != nil {
 		return nil, err
 	}
-	_, err = durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
+	_, err = durationOf(context.Background(), "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
 	return &plannedJob{Job: job, delay: delay, since: time.Now()}, err
 }
 
@@ -296,6 +300,13 @@ func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
 
 // turn campaigns for the job once, and serves the term if it wins.
 func (p *LeadershipBasedJobProcessor) turn(job *plannedJob) {
+	term, err := durationOf(p.ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
+	if err != nil {
+		if p.ctx.Err() == nil {
+			p.fail(err)
+		}
+		return
+	}
 	standing, err := p.quota.stand(p.ctx)
 	if err != nil {
 		return
@@ -312,8 +323,9 @@ func (p *LeadershipBasedJobProcessor) turn(job *plannedJob) {
 		}
 		return
 	}
-	pause := p.lead(job, leadership)
-	_ = sleep(p.ctx, pause)
+	if p.lead(job, leadership, term) && p.crowded() {
+		_ = sleep(p.ctx, restTime) // or it would be the first to take its own slot again
+	}
 }
 
 // crowded reports whether there are more jobs than slots.
@@ -324,66 +336,66 @@ func (p *LeadershipBasedJobProcessor) crowded() bool {
 }
 
 // lead runs Work under the leadership and releases it, but not before Work has
-// returned. It returns how long to wait before the next campaign.
-func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership) (pause time.Duration) {
+// returned. It reports whether that was the job's own doing, or the end of its term.
+func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term time.Duration) (ended bool) {
 	if !p.quota.take() {
-		p.release(l)
-		return 0
+		p.release(l, func() {})
+		return false
 	}
 	defer p.quota.put(p.ctx)
 	defer p.begin(job, l)()
-	defer p.release(l)
+	report := func() {} // what Work returned; not before the job is released, and others can run it
+	defer func() { p.release(l, func() { report() }) }()
 	defer p.balancer.lead(l)()
-	timeout, err := durationOf("WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	if err != nil {
-		p.fail(err)
-		return 0
-	}
-	if timeout > 0 {
-		defer time.AfterFunc(timeout, func() { l.cancel(ErrTermEnded) }).Stop()
+	if term > 0 {
+		defer time.AfterFunc(term, func() { l.cancel(ErrTermEnded) }).Stop()
 	}
 	if p.ctx.Err() != nil {
 		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
 	}
-	if l.ctx.Err() != nil {
-		return 0
+	if l.expired() || l.ctx.Err() != nil {
+		return false
 	}
-	var outcome error
 	started := time.Now()
 	p.concurrency.hooks.workStarted(l.name, l.token)
-	defer func() { p.concurrency.hooks.workReturned(l.name, l.token, time.Since(started), outcome) }()
 	defer p.reportStuck(l)()
-	job.run(l.ctx, func(err error) { outcome, pause = err, p.returned(l, err) })
-	return pause
+	job.run(l.ctx, func(err error) { report, ended = p.returned(l, err, time.Since(started)) })
+	_ = sleep(l.ctx, time.Until(started.Add(restTime))) // not at all once it is done
+	return ended
 }
 
-// returned judges what Work returned. An error after its context was done is
-// most often that context's error, or one that came from it, and no reason to
-// stop a node: leadership comes and goes.
-func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause time.Duration) {
+// returned judges what Work returned, after it took so long. An error after its
+// context was done is most often that context's error, or one that came from it,
+// and no reason to stop a node: leadership comes and goes. The same holds for a
+// leadership that was lost, if the process has slept over it: then the first to
+// notice may be a store that refuses the token.
+func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error, took time.Duration) (report func(), ended bool) {
 	p.noteReturn(l)
 	if p.caller.Err() != nil {
 		l.cancel(context.Cause(p.caller)) // which Work may have watched itself, and been faster than us
 	}
-	asked := l.ctx.Err() != nil
+	asked := l.expired() || l.ctx.Err() != nil
 	panicked := errors.Is(err, errGoexit) || errors.As(err, new(*PanicError))
+	log := func() {}
 	switch {
 	case err != nil && (panicked || !asked):
-		p.concurrency.log.Error("work failed", "job", l.name, "token", l.token, "error", err)
-		err = fmt.Errorf("distributed: job %q: %w", l.name, err)
-		l.cancel(err)
-		p.fail(err)
-		return 0
+		log = func() { p.concurrency.log.Error("work failed", "job", l.name, "token", l.token, "error", err) }
+		failure := fmt.Errorf("distributed: job %q: %w", l.name, err)
+		l.cancel(failure)
+		p.fail(failure)
 	case err != nil && !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
-		p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)
+		log = func() {
+			p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)
+		}
 	}
-	if !asked || (errors.Is(context.Cause(l.ctx), ErrTermEnded) && p.crowded()) {
-		return pauseAfterReturn
-	}
-	return 0
+	return func() {
+		log()
+		p.concurrency.hooks.workReturned(l.name, l.token, took, err)
+	}, !asked || errors.Is(context.Cause(l.ctx), ErrTermEnded)
 }
 
-func (p *LeadershipBasedJobProcessor) release(l *Leadership) {
+// release gives the job up, and calls released when that is done.
+func (p *LeadershipBasedJobProcessor) release(l *Leadership, released func()) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), closeTimeout)
 	defer cancel()
 	stopping := p.ctx.Err() != nil
@@ -391,7 +403,7 @@ func (p *LeadershipBasedJobProcessor) release(l *Leadership) {
 		p.balancer.awaitLeave(ctx)
 		cancel() // closing the lease, which follows, confirms all that is not confirmed by then
 	}
-	if err := l.Resign(ctx); err != nil && !stopping {
+	if err := l.release(ctx, released); err != nil && !stopping {
 		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
 	}
 }

@@ -182,6 +182,84 @@ func TestErrorOfWorkThatLostItsLeadershipIsOnlyLogged(t *testing.T) {
 	})
 }
 
+// A process that was frozen learns from the store that its Work writes to, before
+// any timer has fired.
+func TestErrorOfWorkWhoseLeadershipIsNotValidAnyMoreIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newService(t), new(journal)
+		var frozen atomic.Bool
+		provider := acquire(func(ctx context.Context, r distributed.LeaseRequest) (distributed.Lease, error) {
+			lease, err := s.provider().AcquireLease(ctx, r)
+			return staleLease{lease, &frozen}, err
+		})
+		var happened record[string]
+		var runs atomic.Int32
+		job := s.job("a", "x", func(ctx context.Context) error {
+			if runs.Add(1) > 1 {
+				return untilDone(ctx)
+			}
+			time.Sleep(time.Minute)
+			frozen.Store(true)
+			return errors.New("the store has seen a newer token")
+		})
+		a := start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", provider, []distributed.Job{job}, log.logger(), tellingAll(&happened)))
+		time.Sleep(time.Hour)
+		require.False(t, a.returned())
+		require.Equal(t, "a", s.runner("x"))
+		require.Len(t, log.with(t, "work stopped with an error"), 1)
+		require.Contains(t, happened.all(), "lost x 1m0s distributed: leadership lost: it is not valid any more")
+		a.stop(errShutdown)
+		require.NoError(t, a.result())
+	})
+}
+
+// staleLease is a lease whose elections are not valid while stale is set, which
+// ends when one is resigned.
+type staleLease struct {
+	distributed.Lease
+	stale *atomic.Bool
+}
+
+type staleElection struct {
+	distributed.Election
+	stale *atomic.Bool
+}
+
+func (l staleLease) Election(name string) distributed.Election {
+	return staleElection{l.Lease.Election(name), l.stale}
+}
+
+func (e staleElection) Resign(ctx context.Context) error {
+	e.stale.Store(false)
+	return e.Election.Resign(ctx)
+}
+
+func (e staleElection) Valid() bool { return !e.stale.Load() && e.Election.Valid() }
+
+func TestResignInsideWorkReleasesTheJobWhenWorkHasReturned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		a := s.execute("a", works{"x": func(ctx context.Context) error {
+			l, _ := distributed.LeadershipFromContext(ctx)
+			require.NoError(t, l.Resign(ctx))
+			require.ErrorIs(t, context.Cause(ctx), distributed.ErrResigned)
+			require.True(t, l.Valid(), "nobody else can lead while Work runs")
+			time.Sleep(time.Minute)
+			require.NoError(t, l.Resign(ctx))
+			require.True(t, l.Valid())
+			return ctx.Err()
+		}})
+		s.execute("b", works{"x": untilDone})
+		require.Equal(t, "a", s.runner("x"))
+		time.Sleep(time.Minute)
+		require.Equal(t, "b", s.runner("x"), "an overlap fails the test")
+		runs := s.history("x")
+		require.Equal(t, runs[0].end, runs[1].start)
+		a.stop(errShutdown)
+		require.NoError(t, a.result())
+	})
+}
+
 func TestReturningTheErrorOrTheCauseOfTheContextIsNothingToLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, log := newService(t), new(journal)
@@ -441,22 +519,27 @@ func TestExecuteReturnsDuringTheStartDelay(t *testing.T) {
 
 // Work returns nil
 
-func TestWorkThatReturnsNilIsRunAgainAfterAShortPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newService(t)
-		s.execute("a", works{"x": func(context.Context) error { return nil }})
-		require.Equal(t, "", s.runner("x"))
-		require.Empty(t, s.hub.Candidates("app", "x"), "released meanwhile")
-		time.Sleep(time.Minute)
-		runs := s.history("x")
-		require.Len(t, runs, 61)
-		for i, r := range runs[1:] {
-			require.Equal(t, time.Second, r.start.Sub(runs[i].end))
-		}
-	})
+func TestWorkThatReturnsNilAtOnceIsRunOnceASecondHoweverManyNodesThereAre(t *testing.T) {
+	for _, nodes := range []int{1, 5, 20} {
+		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, log := newService(t), new(journal)
+				for n := range nodes {
+					s.execute(fmt.Sprint(n), works{"x": func(context.Context) error { return nil }}, log.logger())
+				}
+				time.Sleep(time.Minute)
+				runs := s.history("x")
+				require.Len(t, runs, 61)
+				for i, r := range runs[1:] {
+					require.Equal(t, time.Second, r.start.Sub(runs[i].start))
+				}
+				require.Len(t, log.with(t, "leadership won"), 61, "one line a run, and one when it is resigned")
+			})
+		})
+	}
 }
 
-func TestWorkThatReturnsNilGivesOthersTheirTurn(t *testing.T) {
+func TestWorkThatReturnsNilAfterMoreThanASecondGivesOthersTheirTurnAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		w := works{"x": func(context.Context) error { time.Sleep(10 * time.Second); return nil }}
@@ -467,7 +550,24 @@ func TestWorkThatReturnsNilGivesOthersTheirTurn(t *testing.T) {
 		require.Len(t, runs, 6)
 		for i, r := range runs {
 			require.Equal(t, []string{"a", "b"}[i%2], r.instance)
+			require.Zero(t, r.start.Sub(runs[max(i-1, 0)].end)*time.Duration(min(i, 1)))
 		}
+	})
+}
+
+// What ends a leadership also ends the rest between two runs.
+func TestAJobThatRestsIsReleasedWhenItsNodeStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, begin := newService(t), time.Now()
+		a := s.execute("a", works{"x": func(context.Context) error { return nil }})
+		b := s.execute("b", works{"x": untilDone})
+		time.Sleep(100 * time.Millisecond)
+		require.Equal(t, []string{"a", "b"}, s.hub.Candidates("app", "x"), "a keeps what it has run until it may run again")
+		a.stop(errShutdown)
+		require.NoError(t, a.result())
+		require.Equal(t, "b", s.runner("x"))
+		require.Equal(t, 100*time.Millisecond, time.Since(begin))
+		b.stop(errShutdown)
 	})
 }
 

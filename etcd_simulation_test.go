@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -284,7 +285,7 @@ func (n *simNode) execute(ctx context.Context, link *simetcd.Link, id string) {
 		WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}}),
 		func(p *etcdProvider) { p.newClock = n.newClock })
 	log := WithLogger(n.logger(n.name))
-	hooks := WithHooks(Hooks{Lost: func(string, int64, time.Duration, error) { n.total.count("leadership lost") }})
+	hooks := WithHooks(Hooks{Lost: func(string, int64, time.Duration, error) { n.total.count("leadership lost") }}.and(n.hooks(id)))
 	if n.campaigns {
 		n.campaignAll(ctx, id, NewConcurrency("app", n.name, provider, log, hooks))
 		return
@@ -299,6 +300,26 @@ func (n *simNode) execute(ctx context.Context, link *simetcd.Link, id string) {
 	}
 	if err := NewLeadershipBasedJobProcessor("app", n.name, provider, jobs, log, hooks).Execute(ctx); err != nil {
 		n.fail("%s: Execute: %v", n.name, err)
+	}
+}
+
+// hooks misbehave in one life of two, all alike.
+func (n *simNode) hooks(id string) Hooks {
+	rng := simDraw(n.seed, "hooks of "+id, 0)
+	misbehave := pick(rng,
+		func() {}, func() {}, func() {}, func() {},
+		func() { <-n.over }, func() { time.Sleep(n.ttl / 10) }, func() { panic("a hook") }, runtime.Goexit)
+	return Hooks{
+		Elected:            func(string, int64, time.Duration) { misbehave() },
+		Lost:               func(string, int64, time.Duration, error) { misbehave() },
+		Resigned:           func(string, int64, time.Duration, error) { misbehave() },
+		WorkStarted:        func(string, int64) { misbehave() },
+		WorkReturned:       func(string, int64, time.Duration, error) { misbehave() },
+		LeaseRenewed:       func(_, _ time.Duration) { misbehave() },
+		LeaseRenewalFailed: func(error) { misbehave() },
+		LeaseLost:          func(error) { misbehave() },
+		StoreDown:          func(error) { misbehave() },
+		StoreUp:            func(time.Duration) { misbehave() },
 	}
 }
 

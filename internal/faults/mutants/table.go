@@ -97,8 +97,18 @@ var mutants = []mutant{
 	},
 	{
 		name:     "release before Work returned",
-		changes:  []change{{"processor.go", "	defer p.reportStuck(l)()\n", "	defer p.reportStuck(l)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l) })()\n"}},
+		changes:  []change{{"processor.go", "	defer p.reportStuck(l)()\n", "	defer p.reportStuck(l)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
 		caughtBy: []detector{simulation, fault("SIGTERM-under-load")},
+	},
+	{
+		name:     "a hook called from a loop of the lease",
+		changes:  []change{{"hooks.go", "via2(tell, h.LeaseRenewed)", "h.LeaseRenewed"}},
+		caughtBy: []detector{simulation, mirror("TestNothingThatIsPluggedInKeepsWorkRunningOrANodeFromStopping")},
+	},
+	{
+		name:     "hooks and the log called where things happen",
+		changes:  []change{{"reporter.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	if len(r.backlog)", "	f()\n	return\n	if len(r.backlog)"}},
+		caughtBy: []detector{simulation, mirror("TestNothingThatIsPluggedInKeepsWorkRunningOrANodeFromStopping"), mirror("TestNothingThatIsPluggedInBreaksExclusionOnETCD")},
 	},
 	{
 		name:     "grace zero",

@@ -107,7 +107,7 @@ var mutants = []mutant{
 	},
 	{
 		name:     "hooks and the log called where things happen",
-		changes:  []change{{"reporter.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	if len(r.backlog)", "	f()\n	return\n	if len(r.backlog)"}},
+		changes:  []change{{"reporter.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	if len(r.backlog) >= maxReports {", "	f()\n	r.mu.Lock()\n	defer r.mu.Unlock()\n	if true {"}},
 		caughtBy: []detector{simulation, mirror("TestNothingThatIsPluggedInKeepsWorkRunningOrANodeFromStopping"), mirror("TestNothingThatIsPluggedInBreaksExclusionOnETCD")},
 	},
 	{

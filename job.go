@@ -40,7 +40,8 @@ type Job struct {
 	// Prefer and Avoid are labels of nodes, as "key=value" (see [WithLabels]),
 	// for [WithLoadBalancing]: the job runs on a node with a label of Prefer as
 	// long as one can take it, and on one with a label of Avoid only if no other
-	// can. At most 16 each.
+	// can. At most 16 each, none twice. The key ends at the first "=": "a=b=c" is
+	// the label "a" with the value "b=c".
 	Prefer, Avoid []string
 }
 
@@ -50,7 +51,7 @@ const (
 	maxJobName  = 512
 	maxWeight   = 1_000_000
 	maxLabels   = 16
-	maxLabel    = 128
+	maxLabel    = 128 // of a key, and of a value
 )
 
 func (j Job) validate() error {
@@ -70,12 +71,19 @@ func (j Job) validateLabels(field string, labels []string) error {
 	if len(labels) > maxLabels {
 		return fmt.Errorf("%w: Job.%s of %q has %d labels, at most %d are allowed", ErrInvalidConfig, field, j.Name, len(labels), maxLabels)
 	}
-	for _, label := range labels {
-		if err := validateText("Job."+field+" of "+j.Name, label, maxLabel); err != nil {
+	for i, label := range labels {
+		if err := validateText("Job."+field+" of "+j.Name, label, maxLabel+len("=")+maxLabel); err != nil {
 			return err
 		}
-		if key, _, ok := strings.Cut(label, "="); !ok || key == "" {
+		key, _, ok := strings.Cut(label, "=")
+		if !ok {
 			return fmt.Errorf("%w: Job.%s of %q: label %q is not key=value", ErrInvalidConfig, field, j.Name, label)
+		}
+		if err := validateKey(fmt.Sprintf("Job.%s of %q: label", field, j.Name), key); err != nil {
+			return err
+		}
+		if slices.Contains(labels[:i], label) {
+			return fmt.Errorf("%w: Job.%s of %q has label %q twice", ErrInvalidConfig, field, j.Name, label)
 		}
 		if field == "Avoid" && slices.Contains(j.Prefer, label) {
 			return fmt.Errorf("%w: Job.Prefer and Job.Avoid of %q both have label %q", ErrInvalidConfig, j.Name, label)

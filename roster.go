@@ -100,10 +100,27 @@ func (i *NodeInfo) validate() error {
 			return err
 		}
 	}
+	for key := range i.Labels {
+		if err := validateKey("WithLabels", key); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
 		validateTexts("WithLabels", i.Labels, maxLabels, maxLabel),
 		validateTexts("WithMetadata", i.Metadata, maxMetadata, maxMetadatum),
 	)
+}
+
+// validateKey refuses the key of a label that no "key=value" can name, or none
+// that looks like it.
+func validateKey(field, key string) error {
+	switch {
+	case strings.Contains(key, "="):
+		return fmt.Errorf("%w: %s key %q contains \"=\"", ErrInvalidConfig, field, key)
+	case strings.TrimSpace(key) != key:
+		return fmt.Errorf("%w: %s key %q begins or ends with a space", ErrInvalidConfig, field, key)
+	}
+	return validateText(field+" key", key, maxLabel)
 }
 
 const (

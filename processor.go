@@ -78,9 +78,9 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 }
 
 // AddJob adds a job, before Execute or while it runs. It does not block. It
-// returns [ErrInvalidConfig] for a job that breaks the rules of [Job], has the
-// name of one that is there already, or a negative start delay or voluntary
-// timeout, and [ErrClosed] once Execute is ending.
+// returns [ErrInvalidConfig] for a job that breaks the rules of [Job], or has a
+// negative start delay or voluntary timeout; [ErrJobExists] for the name of one
+// that is there already; and [ErrClosed] once Execute is ending.
 func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	planned, err := p.plan(job)
 	if err != nil {
@@ -92,7 +92,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 		return fmt.Errorf("distributed: add job %q: %w", job.Name, ErrClosed)
 	}
 	if _, ok := p.jobs[job.Name]; ok {
-		return fmt.Errorf("%w: Job.Name %q: there is a job of this name already", ErrInvalidConfig, job.Name)
+		return fmt.Errorf("%w: %q", ErrJobExists, job.Name)
 	}
 	p.jobs[job.Name] = planned
 	if p.opened {
@@ -436,6 +436,11 @@ var (
 	// ErrNoJobs is returned by Execute when there is no job, unless
 	// [WithBlockOnNoJobs] was given.
 	ErrNoJobs = errors.New("distributed: no jobs")
+
+	// ErrJobExists is returned for a second job of a name: by AddJob, and by
+	// Execute for the list given to [NewLeadershipBasedJobProcessor]. It wraps
+	// [ErrInvalidConfig].
+	ErrJobExists = fmt.Errorf("%w: there is a job of this name already", ErrInvalidConfig)
 
 	// ErrTermEnded is the cause of the context of a Work whose term was ended
 	// by [WithVoluntaryTimeout].

@@ -649,7 +649,7 @@ func TestJobsCanBeAddedBeforeAndWhileExecuting(t *testing.T) {
 		require.Equal(t, "a", s.runner("while"))
 		err := p.AddJob(s.job("a", "before", untilDone))
 		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
-		require.ErrorContains(t, err, `Job.Name "before"`)
+		require.ErrorContains(t, err, `there is a job of this name already: "before"`)
 		require.ErrorIs(t, p.AddJob(s.job("a", "while", untilDone)), distributed.ErrInvalidConfig)
 		require.False(t, a.returned(), "a job that is refused does no harm")
 		require.Len(t, s.history("before"), 1)

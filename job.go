@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -154,9 +155,10 @@ type PanicError struct {
 	Stack []byte // the stack of the panic, as debug.Stack prints it
 }
 
-// Error returns the panic's value and its stack, on several lines.
+// Error returns the panic's value on one line, cut after some 200 bytes. The
+// stack is not in it.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("panic: %v\n\n%s", e.Value, e.Stack)
+	return "panic: " + oneLine(fmt.Sprint(e.Value), 200)
 }
 
 // Unwrap returns the panic's value if that is an error.
@@ -165,7 +167,24 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-var errGoexit = errors.New("Work called runtime.Goexit")
+// oneLine escapes what does not print, as Go does, and cuts s at some limit.
+func oneLine(s string, limit int) string {
+	var line strings.Builder
+	for _, r := range s {
+		if line.Len() >= limit {
+			line.WriteString("...")
+			break
+		}
+		if strconv.IsPrint(r) {
+			line.WriteRune(r)
+		} else {
+			line.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return line.String()
+}
+
+var errGoexit = errors.New("Work called runtime.Goexit, as FailNow of a test does, and did not return")
 
 // run calls Work and hands its outcome to report before anything above it on
 // the stack goes on, also when Work panics (the panic ends here) or calls
@@ -179,4 +198,15 @@ func (j *Job) run(ctx context.Context, report func(error)) {
 		report(err)
 	}()
 	err = j.Work(ctx)
+}
+
+// logFailure says that the Work under l failed with err. The stack of a panic is
+// an attribute: handlers that write lines keep it in one.
+func (l *Leadership) logFailure(err error) {
+	var panicked *PanicError
+	if errors.As(err, &panicked) {
+		l.owner.log.Error("work failed", "job", l.name, "token", l.token, "error", err, "stack", string(panicked.Stack))
+		return
+	}
+	l.owner.log.Error("work failed", "job", l.name, "token", l.token, "error", err)
 }

@@ -369,7 +369,7 @@ func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error) (pause 
 	panicked := errors.Is(err, errGoexit) || errors.As(err, new(*PanicError))
 	switch {
 	case err != nil && (panicked || !asked):
-		p.concurrency.log.Error("work failed", "job", l.name, "token", l.token, "error", err)
+		l.logFailure(err)
 		err = fmt.Errorf("distributed: job %q: %w", l.name, err)
 		l.cancel(err)
 		p.fail(err)

@@ -16,10 +16,12 @@ type Plan struct {
 
 // Load is what a node has to carry: jobs, and the sum of their weights.
 type Load struct {
-	Node, Instance    string
-	Jobs, Weight      int // now
-	Planned, Expected int // jobs and weight after all moves
-	Draining          bool
+	Node, Instance string
+	Jobs           int   // now
+	Weight         int64 // likewise
+	Planned        int   // jobs after all moves
+	Expected       int64 // weight then
+	Draining       bool
 }
 
 // Move is a job that runs on one node and should run on another.
@@ -74,11 +76,11 @@ func (v *View) Plan() Plan {
 		}
 		if job.runner != none {
 			loads[job.runner].Jobs++
-			loads[job.runner].Weight += job.Weight
+			loads[job.runner].Weight += int64(job.Weight)
 		}
 		if x := cmp.Or(job.target+1, job.runner+1) - 1; x != none {
 			loads[x].Planned++
-			loads[x].Expected += job.Weight
+			loads[x].Expected += int64(job.Weight)
 		}
 	}
 	for x, n := range p.nodes {

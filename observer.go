@@ -61,12 +61,12 @@ type Viewer interface {
 
 // Leader is who leads a job.
 type Leader struct {
-	Job      string
-	Token    int64  // of the leadership
-	Node     string // ID of the node, see [View]
-	Instance string
-	Metadata map[string]string // what the node says with [WithMetadata]; not to be changed
-	Since    time.Time         // when the observer saw it begin to lead; zero if it led before
+	Job      string            `json:"job"`
+	Token    int64             `json:"token"` // of the leadership
+	Node     string            `json:"node"`  // ID of the node, see [View]
+	Instance string            `json:"instance"`
+	Metadata map[string]string `json:"metadata"`       // what the node says with [WithMetadata]; not to be changed
+	Since    time.Time         `json:"since,omitzero"` // when the observer saw it begin to lead; zero if it led before
 }
 
 // Observe returns an observer of the app called appName, which the caller

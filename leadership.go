@@ -56,7 +56,14 @@ func (l *Leadership) Name() string { return l.name }
 // [ErrResigned] or [ErrClosed], and inside a Work also one of the causes that
 // [Job].Work lists. It carries the values of the context given to Campaign, but
 // is not done with it. It does not block.
-func (l *Leadership) Context() context.Context { return l.ctx }
+func (l *Leadership) Context() context.Context {
+	if err := l.made(); err != nil {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cancel(err)
+		return ctx
+	}
+	return l.ctx
+}
 
 // Token returns the fencing token: strictly greater than that of every earlier
 // leader of the same name. Hand it to whatever the work changes, and let that
@@ -73,7 +80,7 @@ func (l *Leadership) Token() int64 { return l.token }
 // nobody else can lead before. On etcd it takes some 50 ns; it does not allocate
 // and never waits for the store.
 func (l *Leadership) Valid() bool {
-	return l.released.Load() == nil && l.election.Valid() // the election may serve the next leadership by now
+	return l.made() == nil && l.released.Load() == nil && l.election.Valid() // the election may serve the next leadership by now
 }
 
 // Resign ends the leadership: it cancels Context (cause [ErrResigned]), and
@@ -87,6 +94,9 @@ func (l *Leadership) Valid() bool {
 // Resign of a leadership that was lost returns nil, and so does a second Resign,
 // which waits for the first, unless ctx is done earlier.
 func (l *Leadership) Resign(ctx context.Context) error {
+	if err := l.made(); err != nil {
+		return err
+	}
 	done := make(chan struct{})
 	if l.released.CompareAndSwap(nil, &done) {
 		defer close(done)
@@ -104,6 +114,13 @@ func (l *Leadership) Resign(ctx context.Context) error {
 	default:
 		return ctx.Err()
 	}
+}
+
+func (l *Leadership) made() error {
+	if l.owner == nil {
+		return notMade("Leadership", "Campaign")
+	}
+	return nil
 }
 
 func (l *Leadership) resign(ctx context.Context) error {

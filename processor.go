@@ -82,6 +82,9 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 // negative start delay or voluntary timeout; [ErrJobExists] for the name of one
 // that is there already; and [ErrClosed] once Execute is ending.
 func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
+	if err := p.made(); err != nil {
+		return err
+	}
 	planned, err := p.plan(job)
 	if err != nil {
 		return err
@@ -117,6 +120,9 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // A Work that does not return when its context is done keeps Execute from
 // returning; it is reported to the log and to [Hooks].Stuck.
 func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
+	if err := p.made(); err != nil {
+		return err
+	}
 	if err := p.start(ctx); err != nil {
 		return err
 	}
@@ -135,7 +141,12 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 // View returns a picture of the app as this node sees it, and false while it has
 // no lease; see [Concurrency.View]. With [WithLoadBalancing], [View.Plan] and
 // [View.Explain] say where the jobs belong.
-func (p *LeadershipBasedJobProcessor) View() (*View, bool) { return p.concurrency.View() }
+func (p *LeadershipBasedJobProcessor) View() (*View, bool) {
+	if p.made() != nil {
+		return nil, false
+	}
+	return p.concurrency.View()
+}
 
 // Drain makes this node take no more jobs and hand over those that it runs, with
 // the others' consent: a job moves when its next node waits for it, and stays if
@@ -158,6 +169,13 @@ func (p *LeadershipBasedJobProcessor) Undrain() error {
 		return fmt.Errorf("%w: Undrain needs WithLoadBalancing", ErrInvalidConfig)
 	}
 	p.balancer.drain(false)
+	return nil
+}
+
+func (p *LeadershipBasedJobProcessor) made() error {
+	if p.concurrency == nil {
+		return notMade("LeadershipBasedJobProcessor", "NewLeadershipBasedJobProcessor")
+	}
 	return nil
 }
 

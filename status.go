@@ -75,6 +75,9 @@ const (
 // Status returns what the processor does now, with the jobs sorted by name. It
 // may be called at any time; it does not block and makes no call to the store.
 func (p *LeadershipBasedJobProcessor) Status() Status {
+	if p.made() != nil {
+		return Status{}
+	}
 	s := Status{Instance: p.concurrency.instance, Draining: p.balancer.drains()}
 	s.Node, s.Leased = p.concurrency.node()
 	s.Executing, s.Jobs = p.jobStatus(time.Now())

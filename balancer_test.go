@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -434,7 +435,7 @@ func TestARollBackNeedsAVersionOfItsOwn(t *testing.T) {
 }
 
 func TestWhatBalancingDoesNotAccept(t *testing.T) {
-	work := untilDone
+	work, long := untilDone, strings.Repeat("a", 129)
 	for name, tc := range map[string]struct {
 		job  distributed.Job
 		opts []distributed.ProcessorOption
@@ -451,6 +452,15 @@ func TestWhatBalancingDoesNotAccept(t *testing.T) {
 		"negative settle time":     {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{balanced(distributed.WithSettleTime(-1))}, `WithSettleTime(-1ns)`},
 		"version":                  {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithVersion("\n")}, `WithVersion`},
 		"label":                    {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithLabels(map[string]string{"": "x"})}, `WithLabels key is empty`},
+		"label with =":             {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithLabels(map[string]string{"a=b": "c"})}, `WithLabels key "a=b" contains "="`},
+		"label with a space":       {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithLabels(map[string]string{"zone ": "1"})}, `WithLabels key "zone " begins or ends with a space`},
+		"label is a space":         {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithLabels(map[string]string{" ": "1"})}, `WithLabels key " " begins or ends with a space`},
+		"long label":               {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithLabels(map[string]string{long: "1"})}, `has 129 bytes, at most 128`},
+		"prefer with a space":      {distributed.Job{Name: "x", Work: work, Prefer: []string{" zone=1"}}, nil, `Job.Prefer of "x": label key " zone" begins or ends with a space`},
+		"prefer with a long key":   {distributed.Job{Name: "x", Work: work, Prefer: []string{long + "=1"}}, nil, `has 129 bytes, at most 128`},
+		"prefer without a key":     {distributed.Job{Name: "x", Work: work, Prefer: []string{"=1"}}, nil, `Job.Prefer of "x": label key is empty`},
+		"prefer twice":             {distributed.Job{Name: "x", Work: work, Prefer: []string{"a=b", "c=d", "a=b"}}, nil, `Job.Prefer of "x" has label "a=b" twice`},
+		"avoid twice":              {distributed.Job{Name: "x", Work: work, Avoid: []string{"a=b", "a=b"}}, nil, `Job.Avoid of "x" has label "a=b" twice`},
 		"metadata":                 {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithMetadata(map[string]string{"a": "\x00"})}, `WithMetadata["a"]`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -465,6 +475,28 @@ func TestWhatBalancingDoesNotAccept(t *testing.T) {
 	p := distributed.NewLeadershipBasedJobProcessor("app", "a", distributed.NewMemoryLeaseProvider(nil), nil)
 	require.ErrorIs(t, p.Drain(t.Context()), distributed.ErrInvalidConfig)
 	require.ErrorIs(t, p.Undrain(), distributed.ErrInvalidConfig)
+}
+
+// Whatever WithLabels accepts, Prefer can name.
+func TestPreferNamesAnyLabel(t *testing.T) {
+	for label, labels := range map[string]map[string]string{
+		"a=b=c": {"a": "b=c"},
+		"a=":    {"a": ""},
+		"a= b ": {"a": " b "},
+		strings.Repeat("k", 128) + "=" + strings.Repeat("v", 128): {strings.Repeat("k", 128): strings.Repeat("v", 128)},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t)
+			x := s.job("a", "x", untilDone)
+			x.Prefer = []string{label}
+			start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(), []distributed.Job{x}, balanced()))
+			require.Equal(t, "a", s.runner("x"))
+			x.Work = s.job("b", "x", untilDone).Work
+			start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "b", s.provider(), []distributed.Job{x}, balanced(), distributed.WithLabels(labels)))
+			time.Sleep(time.Minute)
+			require.Equal(t, "b", s.runner("x"))
+		})
+	}
 }
 
 // plainLease is a lease and nothing else.

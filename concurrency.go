@@ -89,8 +89,8 @@ func newConcurrency(app, instance string, provider LeaseProvider, options common
 // [Job].Name); and an error that wraps [ErrPermanent] for what waiting cannot
 // mend, such as a wrong password.
 func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, error) {
-	if c.invalid != nil {
-		return nil, c.invalid
+	if err := cmp.Or(c.made(), c.invalid); err != nil {
+		return nil, err
 	}
 	if err := validateJobName(name); err != nil {
 		return nil, err
@@ -132,6 +132,9 @@ func (c *Concurrency) Resign(ctx context.Context, name string) error {
 // handler for one second more at most. A second Close waits for the first and
 // returns nil.
 func (c *Concurrency) Close() error {
+	if err := c.made(); err != nil {
+		return err
+	}
 	first, leases, leaderships := c.shut()
 	if !first {
 		<-c.freed
@@ -208,6 +211,13 @@ func (c *Concurrency) View() (*View, bool) {
 // talks reports whether what is logged at Info goes anywhere; to find that out
 // from the logger costs an allocation for each attribute.
 func (c *Concurrency) talks() bool { return c.log.Enabled(context.Background(), slog.LevelInfo) }
+
+func (c *Concurrency) made() error {
+	if c.closed == nil {
+		return notMade("Concurrency", "NewConcurrency")
+	}
+	return nil
+}
 
 func (c *Concurrency) isClosed() bool {
 	select {

@@ -166,7 +166,7 @@ func (m *mirror) setInfo(kind keyKind, lease string, e keyEvent) {
 // came: the rest is for when the lease's mu is free again.
 func (m *mirror) view() (v *View, jobs map[string][]byte) {
 	jobs = map[string][]byte{}
-	v = &View{Self: m.self, Jobs: make([]JobView, 0, len(m.queues))}
+	v = &View{Self: m.self, Nodes: make([]NodeView, 0, len(m.nodes)), Jobs: make([]JobView, 0, len(m.queues))}
 	for lease, n := range m.nodes {
 		if !n.alive || n.drained() {
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -42,7 +43,8 @@ type Job struct {
 	// Prefer and Avoid are labels of nodes, as "key=value" (see [WithLabels]),
 	// for [WithLoadBalancing]: the job runs on a node with a label of Prefer as
 	// long as one can take it, and on one with a label of Avoid only if no other
-	// can. At most 16 each.
+	// can. At most 16 each, none twice. The key ends at the first "=": "a=b=c" is
+	// the label "a" with the value "b=c".
 	Prefer, Avoid []string
 }
 
@@ -52,7 +54,7 @@ const (
 	maxJobName  = 512
 	maxWeight   = 1_000_000
 	maxLabels   = 16
-	maxLabel    = 128
+	maxLabel    = 128 // of a key, and of a value
 )
 
 func (j Job) validate() error {
@@ -72,12 +74,19 @@ func (j Job) validateLabels(field string, labels []string) error {
 	if len(labels) > maxLabels {
 		return fmt.Errorf("%w: Job.%s of %q has %d labels, at most %d are allowed", ErrInvalidConfig, field, j.Name, len(labels), maxLabels)
 	}
-	for _, label := range labels {
-		if err := validateText("Job."+field+" of "+j.Name, label, maxLabel); err != nil {
+	for i, label := range labels {
+		if err := validateText("Job."+field+" of "+j.Name, label, maxLabel+len("=")+maxLabel); err != nil {
 			return err
 		}
-		if key, _, ok := strings.Cut(label, "="); !ok || key == "" {
+		key, _, ok := strings.Cut(label, "=")
+		if !ok {
 			return fmt.Errorf("%w: Job.%s of %q: label %q is not key=value", ErrInvalidConfig, field, j.Name, label)
+		}
+		if err := validateKey(fmt.Sprintf("Job.%s of %q: label", field, j.Name), key); err != nil {
+			return err
+		}
+		if slices.Contains(labels[:i], label) {
+			return fmt.Errorf("%w: Job.%s of %q has label %q twice", ErrInvalidConfig, field, j.Name, label)
 		}
 		if field == "Avoid" && slices.Contains(j.Prefer, label) {
 			return fmt.Errorf("%w: Job.Prefer and Job.Avoid of %q both have label %q", ErrInvalidConfig, j.Name, label)
@@ -148,9 +157,10 @@ type PanicError struct {
 	Stack []byte // the stack of the panic, as debug.Stack prints it
 }
 
-// Error returns the panic's value and its stack, on several lines.
+// Error returns the panic's value on one line, cut after some 200 bytes. The
+// stack is not in it.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("panic: %v\n\n%s", e.Value, e.Stack)
+	return "panic: " + oneLine(fmt.Sprint(e.Value), 200)
 }
 
 // Unwrap returns the panic's value if that is an error.
@@ -159,7 +169,24 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-var errGoexit = errors.New("Work called runtime.Goexit")
+// oneLine escapes what does not print, as Go does, and cuts s at some limit.
+func oneLine(s string, limit int) string {
+	var line strings.Builder
+	for _, r := range s {
+		if line.Len() >= limit {
+			line.WriteString("...")
+			break
+		}
+		if strconv.IsPrint(r) {
+			line.WriteRune(r)
+		} else {
+			line.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return line.String()
+}
+
+var errGoexit = errors.New("Work called runtime.Goexit, as FailNow of a test does, and did not return")
 
 // run calls Work and hands its outcome to report before anything above it on
 // the stack goes on, also when Work panics (the panic ends here) or calls
@@ -173,4 +200,15 @@ func (j *Job) run(ctx context.Context, report func(error)) {
 		report(err)
 	}()
 	err = j.Work(ctx)
+}
+
+// logFailure says that the Work under l failed with err. The stack of a panic is
+// an attribute: handlers that write lines keep it in one.
+func (l *Leadership) logFailure(err error) {
+	var panicked *PanicError
+	if errors.As(err, &panicked) {
+		l.owner.log.Error("work failed", "job", l.name, "token", l.token, "error", err, "stack", string(panicked.Stack))
+		return
+	}
+	l.owner.log.Error("work failed", "job", l.name, "token", l.token, "error", err)
 }

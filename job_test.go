@@ -31,7 +31,7 @@ func TestJobThatCannotWorkIsRefusedByTheFieldAndItsBound(t *testing.T) {
 		{"a long name of few characters", distributed.Job{Name: strings.Repeat("ä", 257), Work: work}, "has 514 bytes, at most 512 are allowed"},
 		{"a last part leader", distributed.Job{Name: "a/leader", Work: work}, `Job.Name "a/leader": no part after the first may be "leader"`},
 		{"a middle part leader", distributed.Job{Name: "a/leader/b", Work: work}, `no part after the first may be "leader"`},
-		{"a name that is taken", distributed.Job{Name: "taken", Work: work}, `Job.Name "taken": there is a job of this name already`},
+		{"a name that is taken", distributed.Job{Name: "taken", Work: work}, `there is a job of this name already: "taken"`},
 	} {
 		t.Run(c.flaw, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -150,6 +150,20 @@ func TestNamesUpToTheBoundsAreGood(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestSecondJobOfANameIsErrJobExists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		a := s.execute("a", works{"x": untilDone})
+		require.ErrorIs(t, a.AddJob(s.job("a", "x", untilDone)), distributed.ErrJobExists)
+		require.Equal(t, "a", s.runner("x"))
+
+		twice := []distributed.Job{s.job("b", "x", untilDone), s.job("b", "x", untilDone)}
+		err := distributed.NewLeadershipBasedJobProcessor("app", "b", s.provider(), twice).Execute(t.Context())
+		require.ErrorIs(t, err, distributed.ErrJobExists)
+		require.EqualError(t, err, `distributed: invalid configuration: there is a job of this name already: "x"`)
+	})
 }
 
 // Options may ask anything of the processor, which holds no lock meanwhile.

@@ -57,7 +57,14 @@ func (l *Leadership) Name() string { return l.name }
 // [ErrResigned] or [ErrClosed], and inside a Work also one of the causes that
 // [Job].Work lists. It carries the values of the context given to Campaign, but
 // is not done with it. It does not block.
-func (l *Leadership) Context() context.Context { return l.ctx }
+func (l *Leadership) Context() context.Context {
+	if err := l.made(); err != nil {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cancel(err)
+		return ctx
+	}
+	return l.ctx
+}
 
 // Token returns the fencing token: strictly greater than that of every earlier
 // leader of the same name. Hand it to whatever the work changes, and let that
@@ -74,7 +81,7 @@ func (l *Leadership) Token() int64 { return l.token }
 // nobody else can lead before. On etcd it takes some 50 ns; it does not allocate
 // and never waits for the store.
 func (l *Leadership) Valid() bool {
-	return l.released.Load() == nil && l.election.Valid() // the election may serve the next leadership by now
+	return l.made() == nil && l.released.Load() == nil && l.election.Valid() // the election may serve the next leadership by now
 }
 
 // Resign ends the leadership: it cancels Context (cause [ErrResigned]), and
@@ -92,6 +99,9 @@ func (l *Leadership) Valid() bool {
 // The leadership of a [Job] is released when its Work has returned, not before:
 // there Resign cancels Context, and returns nil at once.
 func (l *Leadership) Resign(ctx context.Context) error {
+	if err := l.made(); err != nil {
+		return err
+	}
 	if l.owner.managed {
 		l.cancel(ErrResigned)
 		return nil
@@ -128,6 +138,13 @@ func (l *Leadership) release(ctx context.Context, released func()) error {
 	default:
 		return ctx.Err()
 	}
+}
+
+func (l *Leadership) made() error {
+	if l.owner == nil {
+		return notMade("Leadership", "Campaign")
+	}
+	return nil
 }
 
 func (l *Leadership) giveUp(ctx context.Context, released func()) error {

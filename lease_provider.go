@@ -3,6 +3,7 @@ package distributed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 )
@@ -140,3 +141,8 @@ var (
 	// text names the field and its bound. Nothing was written to the store.
 	ErrInvalidConfig = errors.New("distributed: invalid configuration")
 )
+
+// notMade is the error for a zero value that nothing can be done with.
+func notMade(what, by string) error {
+	return fmt.Errorf("%w: this %s was not made by %s", ErrInvalidConfig, what, by)
+}

@@ -61,7 +61,7 @@ func (h *MemoryHub) silence(app string) map[string]time.Duration {
 
 // view is called with h.mu held.
 func (h *MemoryHub) view(app, self string) *View {
-	v := &View{Self: self}
+	v := &View{Self: self, Nodes: []NodeView{}, Jobs: []JobView{}}
 	for l := range h.leases {
 		if l.app == app && !l.ended {
 			v.Nodes = append(v.Nodes, NodeView{ID: l.id(), Instance: l.instance, NodeInfo: l.info})

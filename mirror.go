@@ -251,7 +251,7 @@ func (m *mirror) insert(job, lease string, create int64) {
 		lease = strings.Clone(lease)
 	}
 	queue := m.queues[job]
-	i, found := slices.BinarySearchFunc(queue, create, func(c candidate, rev int64) int { return int(c.rev - rev) })
+	i, found := slices.BinarySearchFunc(queue, create, func(c candidate, rev int64) int { return cmp.Compare(c.rev, rev) })
 	if found {
 		return
 	}
@@ -437,7 +437,7 @@ func (m *mirror) carry(lease string, was *node, haunted map[string][]candidate, 
 		for _, c := range haunted[job] {
 			if c.ghost() && c.lease == lease {
 				m.queues[job] = append(m.queues[job], c)
-				slices.SortFunc(m.queues[job], func(a, b candidate) int { return int(a.rev - b.rev) })
+				slices.SortFunc(m.queues[job], func(a, b candidate) int { return cmp.Compare(a.rev, b.rev) })
 			}
 		}
 	}

@@ -87,6 +87,38 @@ func TestTheLowestCreateRevisionLeads(t *testing.T) {
 // Every way in which a candidate can go, and how long its place stays taken if
 // its last heartbeat was seen at 1 s: not at all if its owner let go of it, until
 // 1 s + 10 s + 2 % if not.
+// Revisions of an etcd that has run for long, or was restored with --bump-revision,
+// are further apart than an int of 32 bits can tell.
+func TestTheLowestCreateRevisionLeadsHoweverFarTheyAreApart(t *testing.T) {
+	h := newHistory("a")
+	h.join("a")
+	h.join("b")
+	h.join("c")
+	h.stand("a", "x")
+	h.rev += 3 << 30
+	h.stand("b", "x")
+	h.rev += 1 << 32
+	h.stand("c", "x")
+	require.True(t, h.leads("x"))
+	require.IsIncreasing(t, ranked(h.queues["x"]))
+
+	h.revision(h.del(h.keys.candidate("x", "b")))
+	h.rev++
+	h.load(h.rev, []keyEvent{
+		{key: h.keys.candidate("x", "a"), create: 4, mod: 4, value: []byte(encode(candidateValue{}))},
+		{key: h.keys.candidate("x", "c"), create: h.rev - 2, mod: h.rev - 2, value: []byte(encode(candidateValue{}))},
+	}, h.now)
+	require.Len(t, h.queues["x"], 3, "with the ghost")
+	require.IsIncreasing(t, ranked(h.queues["x"]))
+}
+
+func ranked(queue []candidate) (revs []int64) {
+	for _, c := range queue {
+		revs = append(revs, c.rev)
+	}
+	return revs
+}
+
 func TestOnlyACleanLossLetsOthersLeadAtOnce(t *testing.T) {
 	for name, tc := range map[string]struct {
 		lose  func(h *history)

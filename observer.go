@@ -61,12 +61,12 @@ type Viewer interface {
 
 // Leader is who leads a job.
 type Leader struct {
-	Job      string
-	Token    int64  // of the leadership
-	Node     string // ID of the node, see [View]
-	Instance string
-	Metadata map[string]string // what the node says with [WithMetadata]; not to be changed
-	Since    time.Time         // when the observer saw it begin to lead; zero if it led before
+	Job      string            `json:"job"`
+	Token    int64             `json:"token"` // of the leadership
+	Node     string            `json:"node"`  // ID of the node, see [View]
+	Instance string            `json:"instance"`
+	Metadata map[string]string `json:"metadata"`       // what the node says with [WithMetadata]; not to be changed
+	Since    time.Time         `json:"since,omitzero"` // when the observer saw it begin to lead; zero if it led before
 }
 
 // Observe returns an observer of the app called appName, which the caller
@@ -134,6 +134,9 @@ func openView(ctx context.Context, views ViewProvider, req LeaseRequest) (Viewer
 // Close ends the observation and blocks until everything it held is free, which
 // takes no call to the store.
 func (o *Observer) Close() error {
+	if err := o.made(); err != nil {
+		return err
+	}
 	o.stop()
 	o.loop.Wait()
 	return o.viewer.Close()
@@ -148,7 +151,12 @@ func (o *Observer) View() *View {
 // Silence returns for how long each node has not been heard of, by ID. Nodes send
 // heartbeats four times a TTL. When all are silent for longer, the observer is cut
 // off from the store, or the store is away.
-func (o *Observer) Silence() map[string]time.Duration { return o.viewer.Silence() }
+func (o *Observer) Silence() map[string]time.Duration {
+	if o.made() != nil {
+		return nil
+	}
+	return o.viewer.Silence()
+}
 
 // Leaders returns the leaders of all jobs that have one, by job.
 func (o *Observer) Leaders() []Leader {
@@ -161,7 +169,7 @@ func (o *Observer) Leaders() []Leader {
 // the loop is under way are seen together in the next.
 func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
 	return func(yield func([]Leader) bool) {
-		for {
+		for o.made() == nil {
 			leaders, changed := o.leaders()
 			if !yield(leaders) {
 				return
@@ -182,26 +190,43 @@ func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
 func (o *Observer) Locate(job string) (Leader, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	j, ok := slices.BinarySearchFunc(o.view.Jobs, job, func(j JobView, job string) int { return cmp.Compare(j.Name, job) })
-	if !ok || !o.view.Jobs[j].Led {
+	view := o.seen()
+	j, ok := slices.BinarySearchFunc(view.Jobs, job, func(j JobView, job string) int { return cmp.Compare(j.Name, job) })
+	if !ok || !view.Jobs[j].Led {
 		return Leader{}, false
 	}
-	return o.leader(&o.view.Jobs[j]), true
+	return o.leader(&view.Jobs[j]), true
 }
 
 func (o *Observer) latest() (*View, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.view, o.changed
+	return o.seen(), o.changed
+}
+
+// seen is called with mu held.
+func (o *Observer) seen() *View {
+	if o.view == nil {
+		return new(View)
+	}
+	return o.view
+}
+
+func (o *Observer) made() error {
+	if o.viewer == nil {
+		return notMade("Observer", "Observe")
+	}
+	return nil
 }
 
 func (o *Observer) leaders() ([]Leader, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	leaders := make([]Leader, 0, len(o.view.Jobs))
-	for j := range o.view.Jobs {
-		if o.view.Jobs[j].Led {
-			leaders = append(leaders, o.leader(&o.view.Jobs[j]))
+	view := o.seen()
+	leaders := make([]Leader, 0, len(view.Jobs))
+	for j := range view.Jobs {
+		if view.Jobs[j].Led {
+			leaders = append(leaders, o.leader(&view.Jobs[j]))
 		}
 	}
 	return leaders, o.changed

@@ -157,7 +157,7 @@ func TestPlanAndExplainSayWhatMovesAndWhy(t *testing.T) {
 		require.True(t, plan.Moves[0].Ready)
 		require.Equal(t, 4, plan.Loads[0].Jobs)
 		require.Equal(t, 2, plan.Loads[0].Planned)
-		require.Equal(t, 2, plan.Loads[1].Expected)
+		require.EqualValues(t, 2, plan.Loads[1].Expected)
 		e, ok := view.Explain(plan.Moves[0].Job)
 		require.True(t, ok)
 		require.Equal(t, plan.Moves[0].Job+" runs on a, should run on b: a has more than its share", e.String())

@@ -209,8 +209,9 @@ func WithVersion(version string) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.node.Version, o.described = version, true })
 }
 
-// WithLabels says what this node is like, for [Job].Prefer and [Job].Avoid.
-// Default: none.
+// WithLabels says what this node is like, for [Job].Prefer and [Job].Avoid: at
+// most 16 labels, with keys and values of at most 128 bytes. A key is not empty,
+// has no "=" and no space at either end. Default: none.
 func WithLabels(labels map[string]string) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.node.Labels, o.described = maps.Clone(labels), true })
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -138,7 +139,7 @@ func (a *app) loads() map[string]int {
 }
 
 func spreadOf(loads map[string]int) (least, most int) {
-	least = 1 << 40
+	least = math.MaxInt
 	for _, n := range loads {
 		least, most = min(least, n), max(most, n)
 	}
@@ -442,4 +443,17 @@ func gzipped(s string) string {
 	_, _ = z.Write([]byte(s))
 	_ = z.Close()
 	return b.String()
+}
+
+func TestSumsOfWeightsDoNotOverflow(t *testing.T) {
+	a := newApp(5000)
+	for i := range a.jobs {
+		a.jobs[i].Weight = maxWeight
+	}
+	id := a.join()
+	for _, job := range a.jobs {
+		a.queues[job.Name] = []string{id}
+	}
+	load := a.view().Plan().Loads[0]
+	require.Equal(t, Load{Node: id, Instance: id, Jobs: 5000, Weight: 5_000_000_000, Planned: 5000, Expected: 5_000_000_000}, load)
 }

@@ -9,34 +9,38 @@ import (
 
 // Plan says what [WithLoadBalancing] is about to do, or would.
 type Plan struct {
-	Loads    []Load   // of the nodes that take part, by instance
-	Moves    []Move   // in the order in which they are made, by job
-	Homeless []string // jobs that no node can take
+	Loads    []Load   `json:"loads"`    // of the nodes that take part, by instance
+	Moves    []Move   `json:"moves"`    // in the order in which they are made, by job
+	Homeless []string `json:"homeless"` // jobs that no node can take
 }
 
 // Load is what a node has to carry: jobs, and the sum of their weights.
 type Load struct {
-	Node, Instance    string
-	Jobs, Weight      int // now
-	Planned, Expected int // jobs and weight after all moves
-	Draining          bool
+	Node     string `json:"node"` // ID
+	Instance string `json:"instance"`
+	Jobs     int    `json:"jobs"`     // now
+	Weight   int64  `json:"weight"`   // likewise
+	Planned  int    `json:"planned"`  // jobs after all moves
+	Expected int64  `json:"expected"` // weight then
+	Draining bool   `json:"draining"`
 }
 
 // Move is a job that runs on one node and should run on another.
 type Move struct {
-	Job      string
-	From, To string // instances
-	Reason   string
-	Ready    bool // To waits for it, next in the queue
+	Job    string `json:"job"`
+	From   string `json:"from"` // instance
+	To     string `json:"to"`   // likewise
+	Reason string `json:"reason"`
+	Ready  bool   `json:"ready"` // To waits for it, next in the queue
 }
 
 // Explanation says why a job runs where it runs.
 type Explanation struct {
-	Job     string
-	Runs    string // instance that leads it; empty if none does that takes part
-	Belongs string // instance that should; empty if no node can take it
-	Standby string // instance that takes over when that fails; empty if there is none
-	Reason  string
+	Job     string `json:"job"`
+	Runs    string `json:"runs"`    // instance that leads it; empty if none does that takes part
+	Belongs string `json:"belongs"` // instance that should; empty if no node can take it
+	Standby string `json:"standby"` // instance that takes over when that fails; empty if there is none
+	Reason  string `json:"reason"`
 }
 
 // String returns the explanation as a sentence.
@@ -58,7 +62,7 @@ func (e Explanation) String() string {
 // what every node computes for itself, and does its part of.
 func (v *View) Plan() Plan {
 	p := place(v)
-	var plan Plan
+	plan := Plan{Loads: []Load{}, Moves: []Move{}, Homeless: []string{}}
 	for _, j := range p.moves() {
 		job := &p.jobs[j]
 		plan.Moves = append(plan.Moves, Move{
@@ -74,11 +78,11 @@ func (v *View) Plan() Plan {
 		}
 		if job.runner != none {
 			loads[job.runner].Jobs++
-			loads[job.runner].Weight += job.Weight
+			loads[job.runner].Weight += int64(job.Weight)
 		}
 		if x := cmp.Or(job.target+1, job.runner+1) - 1; x != none {
 			loads[x].Planned++
-			loads[x].Expected += job.Weight
+			loads[x].Expected += int64(job.Weight)
 		}
 	}
 	for x, n := range p.nodes {

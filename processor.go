@@ -82,10 +82,13 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 }
 
 // AddJob adds a job, before Execute or while it runs. It does not block. It
-// returns [ErrInvalidConfig] for a job that breaks the rules of [Job], has the
-// name of one that is there already, or a negative start delay or voluntary
-// timeout, and [ErrClosed] once Execute is ending.
+// returns [ErrInvalidConfig] for a job that breaks the rules of [Job], or has a
+// negative start delay or voluntary timeout; [ErrJobExists] for the name of one
+// that is there already; and [ErrClosed] once Execute is ending.
 func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
+	if err := p.made(); err != nil {
+		return err
+	}
 	planned, err := p.plan(job)
 	if err != nil {
 		return err
@@ -96,7 +99,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 		return fmt.Errorf("distributed: add job %q: %w", job.Name, ErrClosed)
 	}
 	if _, ok := p.jobs[job.Name]; ok {
-		return fmt.Errorf("%w: Job.Name %q: there is a job of this name already", ErrInvalidConfig, job.Name)
+		return fmt.Errorf("%w: %q", ErrJobExists, job.Name)
 	}
 	p.jobs[job.Name] = planned
 	if p.opened {
@@ -121,6 +124,9 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // A Work that does not return when its context is done keeps Execute from
 // returning; it is reported to the log and to [Hooks].Stuck.
 func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
+	if err := p.made(); err != nil {
+		return err
+	}
 	if err := p.start(ctx); err != nil {
 		return err
 	}
@@ -139,7 +145,12 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 // View returns a picture of the app as this node sees it, and false while it has
 // no lease; see [Concurrency.View]. With [WithLoadBalancing], [View.Plan] and
 // [View.Explain] say where the jobs belong.
-func (p *LeadershipBasedJobProcessor) View() (*View, bool) { return p.concurrency.View() }
+func (p *LeadershipBasedJobProcessor) View() (*View, bool) {
+	if p.made() != nil {
+		return nil, false
+	}
+	return p.concurrency.View()
+}
 
 // Drain makes this node take no more jobs and hand over those that it runs, with
 // the others' consent: a job moves when its next node waits for it, and stays if
@@ -162,6 +173,13 @@ func (p *LeadershipBasedJobProcessor) Undrain() error {
 		return fmt.Errorf("%w: Undrain needs WithLoadBalancing", ErrInvalidConfig)
 	}
 	p.balancer.drain(false)
+	return nil
+}
+
+func (p *LeadershipBasedJobProcessor) made() error {
+	if p.concurrency == nil {
+		return notMade("LeadershipBasedJobProcessor", "NewLeadershipBasedJobProcessor")
+	}
 	return nil
 }
 
@@ -379,7 +397,7 @@ func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error, took ti
 	log := func() {}
 	switch {
 	case err != nil && (panicked || !asked):
-		log = func() { p.concurrency.log.Error("work failed", "job", l.name, "token", l.token, "error", err) }
+		log = func() { l.logFailure(err) }
 		failure := fmt.Errorf("distributed: job %q: %w", l.name, err)
 		l.cancel(failure)
 		p.fail(failure)
@@ -448,6 +466,11 @@ var (
 	// ErrNoJobs is returned by Execute when there is no job, unless
 	// [WithBlockOnNoJobs] was given.
 	ErrNoJobs = errors.New("distributed: no jobs")
+
+	// ErrJobExists is returned for a second job of a name: by AddJob, and by
+	// Execute for the list given to [NewLeadershipBasedJobProcessor]. It wraps
+	// [ErrInvalidConfig].
+	ErrJobExists = fmt.Errorf("%w: there is a job of this name already", ErrInvalidConfig)
 
 	// ErrTermEnded is the cause of the context of a Work whose term was ended
 	// by [WithVoluntaryTimeout].

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -596,7 +597,7 @@ func TestPanicOfWorkIsReturnedAsPanicErrorWithItsStack(t *testing.T) {
 		s := newService(t)
 		a := s.execute("a", works{"good": untilDone, "bad": workThatPanics})
 		err := a.result()
-		require.ErrorContains(t, err, `distributed: job "bad": panic: out of cheese`)
+		require.EqualError(t, err, `distributed: job "bad": panic: out of cheese`)
 		var panicked *distributed.PanicError
 		require.ErrorAs(t, err, &panicked)
 		require.Equal(t, "out of cheese", panicked.Value)
@@ -616,6 +617,36 @@ func TestPanicWithAnErrorCanBeUnwrapped(t *testing.T) {
 	})
 }
 
+func TestPanicIsToldInOneLineOfBoundedLength(t *testing.T) {
+	for _, c := range []struct {
+		value any
+		want  string
+	}{
+		{"out of cheese", "panic: out of cheese"},
+		{errBroken, "panic: broken"},
+		{42, "panic: 42"},
+		{"no cheese\nno \x1b[31mbread\u2028", `panic: no cheese\nno \x1b[31mbread\u2028`},
+		{`it's "out"`, `panic: it's "out"`},
+		{strings.Repeat("ä", 1000), "panic: " + strings.Repeat("ä", 100) + "..."},
+		{strings.Repeat("\n", 1000), "panic: " + strings.Repeat(`\n`, 100) + "..."},
+	} {
+		err := &distributed.PanicError{Value: c.value, Stack: []byte("goroutine 1 [running]:\n")}
+		require.EqualError(t, err, c.want)
+	}
+}
+
+func TestStackOfAPanicIsLoggedAsAnAttribute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newService(t), new(journal)
+		a := s.execute("a", works{"bad": workThatPanics}, log.logger())
+		require.Error(t, a.result())
+		lines := log.with(t, "work failed")
+		require.Len(t, lines, 1)
+		require.Equal(t, "panic: out of cheese", lines[0]["error"])
+		require.Contains(t, lines[0]["stack"], "workThatPanics")
+	})
+}
+
 func TestPanicAfterTheContextIsDoneIsReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -630,7 +661,7 @@ func TestGoexitInWorkIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		a := s.execute("a", works{"good": untilDone, "bad": func(context.Context) error { runtime.Goexit(); return nil }})
-		require.EqualError(t, a.result(), `distributed: job "bad": Work called runtime.Goexit`)
+		require.EqualError(t, a.result(), `distributed: job "bad": Work called runtime.Goexit, as FailNow of a test does, and did not return`)
 		require.Empty(t, s.hub.Candidates("app", "good"))
 		require.Empty(t, s.hub.Candidates("app", "bad"))
 	})
@@ -749,7 +780,7 @@ func TestJobsCanBeAddedBeforeAndWhileExecuting(t *testing.T) {
 		require.Equal(t, "a", s.runner("while"))
 		err := p.AddJob(s.job("a", "before", untilDone))
 		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
-		require.ErrorContains(t, err, `Job.Name "before"`)
+		require.ErrorContains(t, err, `there is a job of this name already: "before"`)
 		require.ErrorIs(t, p.AddJob(s.job("a", "while", untilDone)), distributed.ErrInvalidConfig)
 		require.False(t, a.returned(), "a job that is refused does no harm")
 		require.Len(t, s.history("before"), 1)

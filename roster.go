@@ -48,50 +48,51 @@ type Roster interface {
 // for which job. It is not changed after it was made, and safe for concurrent
 // use as long as nobody changes it.
 type View struct {
-	Self  string     // ID of the node whose view this is; empty if that is none
-	Nodes []NodeView // sorted by ID
-	Jobs  []JobView  // that somebody leads or waits for, sorted by Name
+	Self  string     `json:"self"`  // ID of the node whose view this is; empty if that is none
+	Nodes []NodeView `json:"nodes"` // sorted by ID
+	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
 }
 
 // NodeView is a node in a [View].
 type NodeView struct {
-	ID       string // unique; a node that gets another lease is another one
-	Instance string
+	ID       string `json:"id"` // unique; a node that gets another lease is another one
+	Instance string `json:"instance"`
 	NodeInfo
 }
 
 // NodeInfo is what a node tells the others about itself.
 type NodeInfo struct {
 	// Version tells builds of the program apart while one replaces the other.
-	Version string
+	Version string `json:"version"`
 
 	// Started is when the process started, by its own clock. Of two versions,
 	// the one that was started first later is the newer one.
-	Started time.Time
+	Started time.Time `json:"started,omitzero"`
 
 	// Labels say what the node is like, such as "zone": "eu-1".
-	Labels map[string]string
+	Labels map[string]string `json:"labels"`
 
 	// Metadata is for whoever looks for the node, such as an address to route
 	// requests to. Placement does not heed it.
-	Metadata map[string]string
+	Metadata map[string]string `json:"metadata"`
 
 	// Capacity is how many jobs the node runs at most; 0 means no limit.
-	Capacity int
+	Capacity int `json:"capacity"`
 
 	// Draining is set while the node takes no jobs and hands over those it has.
-	Draining bool
+	Draining bool `json:"draining"`
 
 	// Jobs are those that the node can run, sorted by Name, each once; nil for a
 	// node that takes no part in placement, and stands for what it likes.
-	Jobs []JobInfo
+	Jobs []JobInfo `json:"jobs"`
 }
 
 // JobInfo is what placement heeds of a [Job].
 type JobInfo struct {
-	Name          string
-	Weight        int // at least 1
-	Prefer, Avoid []string
+	Name   string   `json:"name"`
+	Weight int      `json:"weight"` // at least 1
+	Prefer []string `json:"prefer"`
+	Avoid  []string `json:"avoid"`
 }
 
 func (i *NodeInfo) validate() error {
@@ -100,10 +101,27 @@ func (i *NodeInfo) validate() error {
 			return err
 		}
 	}
+	for key := range i.Labels {
+		if err := validateKey("WithLabels", key); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
 		validateTexts("WithLabels", i.Labels, maxLabels, maxLabel),
 		validateTexts("WithMetadata", i.Metadata, maxMetadata, maxMetadatum),
 	)
+}
+
+// validateKey refuses the key of a label that no "key=value" can name, or none
+// that looks like it.
+func validateKey(field, key string) error {
+	switch {
+	case strings.Contains(key, "="):
+		return fmt.Errorf("%w: %s key %q contains \"=\"", ErrInvalidConfig, field, key)
+	case strings.TrimSpace(key) != key:
+		return fmt.Errorf("%w: %s key %q begins or ends with a space", ErrInvalidConfig, field, key)
+	}
+	return validateText(field+" key", key, maxLabel)
 }
 
 const (
@@ -151,13 +169,13 @@ func buildVersion() string {
 
 // JobView is a job in a [View].
 type JobView struct {
-	Name  string
-	Queue []CandidateView // in the order in which they lead, never empty
-	Led   bool            // the first leads; otherwise it will, once a node that is gone has surely stopped
+	Name  string          `json:"name"`
+	Queue []CandidateView `json:"queue"` // in the order in which they lead, never empty
+	Led   bool            `json:"led"`   // the first leads; otherwise it will, once a node that is gone has surely stopped
 }
 
 // CandidateView is a node that leads a job or waits for it.
 type CandidateView struct {
-	Node  string // ID; of no node in the view if the candidate is foreign, or its node just leaves
-	Token int64  // of its leadership, also while it waits
+	Node  string `json:"node"`  // ID; of no node in the view if the candidate is foreign, or its node just leaves
+	Token int64  `json:"token"` // of its leadership, also while it waits
 }

@@ -2,30 +2,64 @@ package distributed
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 )
 
 // Status is what a processor does at one moment: what this node knows of itself,
-// while [View] and [Observer] show what all can see of one another.
+// while [View] and [Observer] show what all can see of one another. All of these
+// can be marshalled to JSON and back.
 type Status struct {
-	Instance  string
-	Executing bool   // Execute runs, and has not begun to end
-	Leased    bool   // there is a lease: this node can lead
-	Node      string // ID of this node in a [View]; empty without a lease, or a [Roster]
-	Draining  bool   // it takes no jobs: [LeadershipBasedJobProcessor.Drain], or Execute is ending with [WithLoadBalancing]
-	Jobs      []JobStatus
+	Instance  string      `json:"instance"`
+	Executing bool        `json:"executing"` // Execute runs, and has not begun to end
+	Leased    bool        `json:"leased"`    // there is a lease: this node can lead
+	Node      string      `json:"node"`      // ID of this node in a [View]; empty without a lease, or a [Roster]
+	Draining  bool        `json:"draining"`  // it takes no jobs: [LeadershipBasedJobProcessor.Drain], or Execute is ending with [WithLoadBalancing]
+	Jobs      []JobStatus `json:"jobs"`
 }
 
 // JobStatus is a job of a processor at one moment.
 type JobStatus struct {
-	Job   string
-	State JobState
-	Since time.Time // when it came into that state; a job is stuck since its context is done
-	Token int64     // of the leadership; 0 while it waits
-	Cause error     // why the context of Work is done; nil if it is not
+	Job   string    `json:"job"`
+	State JobState  `json:"state"`
+	Since time.Time `json:"since"` // when it came into that state; a job is stuck since its context is done
+	Token int64     `json:"token"` // of the leadership; 0 while it waits
+	Cause error     `json:"-"`     // why the context of Work is done; nil if it is not. In JSON its text: "cause"
 }
+
+// MarshalJSON implements [json.Marshaler].
+func (s JobStatus) MarshalJSON() ([]byte, error) {
+	v := jobStatusJSON{plainJobStatus: plainJobStatus(s)}
+	if s.Cause != nil {
+		v.Cause = s.Cause.Error()
+	}
+	return json.Marshal(v)
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]. Of the cause only the text comes
+// back: errors.Is finds nothing in it.
+func (s *JobStatus) UnmarshalJSON(b []byte) error {
+	var v jobStatusJSON
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	*s = JobStatus(v.plainJobStatus)
+	if v.Cause != "" {
+		s.Cause = errors.New(v.Cause)
+	}
+	return nil
+}
+
+type jobStatusJSON struct {
+	plainJobStatus
+	Cause string `json:"cause,omitempty"`
+}
+
+// plainJobStatus has the fields of a JobStatus, and not its methods.
+type plainJobStatus JobStatus
 
 // JobState is what a job does on a node.
 type JobState string
@@ -41,6 +75,9 @@ const (
 // Status returns what the processor does now, with the jobs sorted by name. It
 // may be called at any time; it does not block and makes no call to the store.
 func (p *LeadershipBasedJobProcessor) Status() Status {
+	if p.made() != nil {
+		return Status{}
+	}
 	s := Status{Instance: p.concurrency.instance, Draining: p.balancer.drains()}
 	s.Node, s.Leased = p.concurrency.node()
 	s.Executing, s.Jobs = p.jobStatus(time.Now())

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command bench measures the library next to the physical limit and to what
 // people use today: etcd's own concurrency package, Session and Election, used
 // as a careful user would. All three run on the same etcd, which is a process

@@ -3,7 +3,7 @@ module github.com/b2552be4/distributed/otelmetrics
 go 1.26.0
 
 require (
-	github.com/b2552be4/distributed v0.0.0-00010101000000-000000000000
+	github.com/b2552be4/distributed v0.1.0
 	github.com/stretchr/testify v1.12.1
 	go.opentelemetry.io/otel v1.45.0
 	go.opentelemetry.io/otel/metric v1.45.0

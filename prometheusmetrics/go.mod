@@ -3,7 +3,7 @@ module github.com/b2552be4/distributed/prometheusmetrics
 go 1.26.0
 
 require (
-	github.com/b2552be4/distributed v0.0.0-00010101000000-000000000000
+	github.com/b2552be4/distributed v0.1.0
 	github.com/prometheus/client_golang v1.23.2
 	github.com/prometheus/client_model v0.6.2
 	github.com/prometheus/common v0.67.5

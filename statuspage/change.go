@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
@@ -70,7 +71,7 @@ func newMoves(from, to []move) []move {
 		return to
 	}
 	last := from[len(from)-1].Number
-	i, _ := slices.BinarySearchFunc(to, last+1, func(m move, n int64) int { return int(m.Number - n) })
+	i, _ := slices.BinarySearchFunc(to, last+1, func(m move, n int64) int { return cmp.Compare(m.Number, n) })
 	return to[i:]
 }
 

@@ -2,6 +2,7 @@ package statuspage
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -48,8 +49,12 @@ func New(o *distributed.Observer, opts ...Option) *Page {
 // Close ends the page's streams to browsers, which [http.Server.Shutdown] would
 // wait for (see [http.Server.RegisterOnShutdown]), and blocks until the page does
 // not follow its observer any more; that stays open. What is asked of the page
-// afterwards is still answered, but for new streams. It returns nil.
+// afterwards is still answered, but for new streams. It returns nil, unless New
+// has not made this page.
 func (p *Page) Close() error {
+	if p.observer == nil {
+		return errNotMade
+	}
 	p.stop()
 	p.loops.Wait()
 	return nil
@@ -67,6 +72,10 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this page only shows", http.StatusMethodNotAllowed)
 		return
 	}
+	if p.observer == nil {
+		http.Error(w, errNotMade.Error(), http.StatusServiceUnavailable)
+		return
+	}
 	switch r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:] {
 	case "":
 		p.serveHTML(w, r)
@@ -82,6 +91,8 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serveStatic(w, r)
 	}
 }
+
+var errNotMade = errors.New("statuspage: this Page was not made by New")
 
 // contentPolicy lets the page load its own style sheet, script and events, and
 // nothing else: a name that got past the escaping could still do nothing.

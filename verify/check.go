@@ -45,11 +45,12 @@ const (
 
 // Violation is something that must not happen, and did.
 type Violation struct {
-	Kind          Kind
-	Job           string
-	First, Second Run           // in the order in which they began
-	At            time.Duration // when it began, on the clock of the runs
-	Length        time.Duration // of an overlap or gap, 0 for tokens
+	Kind   Kind          `json:"kind"`
+	Job    string        `json:"job"`
+	First  Run           `json:"first"`  // of the two that began first
+	Second Run           `json:"second"` // the other
+	At     time.Duration `json:"at"`     // when it began, on the clock of the runs
+	Length time.Duration `json:"length"` // of an overlap or gap, 0 for tokens
 }
 
 // String says what happened in one line.
@@ -72,19 +73,22 @@ func (r Run) who() string {
 
 // Gap is a time at which a job ran nowhere, between two of its runs.
 type Gap struct {
-	Job           string
-	Before, After Run
-	From, To      time.Duration // on the clock of the runs
+	Job    string        `json:"job"`
+	Before Run           `json:"before"`
+	After  Run           `json:"after"`
+	From   time.Duration `json:"from"` // on the clock of the runs
+	To     time.Duration `json:"to"`   // likewise
 }
 
 // Length returns how long the gap is.
 func (g Gap) Length() time.Duration { return g.To - g.From }
 
-// Report is what [Check] found.
+// Report is what [Check] found. In JSON all its times are in nanoseconds.
 type Report struct {
-	Runs, Jobs int         // how many were judged
-	Violations []Violation // by job, then in order of At
-	Gaps       []Gap       // by job, then in order of time
+	Runs       int         `json:"runs"`       // how many were judged
+	Jobs       int         `json:"jobs"`       // likewise
+	Violations []Violation `json:"violations"` // by job, then in order of At
+	Gaps       []Gap       `json:"gaps"`       // by job, then in order of time
 }
 
 // Check judges runs, which may be in any order, and does not change them. Their

@@ -9,15 +9,19 @@ import (
 )
 
 // Run is one execution of a job's Work. Times are on the clock that all runs of
-// a set have in common; only their differences mean something.
+// a set have in common; only their differences mean something. In JSON they are in
+// nanoseconds.
 type Run struct {
-	Job, Node, Process string
-	Token              int64           // the fencing token of its leadership
-	Start, End         time.Duration   // End is the last sign of life if Ended is false
-	Ended              bool            // Work is known to have returned
-	Told               bool            // Work was told to stop, at Stop
-	Stop               time.Duration   // 0 unless Told
-	Ticks              []time.Duration // in between, rising; with Stop
+	Job     string          `json:"job"`
+	Node    string          `json:"node"`
+	Process string          `json:"process"`
+	Token   int64           `json:"token"` // the fencing token of its leadership
+	Start   time.Duration   `json:"start"`
+	End     time.Duration   `json:"end"`   // the last sign of life if Ended is false
+	Ended   bool            `json:"ended"` // Work is known to have returned
+	Told    bool            `json:"told"`  // Work was told to stop, at Stop
+	Stop    time.Duration   `json:"stop"`  // 0 unless Told
+	Ticks   []time.Duration `json:"ticks"` // in between, rising; with Stop
 }
 
 // Runs puts the records together to runs, in the order in which they began.

@@ -3,6 +3,7 @@ package verify
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -77,6 +78,9 @@ func (w *Writer) Err() error {
 // error of closing. Call it when the last run has ended: what comes later to a
 // file is lost, which Err reports. It may be called again.
 func (w *Writer) Close() error {
+	if w.out == nil {
+		return errNotMade
+	}
 	err := w.close()
 	if first := w.Err(); first != nil {
 		return first
@@ -111,9 +115,15 @@ func (a *Active) End() { a.record(End) }
 // a run is later than its end.
 func (a *Active) record(e Event) {
 	w := a.writer
+	if w == nil {
+		return // not made by Begin
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if a.ended {
+	if w.out == nil {
+		w.err = errNotMade
+	}
+	if a.ended || w.out == nil {
 		return
 	}
 	a.ended = e == End
@@ -129,3 +139,5 @@ func (a *Active) record(e Event) {
 		w.err = fmt.Errorf("verify: %w", err)
 	}
 }
+
+var errNotMade = errors.New("verify: this Writer was not made by Open or NewWriter")

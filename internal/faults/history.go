@@ -1,6 +1,9 @@
+//go:build unix
+
 package faults
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -173,7 +176,7 @@ func owners(events []change) map[string]map[int64]owner {
 			if !e.deleted && !slices.ContainsFunc(queue, func(c candidate) bool { return c.create == e.create }) {
 				queue = append(queue, candidate{lease, instanceOf(e.value), e.create})
 			}
-			slices.SortFunc(queue, func(a, b candidate) int { return int(a.create - b.create) })
+			slices.SortFunc(queue, func(a, b candidate) int { return cmp.Compare(a.create, b.create) })
 			queues[job] = queue
 		}
 		for job := range touched {

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 // mutant is a change that takes one rule out of the library.

@@ -1,0 +1,13 @@
+//go:build !unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	fmt.Fprintln(os.Stderr, "load-balancing kills and freezes processes, for which it needs Unix")
+	os.Exit(1)
+}

@@ -248,18 +248,24 @@ func (m *mirror) leads(job string, s standing) bool {
 	if m.waits() || s.number == 0 || s.number > m.rev {
 		return false
 	}
-	self := m.nodes[m.self]
-	if self == nil || !self.counts || s.document >= len(self.docs) || self.docs[s.document] == nil || self.docs[s.document].seq < s.seq {
-		return false
-	}
 	q := m.queues[job]
-	if q == nil {
+	if q == nil || !m.shows(s) {
 		return false
 	}
 	for _, c := range q.claims {
-		if c.doc.node != self {
+		if c.doc.node.id != m.self {
 			return s.number <= c.number
 		}
 	}
 	return true
+}
+
+// shows reports whether a claim of ours is in the picture.
+func (m *mirror) shows(s standing) bool {
+	self := m.nodes[m.self]
+	if self == nil || !self.counts || s.document >= len(self.docs) {
+		return false
+	}
+	d := self.docs[s.document]
+	return d != nil && d.readable && d.seq >= s.seq
 }

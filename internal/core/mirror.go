@@ -17,6 +17,7 @@ type mirror struct {
 	drift float64
 
 	rev    int64
+	listed bool              // there is a picture
 	least  int64             // the first listing must not be of a revision below it
 	nodes  map[string]*node  // by id
 	queues map[string]*queue // by job
@@ -101,7 +102,7 @@ func (m *mirror) step(s Step, now time.Duration) change {
 	for _, d := range s.Documents {
 		t.take(d)
 	}
-	m.rev = s.Revision
+	m.rev, m.listed = s.Revision, true
 	for _, n := range t.nodes {
 		n.touched = false
 		t.settle(n)

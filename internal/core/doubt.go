@@ -243,10 +243,17 @@ type grave struct {
 // A node document that stands unmoved in our picture since seen was committed no
 // later, and so was every heartbeat before. If the tombstone is accepted in its
 // place, there was none after. What has no node document is buried as well, once
-// no doubt about it is left: nobody else will end it.
+// no doubt about it is left: nobody else will end it. So is at once who is known
+// to be void, if its node document does not say so any more.
 func (m *mirror) due(now time.Duration) (graves []grave, next time.Duration) {
 	for id, n := range m.nodes {
-		if n.void || id == m.self || n.tried == n.rev+1 || (n.rev == 0 && n.doubt > 0) {
+		if id == m.self || n.tried == n.rev+1 || (n.rev == 0 && n.doubt > 0 && !n.void) {
+			continue
+		}
+		if n.void {
+			if !n.readable || n.value.State == "" { // somebody has written over it, or deleted it
+				graves = append(graves, grave{id, n.rev, n.value})
+			}
 			continue
 		}
 		at := max(n.seen, n.since) + n.silence()

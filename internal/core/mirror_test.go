@@ -381,6 +381,23 @@ func TestWhatHasNoNodeDocumentIsBuriedToo(t *testing.T) {
 	require.Len(t, graves, 2)
 }
 
+func TestTheGravesOfTheVoidAreKept(t *testing.T) {
+	for name, b := range map[string][]byte{"deleted": nil, "written over": []byte("x")} {
+		t.Run(name, func(t *testing.T) {
+			p := newPicture(t, "x")
+			p.stand("y", p.join("y"))
+			p.show(p.put(testKeys.node("y"), ended(stateDrained)))
+			graves, _ := p.due(p.now)
+			require.Empty(t, graves)
+			p.show(p.set(testKeys.node("y"), b))
+			require.False(t, p.waits())
+			graves, _ = p.due(p.now)
+			require.Len(t, graves, 1, "or newcomers would wait for it")
+			require.Equal(t, p.docs[testKeys.node("y")].Revision, graves[0].rev)
+		})
+	}
+}
+
 func TestAnotherEpochIsADoubtAboutEverybody(t *testing.T) {
 	for name, c := range map[string]func(p *picture){
 		"gone":           func(p *picture) { p.show(p.set(testKeys.epoch(), nil)) },

@@ -591,8 +591,11 @@ func (m *model) check() {
 // settle ends the trouble: writes get through, feeds catch up, and lost sessions are
 // replaced. After a few TTLs every job has one leader.
 func (m *model) settle(t *rapid.T) {
-	for range 80 {
+	for round := range 80 {
 		m.now += modelTTL / 10
+		if round == 40 && m.doubtsStrangers() {
+			m.now += longestSilence
+		}
 		for _, n := range m.nodes {
 			n.deaf, n.mute = false, false
 			n.renew()
@@ -602,8 +605,24 @@ func (m *model) settle(t *rapid.T) {
 	}
 	for _, job := range modelJobs {
 		if !slices.ContainsFunc(m.nodes, func(n *modelNode) bool { return n.elections[job].valid() }) {
+			for _, n := range m.nodes {
+				t.Logf("%s at %v: over %v, waits for %v", n.id, n.clock.now(), n.lost, slices.Collect(maps.Keys(n.mirror.doubted)))
+			}
 			t.Fatalf("job %s has no leader long after the trouble is over", job)
 		}
 	}
 	m.stats.settled++
+}
+
+// doubtsStrangers reports whether anybody waits for a session of which it does not
+// know the TTL.
+func (m *model) doubtsStrangers() bool {
+	for _, n := range m.nodes {
+		for d := range n.mirror.doubted {
+			if d.quiet == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -3,8 +3,8 @@ package storetest
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
-	"sync/atomic"
 )
 
 // sees requires that the follower, which has the picture of nothing at the start
@@ -25,56 +25,52 @@ func listing(r *run) {
 	a, b := r.open(), r.open()
 	empty := a.follow(r.prefix, 0)
 	empty.awaitSteps(1)
-	f := empty.steps[0]
-	r.require(f.Whole && len(f.Documents) == 0 && f.Revision > 0, "the first step of an empty space is %+v", f)
+	nothing := empty.first()
+	r.require(nothing.Whole && len(nothing.Documents) == 0 && nothing.Revision > 0, "the first step of an empty space is %+v", nothing)
 	kept := a.put(r.prefix+"kept", "kept", 0)
 	a.put(r.prefix+"kept", "changed", kept)
 	a.delete(r.prefix+"gone", a.put(r.prefix+"gone", "gone", 0))
 	end := a.put(r.prefix+"last", "last", 0)
 	full := b.follow(r.prefix, 0)
 	r.sees(full, end)
-	r.require(full.steps[0].Whole && full.steps[0].Revision >= end, "the first step is %+v, after a change at revision %d", full.steps[0].Step, end)
+	r.require(full.first().Whole && full.first().Revision >= end, "the first step is %+v, after a change at revision %d", full.first(), end)
 	r.sees(empty, end)
 }
 
 // pages is about listings that take the store more than one look.
 func pages(r *run) {
-	const documents = 2500
-	a, b := r.open(), r.open()
-	revisions := make([]int64, documents)
+	const writers, documents = 10, 2500
 	key := func(i int) string { return fmt.Sprintf("%s%05d", r.prefix, i) }
 	var wg sync.WaitGroup
-	for first := range 10 {
+	for first := range writers {
 		c := r.open()
 		wg.Add(1)
 		r.start(func() {
 			defer wg.Done()
-			for i := first; i < documents; i += 10 {
-				revisions[i], _ = c.write(key(i), []byte("a"), 0)
+			for i := first; i < documents; i += writers {
+				_, _ = c.write(key(i), []byte("first"), 0)
 			}
 		})
 	}
 	r.returns(wg.Wait, "writes have not returned")
-	var stop atomic.Bool
-	wg.Add(1)
-	r.start(func() {
-		defer wg.Done()
-		for i := range documents { // from the front, while others list
-			if revisions[i], _ = b.write(key(i), []byte("b"), revisions[i]); stop.Load() {
-				return
-			}
-		}
-	})
+	a, b := r.open(), r.open()
 	var lists []*follower
 	for range 5 {
 		f := a.follow(r.prefix, 0)
+		for n := range 100 { // meanwhile, in front and at the back
+			i := n / 2
+			if n%2 == 1 {
+				i = documents - 1 - i
+			}
+			b.put(key(i), fmt.Sprint(n), r.truth.revision(key(i)))
+			runtime.Gosched()
+		}
 		f.awaitSteps(1)
 		f.stop()
 		lists = append(lists, f)
 	}
-	stop.Store(true)
-	r.returns(wg.Wait, "writes have not returned")
 	for _, f := range lists {
+		f.steps = f.steps[:1]
 		r.sawTruth(f)
 	}
 }
@@ -83,6 +79,9 @@ func pages(r *run) {
 // go.
 func pictures(r *run) {
 	const writers, changes, documents = 3, 60, 6
+	watcher := r.open()
+	all := watcher.follow(r.prefix, 0)
+	all.awaitSteps(1)
 	var wg sync.WaitGroup
 	for i := range writers {
 		c, random := r.open(), rand.New(rand.NewPCG(1, uint64(i)))
@@ -100,8 +99,6 @@ func pictures(r *run) {
 			}
 		})
 	}
-	watcher := r.open()
-	all := watcher.follow(r.prefix, 0)
 	passing := r.passers()
 	r.returns(wg.Wait, "writes have not returned")
 	end := r.open().mark(r.prefix)
@@ -141,7 +138,6 @@ func followOn(r *run) {
 	for _, after := range revisions {
 		f := b.follow(r.prefix, after)
 		f.await(end)
-		r.require(f.steps[0].Whole || f.steps[0].Revision > after || len(f.steps[0].Documents) == 0, "the first step behind revision %d is of revision %d", after, f.steps[0].Revision)
 		r.sees(f, end)
 	}
 }
@@ -204,6 +200,8 @@ func prefixes(r *run) {
 func oneAtATime(r *run) {
 	a, b := r.open(), r.open()
 	busy := make(chan struct{})
+	release := sync.OnceFunc(func() { close(busy) })
+	r.releases = append(r.releases, release)
 	f := a.followWith(r.prefix, 0, func() { <-busy })
 	f.awaitSteps(1)
 	witness := a.follow(r.prefix, 0)
@@ -212,29 +210,33 @@ func oneAtATime(r *run) {
 		at = b.put(r.prefix+"document", fmt.Sprint(i), at)
 	}
 	witness.await(at)
-	close(busy)
+	settle()
+	release()
 	f.await(at)
-	f.stop()
+	f.cancel()
+	r.await(f.done, "the context of Follow is done, but it has not returned")
 	end := b.put(r.prefix+"document", "end", at)
 	witness.await(end)
 	witness.stop()
+	settle()
 	r.require(!f.overlaps.Load(), "tell was called while it was running, or after Follow had returned")
 }
 
 func followContext(r *run) {
 	a, b := r.open(), r.open()
-	quiet, busy := a.follow(r.prefix+"quiet/", 0), a.follow(r.prefix, 0)
+	quiet := a.follow(r.prefix+"quiet/", 0)
 	quiet.awaitSteps(1)
+	busy := a.follow(r.prefix, 0)
+	busy.awaitSteps(1)
 	at := int64(0)
 	for i := range 20 {
 		at = b.put(r.prefix+"document", fmt.Sprint(i), at)
 	}
 	busy.await(at)
-	for _, f := range []*follower{quiet, busy} {
-		f.stop()
+	behind := a.follow(r.prefix, at)
+	for _, f := range []*follower{quiet, busy, behind} {
+		f.end()
 	}
-	f := a.follow(r.prefix, at)
-	f.stop()
 	last := a.put(r.prefix+"document", "last", at)
 	r.sees(a.follow(r.prefix, at), last)
 }

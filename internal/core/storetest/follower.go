@@ -3,7 +3,6 @@ package storetest
 import (
 	"bytes"
 	"context"
-	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -24,8 +23,9 @@ type follower struct {
 	telling  atomic.Bool
 	overlaps atomic.Bool // tell was called while it was running, or when Follow had returned
 
-	mu    sync.Mutex
-	steps []step
+	mu      sync.Mutex
+	steps   []step // fixed once stopped
+	stopped bool
 }
 
 // step is a step as it was told, in copies.
@@ -56,7 +56,9 @@ func (f *follower) tell(s core.Step) {
 		return
 	}
 	f.mu.Lock()
-	f.steps = append(f.steps, copied(s))
+	if !f.stopped {
+		f.steps = append(f.steps, copied(s))
+	}
 	f.mu.Unlock()
 	f.signal()
 	if f.hook != nil {
@@ -125,6 +127,13 @@ func (f *follower) holds(ok func() bool) bool {
 	return ok()
 }
 
+// first returns the first step, which has been told.
+func (f *follower) first() core.Step {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.steps[0].Step
+}
+
 func (f *follower) position() int64 {
 	if len(f.steps) == 0 {
 		return f.after
@@ -132,8 +141,16 @@ func (f *follower) position() int64 {
 	return f.steps[len(f.steps)-1].Revision
 }
 
-// stop ends the call, and requires that it ends because of that.
+// stop ends the call. What it tells later is not looked at.
 func (f *follower) stop() {
+	f.cancel()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = true
+}
+
+// end ends the call, and requires that it ends because of that.
+func (f *follower) end() {
 	select {
 	case <-f.done:
 		f.run.require(false, "Follow returned %v while its context was not done", f.err)
@@ -144,11 +161,10 @@ func (f *follower) stop() {
 	f.run.require(f.err != nil, "Follow returned nil when its context was done")
 }
 
-// pictured returns the picture that a step makes of the one before.
-func (s step) pictured(before map[string]core.Document) map[string]core.Document {
-	picture := map[string]core.Document{}
-	if !s.Whole {
-		maps.Copy(picture, before)
+// pictured turns the picture before the step into that after it.
+func (s step) pictured(picture map[string]core.Document) map[string]core.Document {
+	if s.Whole || picture == nil {
+		picture = map[string]core.Document{}
 	}
 	for _, d := range s.Documents {
 		if d.Value == nil {

@@ -117,7 +117,7 @@ func compacted(r *run) {
 	for _, after := range []int64{early, gone} {
 		f := b.follow(r.prefix, after)
 		f.awaitSteps(1)
-		r.require(f.steps[0].Whole, "the first step behind revision %d, of which nothing is known any more, is no listing but of %d", after, f.steps[0].Revision)
+		r.require(f.first().Whole, "the first step behind revision %d, of which nothing is known any more, is %+v", after, f.first())
 		r.sees(f, at)
 	}
 	f := b.follow(r.prefix, at)
@@ -131,8 +131,8 @@ func compactedUnderWay(r *run) {
 	}
 	a, b := r.open(), r.open()
 	f := b.follow(r.prefix, 0)
+	f.awaitSteps(1)
 	at := a.put(r.prefix+"document", "first", 0)
-	f.await(at)
 	for i := range 10 {
 		at = a.put(r.prefix+"document", fmt.Sprint(i), at)
 		f.await(at)

@@ -145,6 +145,10 @@ func (r *run) start(f func()) (done <-chan struct{}) {
 	return returned
 }
 
+// settle gives what must not happen some time to happen. A store that keeps the
+// contract passes however short that is.
+func settle() { time.Sleep(20 * time.Millisecond) }
+
 // hold holds what one of the functions of the space does, until the case ends at
 // the latest.
 func (r *run) hold(what func(core.Store) func(), c *connection) (release func()) {

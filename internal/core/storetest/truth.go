@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -110,12 +111,20 @@ func (t *truth) judge(f *follower, picture map[string]core.Document) (wrong stri
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.settle()
+	moments := t.moments(f.prefix)
 	position := f.after
 	for i, s := range f.steps {
 		wrong := t.form(s, f.prefix, position, i == 0 && f.after == 0)
 		if wrong == "" {
-			picture, position = s.pictured(picture), s.Revision
-			wrong = t.compare(picture, f.prefix, s.Revision)
+			picture = s.pictured(picture)
+			keys := changed(moments, position, s.Revision)
+			if s.Whole {
+				keys = slices.AppendSeq(changed(moments, 0, math.MaxInt64), maps.Keys(picture))
+			}
+			for _, d := range s.Documents {
+				keys = append(keys, d.Key)
+			}
+			wrong, position = t.compare(picture, keys, s.Revision), s.Revision
 		}
 		if wrong != "" {
 			return fmt.Sprintf("step %d of a follower of %q from %d (revision %d, whole: %v, %d documents): %s",
@@ -123,6 +132,43 @@ func (t *truth) judge(f *follower, picture map[string]core.Document) (wrong stri
 		}
 	}
 	return ""
+}
+
+// moment is when a document may have become another one.
+type moment struct {
+	rev int64
+	key string
+}
+
+// moments returns all that happened below prefix, in order. Of a deletion they are
+// the first and the last that it may have been at.
+func (t *truth) moments(prefix string) []moment {
+	var all []moment
+	for key, puts := range t.puts {
+		if !strings.HasPrefix(key, prefix) {
+			continue
+		}
+		for rev := range puts {
+			all = append(all, moment{rev, key})
+		}
+		for _, d := range t.deletions[key] {
+			all = append(all, moment{d.first, key}, moment{d.last, key})
+		}
+	}
+	slices.SortFunc(all, func(a, b moment) int { return cmp.Compare(a.rev, b.rev) })
+	return all
+}
+
+// changed returns the keys of the moments behind revision after, up to rev.
+func changed(moments []moment, after, rev int64) (keys []string) {
+	first, _ := slices.BinarySearchFunc(moments, after+1, func(m moment, rev int64) int { return cmp.Compare(m.rev, rev) })
+	for _, m := range moments[first:] {
+		if m.rev > rev {
+			break
+		}
+		keys = append(keys, m.key)
+	}
+	return keys
 }
 
 // form returns what is wrong with a step by itself.
@@ -167,14 +213,8 @@ func (t *truth) learn(d core.Document) string {
 	return ""
 }
 
-// compare returns in what a picture of revision rev is not the truth.
-func (t *truth) compare(picture map[string]core.Document, prefix string, rev int64) string {
-	keys := slices.Collect(maps.Keys(picture))
-	for key := range t.puts {
-		if strings.HasPrefix(key, prefix) {
-			keys = append(keys, key)
-		}
-	}
+// compare returns in which of the keys a picture of revision rev is not the truth.
+func (t *truth) compare(picture map[string]core.Document, keys []string, rev int64) string {
 	for _, key := range keys {
 		at := t.latest(key, rev)
 		d := t.deletions[key][at]

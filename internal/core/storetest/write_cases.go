@@ -54,6 +54,7 @@ func goneForGood(r *run) {
 	a, b := r.open(), r.open()
 	key := r.prefix + "document"
 	f := a.follow(r.prefix, 0)
+	f.awaitSteps(1)
 	at := a.put(key, "value", 0)
 	a.delete(key, at)
 	end := b.mark(r.prefix)
@@ -85,39 +86,37 @@ func lateCopy(r *run) {
 	a.requireThere(key, "third", third)
 }
 
-// refusal is about refusals that come while others write: what is shown must have
-// been there at the time.
+// refusal is about refusals that come while somebody writes: what is shown must
+// have been there at the time.
 func refusal(r *run) {
+	const refusals = 50
 	key := r.prefix + "document"
-	writer, others := r.open(), []*connection{r.open(), r.open()}
+	writer, other := r.open(), r.open()
 	at := writer.put(key, "0", 0)
-	shown := make([]map[int64]string, len(others))
-	var wg sync.WaitGroup
-	for i, c := range others {
-		shown[i] = map[int64]string{}
-		wg.Add(1)
-		r.start(func() {
-			defer wg.Done()
-			for range 50 {
-				_, err := c.attempt(r.ctx, key, []byte("never"), 0)
-				var conflict *core.ConflictError
-				if errors.As(err, &conflict) && conflict.Known {
-					shown[i][conflict.There.Revision] = string(conflict.There.Value)
-				}
+	asking := make(chan struct{}, 1)
+	var shown []core.Document
+	refused := r.start(func() {
+		for range refusals {
+			select {
+			case asking <- struct{}{}:
+			case <-r.ctx.Done():
+				return
 			}
-		})
-	}
-	written := map[int64]string{at: "0"}
-	for n := range 50 {
-		value := fmt.Sprint(n + 1)
-		at = writer.put(key, value, at)
-		written[at] = value
-	}
-	r.returns(wg.Wait, "writes have not returned")
-	for _, values := range shown {
-		for rev, value := range values {
-			r.require(written[rev] == value, "a refusal shows the document at revision %d with %q, where it was %q", rev, value, written[rev])
+			_, err := other.attempt(r.ctx, key, []byte("never"), 0)
+			var conflict *core.ConflictError
+			if errors.As(err, &conflict) && conflict.Known {
+				shown = append(shown, conflict.There)
+			}
 		}
+	})
+	for n := range refusals {
+		r.await(asking, "a write that is to be refused has not returned")
+		at = writer.put(key, fmt.Sprint(n+1), at)
+	}
+	r.await(refused, "a write that is to be refused has not returned")
+	for _, d := range shown {
+		value := r.truth.value(key, d.Revision)
+		r.require(d.Key == key && string(d.Value) == value, "a refusal shows %q at revision %d with %q, where it was %q", d.Key, d.Revision, d.Value, value)
 	}
 }
 

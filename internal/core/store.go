@@ -15,10 +15,11 @@ type Store interface {
 	// one attempt, and returns the revision of the write. It returns a
 	// *ConflictError if the document is not at rev: then nothing was written by
 	// this attempt. After any other error the write may have taken effect, or may
-	// still do so.
+	// still do so. It blocks until the store has answered or ctx is done. The caller
+	// may change value afterwards.
 	Put(ctx context.Context, key string, value []byte, rev int64) (int64, error)
 
-	// Delete removes the document if it is at rev, likewise.
+	// Delete removes the document if it is at rev, which is not 0, likewise.
 	Delete(ctx context.Context, key string, rev int64) error
 
 	// Follow tells what happens to the documents whose key begins with prefix,
@@ -26,15 +27,17 @@ type Store interface {
 	// by one goroutine at a time, in order, and does not block for long. With after
 	// 0, and whenever the store cannot continue without a gap, the next step is a
 	// listing (Whole); otherwise steps begin with the first change behind after.
+	// It never returns nil. tell may keep a step, but must not change its values.
 	Follow(ctx context.Context, prefix string, after int64, tell func(Step)) error
 
-	// Close frees what the store holds here. Calls under way fail.
+	// Close frees what the store holds here. Calls under way fail, and so do later
+	// ones; a second Close does nothing and returns nil.
 	Close() error
 }
 
 // Step takes a follower's picture to Revision, exactly.
 type Step struct {
-	Revision  int64
+	Revision  int64      // above 0
 	Whole     bool       // Documents are all there is, in place of the picture so far
 	Documents []Document // each key once; none if nothing has changed up to Revision (a proof of life)
 }
@@ -65,6 +68,9 @@ func (e *ConflictError) Error() string {
 // round trip. The writes need not be atomic, and each may fail by itself.
 type BatchStore interface {
 	Store
+
+	// PutAll writes several documents, each key at most once, and returns their
+	// results in the order of the writes. It blocks like Put.
 	PutAll(ctx context.Context, writes []Write) []WriteResult
 }
 
@@ -75,7 +81,8 @@ type Write struct {
 	Revision int64
 }
 
-// WriteResult is what Put, or Delete, would have returned.
+// WriteResult is what Put, or Delete, would have returned. The revision of a
+// deletion is not told.
 type WriteResult struct {
 	Revision int64
 	Err      error

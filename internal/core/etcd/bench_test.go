@@ -1,0 +1,191 @@
+package etcd_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/b2552be4/distributed/internal/core"
+	"github.com/b2552be4/distributed/internal/core/etcd"
+	"github.com/b2552be4/distributed/internal/etcdtest"
+)
+
+// A heartbeat is about as large as small, 64 claims as large.
+var small, large = []byte(strings.Repeat("x", 300)), []byte(strings.Repeat("x", 5000))
+
+// way is one of several ways to do the same.
+type way struct {
+	name string
+	do   func()
+}
+
+// compare does it in all ways in turn, so that a busy machine is as busy for each,
+// and reports their medians, and that of the first in those of the others.
+func compare(b *testing.B, ways ...way) {
+	times := make([][]time.Duration, len(ways))
+	for b.Loop() {
+		for i, w := range ways {
+			began := time.Now()
+			w.do()
+			times[i] = append(times[i], time.Since(began))
+		}
+	}
+	median := func(i int) float64 {
+		slices.Sort(times[i])
+		return float64(times[i][len(times[i])/2])
+	}
+	for i, w := range ways {
+		b.ReportMetric(median(i)/1e6, w.name+"-ms")
+		if i > 0 {
+			b.ReportMetric(median(0)/median(i), ways[0].name+"/"+w.name)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func benchStore(b *testing.B) (*etcd.Store, *clientv3.Client) {
+	cluster := etcdtest.New(b, etcdtest.Config{})
+	client, err := cluster.NewClient(clientv3.Config{})
+	require.NoError(b, err)
+	s := etcd.New(client, client.Close)
+	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	return s, client
+}
+
+// One write after the other; etcd's own Put is the limit.
+func BenchmarkPut(b *testing.B) {
+	s, client := benchStore(b)
+	ctx := context.Background()
+	rev := int64(0)
+	compare(b, way{"store", func() {
+		var err error
+		rev, err = s.Put(ctx, "document", small, rev)
+		require.NoError(b, err)
+	}}, way{"limit", func() {
+		_, err := client.Put(ctx, "key", string(small))
+		require.NoError(b, err)
+	}})
+}
+
+// From the sending of a write to its being told to a follower, on connections of
+// their own; etcd's own Put and Watch are the limit.
+func BenchmarkFeed(b *testing.B) {
+	writer, client := benchStore(b)
+	follower, watcher := benchClient(b, client), benchClient(b, client)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	told := make(chan int64, 1)
+	wg.Go(func() {
+		s := etcd.New(follower, func() error { return nil })
+		_ = s.Follow(ctx, "document", 0, func(step core.Step) { told <- step.Revision })
+	})
+	<-told
+	watch := watcher.Watch(ctx, "key", clientv3.WithCreatedNotify())
+	<-watch
+	rev := int64(0)
+	compare(b, way{"store", func() {
+		var err error
+		rev, err = writer.Put(ctx, "document", small, rev)
+		require.NoError(b, err)
+		require.Equal(b, rev, <-told)
+	}}, way{"limit", func() {
+		_, err := client.Put(ctx, "key", string(small))
+		require.NoError(b, err)
+		<-watch
+	}})
+}
+
+func benchClient(b *testing.B, like *clientv3.Client) *clientv3.Client {
+	client, err := clientv3.New(clientv3.Config{Endpoints: like.Endpoints()})
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, client.Close()) })
+	return client
+}
+
+// 10,000 claims in 200 documents of 64, 5 KB each. The other ways are transactions
+// that are guarded as a whole, a transaction a document, all at once, and a key a
+// claim, 128 in a transaction, one after the other.
+func BenchmarkClaims(b *testing.B) {
+	s, client := benchStore(b)
+	ctx := context.Background()
+	compare(b,
+		way{"store", putAll(b, s, 200)},
+		way{"together", putGuardedTogether(b, client, 200)},
+		way{"singly", putSingly(b, s, 200)},
+		way{"keys", func() {
+			for first := 0; first < 10_000; first += 128 {
+				var ops []clientv3.Op
+				for i := first; i < min(first+128, 10_000); i++ {
+					ops = append(ops, clientv3.OpPut(fmt.Sprintf("key%d", i), string(small[:80])))
+				}
+				_, err := client.Txn(ctx).Then(ops...).Commit()
+				require.NoError(b, err)
+			}
+		}})
+}
+
+func putAll(b *testing.B, s *etcd.Store, n int) func() {
+	writes := make([]core.Write, n)
+	for i := range writes {
+		writes[i] = core.Write{Key: fmt.Sprintf("document%d", i), Value: large}
+	}
+	return func() {
+		for i, r := range s.PutAll(context.Background(), writes) {
+			require.NoError(b, r.Err)
+			writes[i].Revision = r.Revision
+		}
+	}
+}
+
+func putGuardedTogether(b *testing.B, client *clientv3.Client, n int) func() {
+	revs := make([]int64, n)
+	return func() {
+		var wg sync.WaitGroup
+		for first := 0; first < n; first += 128 {
+			part := revs[first:min(first+128, n)]
+			wg.Go(func() {
+				var guards []clientv3.Cmp
+				var puts []clientv3.Op
+				for i, rev := range part {
+					key := fmt.Sprintf("together%d", first+i)
+					guards = append(guards, clientv3.Compare(clientv3.ModRevision(key), "=", rev))
+					puts = append(puts, clientv3.OpPut(key, string(large)))
+				}
+				resp, err := client.Txn(context.Background()).If(guards...).Then(puts...).Commit()
+				if err != nil || !resp.Succeeded {
+					b.Errorf("%v, %v", resp, err)
+					return
+				}
+				for i := range part {
+					part[i] = resp.Header.Revision
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+func putSingly(b *testing.B, s *etcd.Store, n int) func() {
+	revs := make([]int64, n)
+	return func() {
+		var wg sync.WaitGroup
+		for i := range revs {
+			wg.Go(func() {
+				var err error
+				if revs[i], err = s.Put(context.Background(), fmt.Sprintf("singly%d", i), large, revs[i]); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}

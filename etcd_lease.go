@@ -49,6 +49,8 @@ type etcdLease struct {
 	validUntil atomic.Int64
 
 	remember func(memory)
+	accepted func()            // etcd has taken a candidacy
+	refused  func(error) error // and has refused to; returns what that comes to
 	events   LeaseEvents
 
 	views     views
@@ -248,12 +250,12 @@ func (l *etcdLease) depart(ctx context.Context) error {
 	return nil
 }
 
-// persist repeats an idempotent call until it succeeds, fails for good, or ctx
-// is done.
+// persist repeats an idempotent call until it succeeds, fails for good, is refused
+// by several members or several times, or ctx is done.
 func (l *etcdLease) persist(ctx context.Context, call func(context.Context) error) error {
 	pace := backoff{limit: l.timing.attempt()}
 	var last error
-	for {
+	for refused := 0; refused < maxRefusals; {
 		if err := sleep(ctx, pace.next()); err != nil {
 			return errors.Join(err, last)
 		}
@@ -263,7 +265,11 @@ func (l *etcdLease) persist(ctx context.Context, call func(context.Context) erro
 		if last == nil || isFinal(last) {
 			return last
 		}
+		if isRefusal(last) {
+			refused++
+		}
 	}
+	return last
 }
 
 // insist repeats an idempotent call for as long as it only times out, so that a

@@ -273,20 +273,29 @@ func (l *etcdLease) persist(ctx context.Context, call func(context.Context) erro
 }
 
 // insist repeats an idempotent call for as long as it only times out, so that a
-// member that hangs costs an attempt and not all the time there is.
+// member that hangs costs an attempt and not all the time there is, and a few times
+// when it is refused, as others may not refuse it.
 func insist(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
-	for pace := (backoff{limit: limit}); ; {
+	var last error
+	pace := backoff{limit: limit}
+	for refused := 0; refused < maxRefusals; {
 		if err := sleep(ctx, pace.next()); err != nil {
-			return err
+			return errors.Join(err, last)
 		}
 		attempt, cancel := context.WithTimeout(ctx, callTimeout)
-		err := call(attempt)
+		last = call(attempt)
 		timedOut := attempt.Err() != nil
 		cancel()
-		if err == nil || !timedOut || ctx.Err() != nil {
-			return err
+		switch {
+		case last == nil || ctx.Err() != nil:
+			return last
+		case isRefusal(last):
+			refused++
+		case !timedOut:
+			return last
 		}
 	}
+	return last
 }
 
 // update runs f under mu, and then, without it, the calls that f has asked for.

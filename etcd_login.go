@@ -17,12 +17,11 @@ const (
 	// loginTimeout bounds a login. It is long, for a check of a password takes etcd a
 	// while, longer still when all nodes come at once after a restart, and is lost
 	// when the caller gives up.
-	loginTimeout = 8 * time.Second
+	loginTimeout = 9 * time.Second
 
-	// maxLogins is how many are sent until one is answered, and loginPause the first
-	// of the pauses between them, which double.
+	// maxLogins is how many are sent until one is answered, with pauses between them.
 	maxLogins  = 3
-	loginPause = 2 * time.Second
+	loginPause = 3 * time.Second
 
 	// tokenTimeout bounds a call of the user's.
 	tokenTimeout = 10 * time.Second
@@ -33,6 +32,7 @@ const (
 // finds its token run out: fifteen times a node after a restart of etcd, which
 // checks passwords slowly on purpose.
 type login struct {
+	from  string // where tokens come from
 	fetch func(ctx context.Context, c *connection, cc *grpc.ClientConn) (string, error)
 
 	mu       sync.Mutex
@@ -50,11 +50,11 @@ func newLogin(config clientv3.Config, ask func(context.Context) (string, error))
 	switch {
 	case ask != nil:
 		s := &tokenSource{ask: ask}
-		return &login{fetch: func(ctx context.Context, _ *connection, _ *grpc.ClientConn) (string, error) { return s.get(ctx) }}
+		return &login{from: "the function of WithETCDToken", fetch: func(ctx context.Context, _ *connection, _ *grpc.ClientConn) (string, error) { return s.get(ctx) }}
 	case config.Token != "":
-		return &login{fetch: func(context.Context, *connection, *grpc.ClientConn) (string, error) { return config.Token, nil }}
+		return &login{from: "Config.Token", fetch: func(context.Context, *connection, *grpc.ClientConn) (string, error) { return config.Token, nil }}
 	case config.Username != "":
-		return &login{fetch: func(ctx context.Context, c *connection, cc *grpc.ClientConn) (string, error) {
+		return &login{from: "etcd, for the password", fetch: func(ctx context.Context, c *connection, cc *grpc.ClientConn) (string, error) {
 			return logIn(ctx, c, cc, &pb.AuthenticateRequest{Name: config.Username, Password: config.Password})
 		}}
 	}
@@ -86,9 +86,9 @@ func (l *login) get(ctx context.Context, c *connection, cc *grpc.ClientConn) (st
 		select {
 		case <-fetching:
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return "", fmt.Errorf("wait for a token from %s: %w", l.from, ctx.Err())
 		case <-c.life.Done():
-			return "", c.life.Err()
+			return "", fmt.Errorf("wait for a token from %s: %w", l.from, c.life.Err())
 		}
 	}
 }
@@ -138,7 +138,6 @@ func logIn(ctx context.Context, c *connection, cc *grpc.ClientConn, req *pb.Auth
 		err   error
 	}
 	answers := make(chan answer, maxLogins)
-	pause := loginPause
 	for sent := 1; ; sent++ {
 		c.begin(func() {
 			resp, err := pb.NewAuthClient(cc).Authenticate(ctx, req)
@@ -146,8 +145,7 @@ func logIn(ctx context.Context, c *connection, cc *grpc.ClientConn, req *pb.Auth
 		})
 		var again <-chan time.Time
 		if sent < maxLogins {
-			again = time.After(pause)
-			pause *= 2
+			again = time.After(loginPause)
 		}
 		select {
 		case a := <-answers:
@@ -173,7 +171,7 @@ type tokenAnswer struct {
 	err   error
 }
 
-var errTokenEmpty = errors.New("distributed: the function of WithETCDToken returned an empty token")
+var errTokenEmpty = errors.New("the function of WithETCDToken returned an empty token")
 
 // get calls the user's function, on a goroutine of its own that nobody waits for
 // longer than tokenTimeout. If it has not returned since the last time, its answer
@@ -198,7 +196,7 @@ func (s *tokenSource) get(ctx context.Context) (string, error) {
 		}
 		return a.token, a.err
 	case <-ctx.Done():
-		return "", fmt.Errorf("distributed: the function of WithETCDToken has not returned: %w", ctx.Err())
+		return "", fmt.Errorf("the function of WithETCDToken has not returned: %w", ctx.Err())
 	}
 }
 
@@ -206,10 +204,10 @@ func (s *tokenSource) get(ctx context.Context) (string, error) {
 func (s *tokenSource) call(ctx context.Context, to chan<- tokenAnswer) {
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
-	a := tokenAnswer{err: errors.New("distributed: the function of WithETCDToken has ended its goroutine")}
+	a := tokenAnswer{err: errors.New("the function of WithETCDToken has ended its goroutine")}
 	defer func() {
 		if r := recover(); r != nil {
-			a.err = fmt.Errorf("distributed: the function of WithETCDToken panicked: %v", r)
+			a.err = fmt.Errorf("the function of WithETCDToken panicked: %v", r)
 		}
 		to <- a
 	}()

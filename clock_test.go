@@ -208,7 +208,7 @@ func newClockPair(t *testing.T, drift, rates float64, newClock func() *clock) *c
 		if p.link == nil {
 			p.link = link
 		}
-		provider := NewETCDLeaseProvider([]string{"etcd"}, WithLeaseTTL(p.ttl), WithClockDrift(drift),
+		provider := NewETCDLeaseProvider([]string{"etcd:2379"}, WithLeaseTTL(p.ttl), WithClockDrift(drift),
 			WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}}),
 			func(e *etcdProvider) {
 				if e.newClock = newClock; newClock == nil {

@@ -6,47 +6,65 @@ import (
 	"fmt"
 	"strings"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// permanentErrors are etcd's answers that stay the same until somebody changes
-// the configuration, here or there.
-var permanentErrors = []error{
+// refusals are etcd's answers that stay the same until somebody changes something,
+// there or here, if all members give them for a while; see [verdict].
+var refusals = []error{
 	rpctypes.ErrAuthFailed,
 	rpctypes.ErrPermissionDenied,
 	rpctypes.ErrUserEmpty,
 	rpctypes.ErrUserNotFound,
-	rpctypes.ErrLeaseTTLTooLarge,
-	rpctypes.ErrRequestTooLarge,
-	clientv3.ErrMutuallyExclusiveCfg,
+	rpctypes.ErrInvalidAuthToken,
 	clientv3.ErrOldCluster,
 }
 
-// classify marks err with ErrPermanent if waiting cannot mend it.
-func classify(err error) error {
-	if isPermanent(err) && !errors.Is(err, ErrPermanent) {
-		return fmt.Errorf("%w: %w", ErrPermanent, err)
-	}
-	return err
+// impossible are etcd's answers to what it never takes.
+var impossible = []error{
+	rpctypes.ErrLeaseTTLTooLarge,
+	rpctypes.ErrRequestTooLarge,
 }
 
-func isPermanent(err error) bool {
-	for _, p := range permanentErrors {
-		if isETCD(err, p) {
-			return true
-		}
-	}
-	return isTLS(err)
+// staleTokens are etcd's answers that another login may mend.
+var staleTokens = []error{
+	rpctypes.ErrInvalidAuthToken,
+	rpctypes.ErrAuthOldRevision,
+	rpctypes.ErrUserEmpty,
 }
+
+// isRefusal reports whether this node, or its user, was turned away.
+func isRefusal(err error) bool { return isAny(err, refusals) || isTLS(err) }
+
+// isImpossible reports whether etcd will never take this request.
+func isImpossible(err error) bool { return isAny(err, impossible) }
+
+func isStale(err error) bool { return isAny(err, staleTokens) }
 
 // isFinal reports whether repeating the same call cannot help.
 func isFinal(err error) bool {
-	return isPermanent(err) || errors.Is(err, errTornAway) ||
+	return isImpossible(err) || errors.Is(err, errRefused) || errors.Is(err, errTornAway) ||
 		isETCD(err, rpctypes.ErrLeaseNotFound) || isETCD(err, rpctypes.ErrTooManyOps)
+}
+
+// permanent marks err with ErrPermanent.
+func permanent(err error) error {
+	if errors.Is(err, ErrPermanent) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrPermanent, err)
+}
+
+func isAny(err error, targets []error) bool {
+	for _, t := range targets {
+		if isETCD(err, t) {
+			return true
+		}
+	}
+	return false
 }
 
 // isETCD reports whether err is the given error of etcd's, which reaches us
@@ -55,25 +73,23 @@ func isETCD(err, target error) bool {
 	return err != nil && (errors.Is(err, target) || strings.Contains(err.Error(), rpctypes.ErrorDesc(target)))
 }
 
-// isTLS recognizes a failed handshake by its text: gRPC passes on nothing else.
-// A connection that broke off during the handshake has neither prefix.
+// isTLS recognizes a handshake in which one side turned the other away, by its
+// text: gRPC passes on nothing else. A connection that broke off during the
+// handshake has neither prefix. A certificate that has expired is replaced sooner
+// or later, and what does not speak TLS at all is no member: a balancer, perhaps,
+// that has none to offer at the moment.
 func isTLS(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: "))
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	return (strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ")) &&
+		!strings.Contains(text, "x509: certificate has expired or is not yet valid") &&
+		!strings.Contains(text, "tls: first record does not look like a TLS handshake")
 }
 
-// diagnose finds out why err was a mere timeout: calls of a client that is not
-// ours wait for a connection, and do not say why there is none.
-func diagnose(ctx context.Context, client *clientv3.Client, err error) error {
-	if !errors.Is(err, context.DeadlineExceeded) && status.Code(err) != codes.DeadlineExceeded {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	_, cause := pb.NewKVClient(client.ActiveConnection()).Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1})
-	if isTLS(cause) {
-		return fmt.Errorf("%w: %w", err, cause)
-	}
-	return err
+func isTimeout(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded
 }
 
 func ignoreCanceled(err error) error {

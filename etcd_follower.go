@@ -23,6 +23,7 @@ type follower struct {
 	prefix   string
 	patience time.Duration // the longest pause between two attempts
 
+	created  func()                             // a stream has begun; may be nil
 	position func() int64                       // the revision that the picture is of
 	listed   func(rev int64, listed []keyEvent) // takes in a listing
 	changed  func(events []*clientv3.Event)     // takes in what the watch says
@@ -96,9 +97,15 @@ func (f *follower) follow(ctx context.Context) error {
 	f.mu.Unlock()
 	watcher := clientv3.NewWatcher(f.client)
 	defer func() { _ = watcher.Close() }() // says only that ctx is done
-	for resp := range watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(f.position()+1)) {
+	for resp := range watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(f.position()+1), clientv3.WithCreatedNotify()) {
 		if err := resp.Err(); err != nil {
 			return err
+		}
+		if resp.Created {
+			if f.created != nil {
+				f.created()
+			}
+			continue
 		}
 		f.changed(resp.Events)
 	}

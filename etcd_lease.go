@@ -49,6 +49,8 @@ type etcdLease struct {
 	validUntil atomic.Int64
 
 	remember func(memory)
+	accepted func()            // etcd has taken a candidacy
+	refused  func(error) error // and has refused to; returns what that comes to
 	events   LeaseEvents
 
 	views     views
@@ -248,12 +250,12 @@ func (l *etcdLease) depart(ctx context.Context) error {
 	return nil
 }
 
-// persist repeats an idempotent call until it succeeds, fails for good, or ctx
-// is done.
+// persist repeats an idempotent call until it succeeds, fails for good, is refused
+// by several members or several times, or ctx is done.
 func (l *etcdLease) persist(ctx context.Context, call func(context.Context) error) error {
 	pace := backoff{limit: l.timing.attempt()}
 	var last error
-	for {
+	for refused := 0; refused < maxRefusals; {
 		if err := sleep(ctx, pace.next()); err != nil {
 			return errors.Join(err, last)
 		}
@@ -263,24 +265,37 @@ func (l *etcdLease) persist(ctx context.Context, call func(context.Context) erro
 		if last == nil || isFinal(last) {
 			return last
 		}
+		if isRefusal(last) {
+			refused++
+		}
 	}
+	return last
 }
 
 // insist repeats an idempotent call for as long as it only times out, so that a
-// member that hangs costs an attempt and not all the time there is.
+// member that hangs costs an attempt and not all the time there is, and a few times
+// when it is refused, as others may not refuse it.
 func insist(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
-	for pace := (backoff{limit: limit}); ; {
+	var last error
+	pace := backoff{limit: limit}
+	for refused := 0; refused < maxRefusals; {
 		if err := sleep(ctx, pace.next()); err != nil {
-			return err
+			return errors.Join(err, last)
 		}
 		attempt, cancel := context.WithTimeout(ctx, callTimeout)
-		err := call(attempt)
+		last = call(attempt)
 		timedOut := attempt.Err() != nil
 		cancel()
-		if err == nil || !timedOut || ctx.Err() != nil {
-			return err
+		switch {
+		case last == nil || ctx.Err() != nil:
+			return last
+		case isRefusal(last):
+			refused++
+		case !timedOut:
+			return last
 		}
 	}
+	return last
 }
 
 // update runs f under mu, and then, without it, the calls that f has asked for.

@@ -2,17 +2,13 @@ package distributed
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"math"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
 )
 
 const (
@@ -31,18 +27,22 @@ const (
 )
 
 type etcdProvider struct {
-	endpoints []string
-	config    clientv3.Config
-	client    *clientv3.Client
-	namespace string
-	timing    timing
-	newClock  func() *clock // for each lease
-	invalid   error
+	endpoints  []string
+	config     clientv3.Config
+	configured bool // config was given
+	client     *clientv3.Client
+	token      func(context.Context) (string, error)
+	tokenSet   bool // token was given
+	namespace  string
+	timing     timing
+	newClock   func() *clock // for each lease
+	invalid    error
+	login      *login // nil without user and token
 
 	granted atomic.Int64 // the last TTL that was not the one asked for; to log changes only
 
-	mu       sync.Mutex
-	memories map[string]memory // by prefix of the app's keys
+	mu      sync.Mutex
+	records map[string]*etcdRecord // by prefix of the app's keys
 }
 
 // timing is what the owner of a lease and the others have to agree on, so that
@@ -105,12 +105,17 @@ func (t timing) validate() error {
 // close: each lease makes a client of its own, unless [WithETCDClient] is given,
 // and closes it.
 func NewETCDLeaseProvider(endpoints []string, opts ...ETCDOption) LeaseProvider {
-	p := &etcdProvider{endpoints: endpoints, timing: timing{ttl: defaultLeaseTTL, drift: defaultDrift}, newClock: newClock, memories: map[string]memory{}}
-	for _, o := range opts {
+	p := &etcdProvider{endpoints: endpoints, timing: timing{ttl: defaultLeaseTTL, drift: defaultDrift}, newClock: newClock, records: map[string]*etcdRecord{}}
+	for i, o := range opts {
+		if o == nil {
+			p.invalid = fmt.Errorf("%w: NewETCDLeaseProvider: option %d is nil", ErrInvalidConfig, i)
+			return p
+		}
 		o(p)
 	}
 	p.timing = p.timing.granted(p.timing.ttl)
 	p.invalid = p.validate()
+	p.login = newLogin(p.config, p.token)
 	return p
 }
 
@@ -154,142 +159,44 @@ func WithNamespace(prefix string) ETCDOption {
 	return func(p *etcdProvider) { p.namespace = prefix }
 }
 
-// WithETCDConfig sets what else the client needs: TLS, user and password, dial
-// options. The endpoints are those of NewETCDLeaseProvider, or of config if
-// there are none. The keep-alive of connections, the dial timeout and the logger
-// have defaults of ours where config leaves them zero; config.Context is not
-// used. Each lease makes its own client from config, and closes it.
-func WithETCDConfig(config clientv3.Config) ETCDOption {
-	return func(p *etcdProvider) { p.config = config }
-}
-
-// WithETCDClient uses a client that exists; give NewETCDLeaseProvider no
-// endpoints then. It is not closed by us, and must not be closed before what
-// uses the provider has been. nil is as if the option were not given.
-func WithETCDClient(client *clientv3.Client) ETCDOption {
-	return func(p *etcdProvider) { p.client = client }
-}
-
-func (p *etcdProvider) validate() error {
-	if p.client != nil && (len(p.endpoints) > 0 || len(p.config.Endpoints) > 0) {
-		return fmt.Errorf("%w: endpoints and WithETCDClient exclude each other", ErrInvalidConfig)
-	}
-	if len(p.endpoints) == 0 {
-		p.endpoints = p.config.Endpoints
-	}
-	if p.client == nil && len(p.endpoints) == 0 {
-		return fmt.Errorf("%w: endpoints: there must be at least one", ErrInvalidConfig)
-	}
-	for i, e := range p.endpoints {
-		if err := validateText(fmt.Sprintf("endpoints[%d]", i), e, 2048); err != nil {
-			return err
-		}
-		if strings.TrimSpace(e) != e {
-			return fmt.Errorf("%w: endpoints[%d] %q has space around it", ErrInvalidConfig, i, e)
-		}
-	}
-	if p.namespace != "" {
-		if err := validateText("WithNamespace", p.namespace, 256); err != nil {
-			return err
-		}
-	}
-	return p.timing.validate()
-}
-
 // AcquireLease implements [LeaseProvider].
 func (p *etcdProvider) AcquireLease(ctx context.Context, req LeaseRequest) (Lease, error) {
-	if p.invalid != nil {
-		return nil, p.invalid
-	}
-	client, closeClient, err := p.connect(ctx, req.Logger)
-	if err != nil {
-		return nil, classify(fmt.Errorf("connect to etcd: %w", err))
-	}
-	lease, err := p.join(ctx, client, closeClient, req)
-	if err != nil {
-		err = classify(diagnose(ctx, client, fmt.Errorf("acquire etcd lease: %w", err)))
-		return nil, errors.Join(err, closeClient())
-	}
-	return lease, nil
-}
-
-func (p *etcdProvider) join(ctx context.Context, client *clientv3.Client, closeClient func() error, req LeaseRequest) (Lease, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*callTimeout)
-	defer cancel()
-	var grant *clientv3.LeaseGrantResponse
-	err := insist(ctx, p.timing.attempt(), func(ctx context.Context) (err error) {
-		grant, err = client.Grant(ctx, int64(p.timing.ttl/time.Second)) // one too many expires by itself
+	var lease Lease
+	keys := etcdKeys{prefix: p.namespace + req.App + "/"}
+	err := p.attempt(ctx, req.Logger, &p.record(keys.prefix).joining, func(c *connection) (err error) {
+		lease, err = p.join(ctx, c, keys, req)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	return lease, nil
+}
+
+func (p *etcdProvider) join(ctx context.Context, c *connection, keys etcdKeys, req LeaseRequest) (Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*callTimeout)
+	defer cancel()
+	var grant *clientv3.LeaseGrantResponse
+	err := insist(ctx, p.timing.attempt(), func(ctx context.Context) (err error) {
+		grant, err = c.client.Grant(ctx, int64(p.timing.ttl/time.Second)) // one too many expires by itself
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("acquire etcd lease: %w", err)
+	}
 	timing := p.timing.granted(time.Duration(grant.TTL) * time.Second)
 	if timing.ttl != p.timing.ttl && p.granted.Swap(int64(timing.ttl)) != int64(timing.ttl) {
 		req.Logger.Warn("etcd grants another lease TTL than asked for", "asked", p.timing.ttl, "granted", timing.ttl)
 	}
-	keys := etcdKeys{prefix: p.namespace + req.App + "/"}
-	lease := newETCDLease(client, closeClient, grant.ID, keys, timing, p.recall(keys.prefix), req)
+	record := p.record(keys.prefix)
+	lease := newETCDLease(c.client, c.close, grant.ID, keys, timing, record.recall(), req)
 	lease.clock = p.newClock()
-	lease.remember = func(m memory) { p.remember(keys.prefix, m) }
+	lease.remember = record.remember
+	lease.accepted = record.accept
+	lease.refused = func(err error) error { return record.writing.refusal(req.Logger, c, err) }
 	if err := lease.join(ctx); err != nil {
 		lease.abandon(context.WithoutCancel(ctx))
-		return nil, err
+		return nil, fmt.Errorf("acquire etcd lease: %w", err)
 	}
 	return lease, nil
-}
-
-// recall returns what leases of this provider have learnt of an app.
-func (p *etcdProvider) recall(prefix string) memory {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.memories[prefix]
-}
-
-func (p *etcdProvider) remember(prefix string, m memory) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if m.epoch != 0 {
-		p.memories[prefix] = m
-	}
-}
-
-// connect returns a client and what closes it. The client outlives ctx, but not
-// a ctx that ends while it is being made.
-func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*clientv3.Client, func() error, error) {
-	if p.client != nil {
-		return p.client, func() error { return nil }, nil
-	}
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, end)
-	defer stop()
-
-	config := p.config
-	config.Context = life
-	config.Endpoints = p.endpoints
-	if config.Logger == nil && config.LogConfig == nil {
-		config.Logger = zapTo(log)
-	}
-	if config.DialTimeout == 0 {
-		config.DialTimeout = 5 * callTimeout
-	}
-	if config.DialKeepAliveTime == 0 {
-		config.DialKeepAliveTime = 10 * time.Second // the least that gRPC allows
-	}
-	if config.DialKeepAliveTimeout == 0 {
-		config.DialKeepAliveTimeout = 3 * time.Second
-	}
-	config.DialOptions = append([]grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast)}, config.DialOptions...)
-	client, err := clientv3.New(config)
-	if err != nil {
-		end()
-		return nil, nil, err
-	}
-	return client, func() error { defer end(); return ignoreCanceled(client.Close()) }, nil
-}
-
-// failFast makes calls fail when no member can be reached, with the reason;
-// the client's default is to wait until the deadline, which hides it.
-func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
 }

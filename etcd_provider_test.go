@@ -496,9 +496,13 @@ func campaignError(t *testing.T, cluster *etcdtest.Cluster, config clientv3.Conf
 // authCluster has a root, a user who may do what our keys need, and a stranger
 // who may nothing. Tokens end after a second.
 func authCluster(t *testing.T) *etcdtest.Cluster {
+	return authClusterWith(t, func(c *embed.Config) { c.AuthTokenTTL = 1 })
+}
+
+func authClusterWith(t *testing.T, configure func(*embed.Config)) *etcdtest.Cluster {
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true, Configure: func(c *embed.Config) {
-		c.AuthTokenTTL = 1
 		c.BcryptCost = 4 // the least: under the race detector it is slow enough
+		configure(c)
 	}})
 	ctx, client := testContext(t), cluster.Client()
 	for _, user := range []string{"root", "user", "viewer", "stranger"} {

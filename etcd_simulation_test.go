@@ -280,7 +280,7 @@ func (n *simNode) current() (*simetcd.Link, string) {
 }
 
 func (n *simNode) execute(ctx context.Context, link *simetcd.Link, id string) {
-	provider := NewETCDLeaseProvider([]string{"etcd"},
+	provider := NewETCDLeaseProvider([]string{"etcd:2379"},
 		WithLeaseTTL(n.ttl), WithClockDrift(n.drift), WithLeaseGrace(n.grace),
 		WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}}),
 		func(p *etcdProvider) { p.newClock = n.newClock })

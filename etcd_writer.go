@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -29,9 +30,24 @@ type write struct {
 	kind     writeKind
 	election *etcdElection // of a candidacy
 	ops      []clientv3.Op // of an announcement
+	refused  int           // how often it was, by itself
 	done     chan struct{} // closed when the write is confirmed, or given up; err is set before
 	err      error
 }
+
+const (
+	// maxRefusals is how often a call may be refused that others wait for, such as a
+	// release. After that the lease goes, and the candidate key with it.
+	maxRefusals = 5
+
+	// maxStreak is how many transactions in a row may be refused until it is clear
+	// that this is not about one of the keys in them: more than it takes to find one
+	// that is forbidden.
+	maxStreak = 16
+)
+
+// errRefused marks a transaction that etcd has refused, and that was not sent before.
+var errRefused = errors.New("refused")
 
 // writer sends writes in batches: what is asked for while a transaction is under
 // way goes with the next. Its queues are guarded by the lease's mu; the rest
@@ -48,6 +64,11 @@ type writer struct {
 	announcement *write   // goes before all else, so that others know why the rest happens
 	deletes      []*write // go first: others wait for them
 	puts         []*write
+
+	refused []*write         // what etcd has refused, to be tried again one by one
+	again   <-chan time.Time // when the next of them is due; nil if there is none
+	pace    backoff          // between them
+	streak  int              // transactions refused in a row
 
 	put, del clientv3.Op   // of a candidate key, but for the key
 	buffer   []clientv3.Op // for the operations of a transaction
@@ -80,10 +101,15 @@ func (w *writer) enqueue(e *etcdElection, kind writeKind) *write {
 
 // announce writes the keys that tell others about this node. For update.
 func (w *writer) announce(ops []clientv3.Op) *write {
-	if old := w.announcement; old != nil {
-		old.err = errSuperseded
-		close(old.done)
+	if w.announcement != nil {
+		w.announcement.finish(errSuperseded)
 	}
+	w.refused = slices.DeleteFunc(w.refused, func(old *write) bool {
+		if old.kind == announceNode {
+			old.finish(errSuperseded)
+		}
+		return old.kind == announceNode
+	})
 	w.announcement = &write{kind: announceNode, ops: ops, done: make(chan struct{})}
 	signal(w.wake)
 	return w.announcement
@@ -91,14 +117,21 @@ func (w *writer) announce(ops []clientv3.Op) *write {
 
 var errSuperseded = errors.New("distributed: another announcement came after this one")
 
-// cancel takes back a write that has not been taken up yet. For update.
+// finish tells who waits for the write how it has ended. For update.
+func (wr *write) finish(err error) {
+	wr.err = err
+	close(wr.done)
+}
+
+// cancel takes back a write that is not under way. For update.
 func (w *writer) cancel(wr *write) bool {
-	i := slices.Index(w.puts, wr)
-	if i < 0 {
-		return false
+	for _, queue := range []*[]*write{&w.puts, &w.refused} {
+		if i := slices.Index(*queue, wr); i >= 0 {
+			*queue = slices.Delete(*queue, i, i+1)
+			return true
+		}
 	}
-	w.puts = slices.Delete(w.puts, i, i+1)
-	return true
+	return false
 }
 
 // take returns the next batch: deletes first, and no key twice, for etcd takes a
@@ -126,6 +159,11 @@ func (w *writer) take() []*write {
 
 func (w *writer) loop() {
 	for w.lease.ctx.Err() == nil {
+		select {
+		case <-w.again:
+			w.probe()
+		default:
+		}
 		var batch []*write
 		w.lease.update(func() { batch = w.take() })
 		if len(batch) > 0 {
@@ -134,16 +172,73 @@ func (w *writer) loop() {
 		}
 		select {
 		case <-w.wake:
+		case <-w.again:
+			w.probe()
 		case <-w.lease.ctx.Done():
 		}
+	}
+}
+
+// probe tries one of the refused writes again. If etcd takes it, the others are
+// worth trying, too.
+func (w *writer) probe() {
+	var wr *write
+	w.again = nil
+	w.lease.update(func() {
+		if len(w.refused) > 0 {
+			wr, w.refused = w.refused[0], w.refused[1:]
+			if wr.election != nil {
+				wr.election.put = nil
+			}
+		}
+	})
+	if wr == nil {
+		return
+	}
+	w.process([]*write{wr})
+	w.lease.update(func() {
+		if w.streak == 0 {
+			w.requeue()
+		} else {
+			w.rest()
+		}
+	})
+}
+
+// requeue puts all that was refused back into the queues. For update.
+func (w *writer) requeue() {
+	for _, wr := range w.refused {
+		switch wr.kind {
+		case putCandidate:
+			w.puts = append(w.puts, wr)
+		case deleteCandidate:
+			w.deletes = append(w.deletes, wr)
+		case announceNode:
+			w.announcement = wr
+		}
+	}
+	w.refused, w.again, w.pace = nil, nil, backoff{}
+}
+
+// rest sets when the next of the refused writes is tried again, the first at once.
+func (w *writer) rest() {
+	if len(w.refused) > 0 && w.again == nil {
+		w.again = time.After(w.pace.next())
 	}
 }
 
 // process commits batch, in parts if etcd refuses it as a whole.
 func (w *writer) process(batch []*write) {
 	rev, err := w.commit(batch)
+	refused := errors.Is(err, errRefused)
+	switch {
+	case refused:
+		w.streak++
+	case err == nil:
+		w.streak = 0
+	}
 	half := len(batch) / 2
-	if half > 0 && (isETCD(err, rpctypes.ErrTooManyOps) || isPermanent(err)) {
+	if half > 0 && (isETCD(err, rpctypes.ErrTooManyOps) || isImpossible(err) || refused && w.streak < maxStreak) {
 		if isETCD(err, rpctypes.ErrTooManyOps) {
 			w.limit = half + 1
 		}
@@ -151,7 +246,14 @@ func (w *writer) process(batch []*write) {
 		w.process(batch[half:])
 		return
 	}
+	switch {
+	case refused:
+		err = w.lease.refused(err)
+	case err == nil && slices.ContainsFunc(batch, func(wr *write) bool { return wr.kind == putCandidate }):
+		w.lease.accepted()
+	}
 	w.lease.update(func() { w.settle(batch, rev, err) })
+	w.rest()
 }
 
 // settle tells the elections how their writes ended. For update.
@@ -159,22 +261,24 @@ func (w *writer) settle(batch []*write, rev int64, err error) {
 	for _, wr := range batch {
 		e := wr.election
 		switch {
+		case errors.Is(err, errRefused) && w.postpone(wr, err):
 		case wr.kind == announceNode:
-			wr.err = err
-			close(wr.done)
+			wr.finish(err)
 		case wr.kind == deleteCandidate:
 			if err == nil {
 				e.after = rev
 			}
-			wr.err = err
-			close(wr.done)
+			wr.finish(err)
 		case err == nil && e.standing && !e.releasing():
 			e.made = rev
 		case err != nil && e.standing:
-			e.failed = classify(fmt.Errorf("etcd refuses the candidate key: %w", err))
+			e.failed = fmt.Errorf("etcd refuses the candidate key: %w", err)
+			if isImpossible(err) {
+				e.failed = permanent(e.failed)
+			}
 			e.notify()
 		}
-		if err != nil && (wr.kind == deleteCandidate || !isPermanent(err)) {
+		if err != nil && (wr.kind == deleteCandidate && wr.ended() || !isImpossible(err) && !errors.Is(err, errRefused)) {
 			w.lease.end(fmt.Errorf("candidate keys cannot be written: %w", err)) // we do not know any more what we have
 		}
 		if e != nil {
@@ -183,12 +287,57 @@ func (w *writer) settle(batch []*write, rev int64, err error) {
 	}
 }
 
-// commit writes batch and returns the revision at which it was.
+// postpone keeps a write that was refused, unless that is final, or it is not
+// wanted any more. For update.
+func (w *writer) postpone(wr *write, err error) bool {
+	wr.refused++
+	e := wr.election
+	switch {
+	case wr.kind == deleteCandidate:
+		if wr.refused >= maxRefusals {
+			return false
+		}
+		w.refused = slices.Insert(w.refused, 0, wr)
+		return true
+	case errors.Is(err, ErrPermanent):
+		return false
+	case wr.kind == announceNode && w.announcement != nil:
+		wr.finish(errSuperseded)
+		return true
+	case wr.kind == putCandidate && (!e.standing || e.put != nil || e.releasing()):
+		return true // it was withdrawn meanwhile
+	case wr.kind == putCandidate:
+		e.put = wr
+	}
+	w.refused = append(w.refused, wr)
+	return true
+}
+
+// ended reports whether somebody was told how the write ended.
+func (wr *write) ended() bool {
+	select {
+	case <-wr.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// commit writes batch and returns the revision at which it was. A refusal counts
+// as one if nothing else has come of it: a copy that was given up for lost may
+// still take effect.
 func (w *writer) commit(batch []*write) (rev int64, err error) {
 	w.seq++
 	ops, keys := w.ops(batch)
+	unsure := false
 	err = w.lease.persist(w.lease.ctx, func(ctx context.Context) (err error) {
 		rev, err = w.attempt(ctx, ops)
+		switch {
+		case err != nil && !isRefusal(err):
+			unsure = true
+		case err != nil && !unsure:
+			err = fmt.Errorf("%w: %w", errRefused, err)
+		}
 		return err
 	})
 	if err == nil {

@@ -1,0 +1,154 @@
+package distributed
+
+import (
+	"context"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// maxUnanswered is how many attempts, one after the other, may stay without an
+// answer on a connection through which nothing else comes either, before it is
+// dropped, so that the client dials anew.
+const maxUnanswered = 2
+
+// wires are the network connections below a client. gRPC notices that one has gone
+// silent, as behind a balancer that forgot it, after 13 s, which is longer than a
+// lease lives.
+type wires struct {
+	start time.Time // what times are counted from
+
+	mu       sync.Mutex
+	open     map[*wire]bool
+	last     error           // why the last call failed or member could not be reached
+	refusers map[string]bool // addresses of the members that have refused a call
+}
+
+func newWires() *wires {
+	return &wires{start: time.Now(), open: map[*wire]bool{}, refusers: map[string]bool{}}
+}
+
+// wire is one of them, with what it has to say for itself.
+type wire struct {
+	net.Conn
+	wires *wires
+	heard atomic.Int64 // when something came through it last
+
+	quiet quiet // guarded by mu of wires
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if n > 0 {
+		w.heard.Store(int64(time.Since(w.wires.start)))
+	}
+	return n, err
+}
+
+func (w *wire) Close() error {
+	w.wires.mu.Lock()
+	delete(w.wires.open, w)
+	w.wires.mu.Unlock()
+	return w.Conn.Close()
+}
+
+func (w *wire) carries(p *peer.Peer) bool {
+	return p.Addr != nil && p.LocalAddr != nil &&
+		w.RemoteAddr().String() == p.Addr.String() && w.LocalAddr().String() == p.LocalAddr.String()
+}
+
+// quiet counts the attempts on a wire that have not been answered. Attempts that
+// overlap count once, for they may have met the same moment.
+type quiet struct {
+	unanswered int
+	until      time.Duration // when the last that counted was given up
+}
+
+// missed takes in that an attempt sent at sent was given up at now, and nothing was
+// heard on the wire since heard; it reports whether that was once too often.
+func (q *quiet) missed(sent, now, heard time.Duration) bool {
+	if heard >= q.until {
+		q.unanswered = 0
+	}
+	if heard >= sent || sent < q.until {
+		return false
+	}
+	q.unanswered, q.until = q.unanswered+1, now
+	return q.unanswered >= maxUnanswered
+}
+
+// note takes in how a call that was sent at sent has ended.
+func (ws *wires) note(to *peer.Peer, sent time.Time, err error) {
+	if err == nil {
+		return
+	}
+	var dead []*wire
+	ws.mu.Lock()
+	ws.last = err
+	switch {
+	case isRefusal(err):
+		ws.refuse(to.Addr)
+	case status.Code(err) == codes.DeadlineExceeded:
+		now := time.Since(ws.start)
+		for w := range ws.open {
+			if w.carries(to) && w.quiet.missed(sent.Sub(ws.start), now, time.Duration(w.heard.Load())) {
+				dead = append(dead, w)
+			}
+		}
+	}
+	ws.mu.Unlock()
+	for _, w := range dead {
+		_ = w.Close() // nobody is left to be told; the client dials anew
+	}
+}
+
+// refuse notes who has refused a call, or a handshake. For mu.
+func (ws *wires) refuse(by net.Addr) {
+	address := ""
+	if by != nil {
+		address = by.String()
+	}
+	ws.refusers[address] = true
+}
+
+// trouble returns why the last call or handshake failed, and who has refused so far.
+func (ws *wires) trouble() (last error, refusers []string) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return ws.last, slices.Sorted(maps.Keys(ws.refusers))
+}
+
+// wireCredentials see each network connection as it is made.
+type wireCredentials struct {
+	credentials.TransportCredentials
+	wires *wires
+}
+
+func (c wireCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	ws := c.wires
+	w := &wire{Conn: conn, wires: ws}
+	made, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, w)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if err == nil {
+		ws.open[w] = true
+		return made, info, nil
+	}
+	ws.last = err
+	if isRefusal(err) {
+		ws.refuse(conn.RemoteAddr())
+	}
+	return nil, nil, err
+}
+
+func (c wireCredentials) Clone() credentials.TransportCredentials {
+	return wireCredentials{c.TransportCredentials.Clone(), c.wires}
+}

@@ -198,7 +198,7 @@ type clockRun struct {
 // a slow clock, and the successor that of the bubble.
 func newClockPair(t *testing.T, drift, rates float64, newClock func() *clock) *clockPair {
 	p := &clockPair{ttl: 10 * time.Second, rate: (1 - rates) / (1 + rates), etcd: simetcd.New(noFaults{})}
-	p.timing = timing{ttl: p.ttl, drift: drift}.granted(p.ttl)
+	p.timing = timing{ttl: p.ttl, drift: drift, grace: p.ttl / 5}
 	for _, name := range []string{"leader", "successor"} {
 		rate := 1.0
 		if name == "leader" {
@@ -210,11 +210,12 @@ func newClockPair(t *testing.T, drift, rates float64, newClock func() *clock) *c
 		}
 		provider := NewETCDLeaseProvider([]string{"etcd:2379"}, WithLeaseTTL(p.ttl), WithClockDrift(drift),
 			WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}}),
-			func(e *etcdProvider) {
-				if e.newClock = newClock; newClock == nil {
-					e.newClock = func() *clock { return clockOfRate(rate) }
-				}
-			})
+		)
+		clock := clockOfRate(rate)
+		if newClock != nil {
+			clock = newClock()
+		}
+		provider.(*storeProvider).clock = clock
 		job := Job{Name: "job", Work: func(ctx context.Context) error {
 			r := clockRun{node: name, start: time.Now()}
 			<-ctx.Done()

@@ -190,9 +190,8 @@ func (c *Concurrency) shut() (first bool, leases []*heldLease, leaderships []*Le
 }
 
 // View returns a picture of the app, as this node sees it. It returns false while
-// there is no lease: before the first Campaign, after a loss, and after Close; and
-// for a provider whose leases are no [Roster]. It does not block and makes no call
-// to the store.
+// there is no lease: before the first Campaign, after a loss, and after Close. It
+// does not block and makes no call to the store.
 func (c *Concurrency) View() (*View, bool) {
 	c.mu.Lock()
 	held := c.lease
@@ -200,11 +199,7 @@ func (c *Concurrency) View() (*View, bool) {
 	if held == nil {
 		return nil, false
 	}
-	roster, ok := held.lease.(Roster)
-	if !ok {
-		return nil, false
-	}
-	view, _, err := roster.View()
+	view, _, err := held.lease.View()
 	return view, err == nil
 }
 

@@ -937,9 +937,16 @@ func (l *fakeLease) provider() distributed.LeaseProvider {
 	return acquire(func(context.Context, distributed.LeaseRequest) (distributed.Lease, error) { return l, nil })
 }
 
-func (l *fakeLease) Election(string) distributed.Election { return l }
-func (l *fakeLease) Valid() bool                          { return true }
-func (l *fakeLease) Resign(context.Context) error         { return nil }
+func (l *fakeLease) Election(string) distributed.Election                 { return l }
+func (l *fakeLease) Valid() bool                                          { return true }
+func (l *fakeLease) Gap() (time.Duration, bool)                           { return 0, false }
+func (l *fakeLease) Resign(context.Context) error                         { return nil }
+func (l *fakeLease) Announce(context.Context, distributed.NodeInfo) error { return nil }
+func (l *fakeLease) Silence() map[string]time.Duration                    { return nil }
+
+func (l *fakeLease) View() (*distributed.View, <-chan struct{}, error) {
+	return new(distributed.View), nil, nil
+}
 
 func (l *fakeLease) Close(context.Context) error {
 	if l.closed != nil {

@@ -21,7 +21,7 @@ import (
 // closes it; all of them share one login. What cannot work, such as a user
 // without a password, is an error of Campaign or Execute.
 func WithETCDConfig(config clientv3.Config) ETCDOption {
-	return func(p *etcdProvider) { p.config, p.configured = config, true }
+	return etcdOption(func(p *etcdProvider) { p.config, p.configured = config, true })
 }
 
 // WithETCDClient uses a client that exists, as clientv3.New returns it; give
@@ -33,7 +33,7 @@ func WithETCDConfig(config clientv3.Config) ETCDOption {
 // with passwords, [WithETCDConfig] spares etcd that. nil is as if the option were
 // not given.
 func WithETCDClient(client *clientv3.Client) ETCDOption {
-	return func(p *etcdProvider) { p.client = client }
+	return etcdOption(func(p *etcdProvider) { p.client = client })
 }
 
 // WithETCDToken has token called for the token, such as a JWT, that every call to
@@ -44,23 +44,14 @@ func WithETCDClient(client *clientv3.Client) ETCDOption {
 // reported as the store being unavailable, and token called again later. It
 // excludes Username and Token of [WithETCDConfig], and [WithETCDClient].
 func WithETCDToken(token func(ctx context.Context) (string, error)) ETCDOption {
-	return func(p *etcdProvider) { p.token, p.tokenSet = token, true }
+	return etcdOption(func(p *etcdProvider) { p.token, p.tokenSet = token, true })
 }
 
 func (p *etcdProvider) validate() error {
 	if p.client != nil {
-		if err := p.validateClient(); err != nil {
-			return err
-		}
-	} else if err := p.validateConfig(); err != nil {
-		return err
+		return p.validateClient()
 	}
-	if p.namespace != "" {
-		if err := validateText("WithNamespace", p.namespace, 256); err != nil {
-			return err
-		}
-	}
-	return p.timing.validate()
+	return p.validateConfig()
 }
 
 // validateClient finds clients that have no connection, and those of which only

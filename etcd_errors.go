@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -13,7 +14,7 @@ import (
 )
 
 // refusals are etcd's answers that stay the same until somebody changes something,
-// there or here, if all members give them for a while; see [verdict].
+// there or here, if all members give them for a while.
 var refusals = []error{
 	rpctypes.ErrAuthFailed,
 	rpctypes.ErrPermissionDenied,
@@ -21,12 +22,6 @@ var refusals = []error{
 	rpctypes.ErrUserNotFound,
 	rpctypes.ErrInvalidAuthToken,
 	clientv3.ErrOldCluster,
-}
-
-// impossible are etcd's answers to what it never takes.
-var impossible = []error{
-	rpctypes.ErrLeaseTTLTooLarge,
-	rpctypes.ErrRequestTooLarge,
 }
 
 // staleTokens are etcd's answers that another login may mend.
@@ -39,24 +34,7 @@ var staleTokens = []error{
 // isRefusal reports whether this node, or its user, was turned away.
 func isRefusal(err error) bool { return isAny(err, refusals) || isTLS(err) }
 
-// isImpossible reports whether etcd will never take this request.
-func isImpossible(err error) bool { return isAny(err, impossible) }
-
 func isStale(err error) bool { return isAny(err, staleTokens) }
-
-// isFinal reports whether repeating the same call cannot help.
-func isFinal(err error) bool {
-	return isImpossible(err) || errors.Is(err, errRefused) || errors.Is(err, errTornAway) ||
-		isETCD(err, rpctypes.ErrLeaseNotFound) || isETCD(err, rpctypes.ErrTooManyOps)
-}
-
-// permanent marks err with ErrPermanent.
-func permanent(err error) error {
-	if errors.Is(err, ErrPermanent) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrPermanent, err)
-}
 
 func isAny(err error, targets []error) bool {
 	for _, t := range targets {
@@ -97,4 +75,31 @@ func ignoreCanceled(err error) error {
 		return nil
 	}
 	return err
+}
+
+// refusal marks err with ErrRefused if this node, or its user, was turned away: by
+// two members at least, if there are so many, for one of them may be wrong. Of the
+// caller's client it is not known which have answered.
+func (c *connection) refusal(err error) error {
+	if !isRefusal(err) {
+		return err
+	}
+	if c != nil && c.own && c.client != nil {
+		_, by := c.wires.trouble()
+		if len(by) > 0 && len(by) < min(2, len(c.client.Endpoints())) && !slices.Contains(by, "") {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrRefused, err)
+}
+
+// explain adds to err where etcd is looked for, and, if nobody has answered, what is
+// known of why.
+func (c *connection) explain(err error) error {
+	if isTimeout(err) {
+		if last, _ := c.wires.trouble(); last != nil && !isTimeout(last) {
+			err = fmt.Errorf("%w: %w", err, last)
+		}
+	}
+	return c.refusal(c.locate(err))
 }

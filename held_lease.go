@@ -144,11 +144,10 @@ func (c *Concurrency) acquireLease(ctx context.Context) (Lease, *leaseReport, er
 // introduce tells the others about this node before it stands for anything, so
 // that who finds it as a leader finds its address, too.
 func (c *Concurrency) introduce(ctx context.Context, lease Lease) error {
-	roster, ok := lease.(Roster)
-	if c.info == nil || !ok {
+	if c.info == nil {
 		return nil
 	}
-	err := roster.Announce(ctx, *c.info)
+	err := lease.Announce(ctx, *c.info)
 	if errors.Is(err, ErrLeaseLost) {
 		return nil // whoever campaigns under it is told, and asks for another
 	}

@@ -181,7 +181,7 @@ var errNotValid = fmt.Errorf("%w: it is not valid any more", ErrLeadershipLost)
 
 // announce reports the victory, and the end if that has come already.
 func (l *Leadership) announce(waited time.Duration) {
-	gap, handedOver := l.gap()
+	gap, handedOver := l.election.Gap()
 	switch {
 	case !l.owner.talks(): // ten thousand jobs may be won at once
 	case handedOver:
@@ -197,15 +197,6 @@ func (l *Leadership) announce(waited time.Duration) {
 	if l.lost.Load() != nil {
 		l.reportEnd()
 	}
-}
-
-// gap returns how long ago the leader before released the name, if that is known.
-func (l *Leadership) gap() (gap time.Duration, ok bool) {
-	successor, ok := l.election.(Successor)
-	if !ok {
-		return 0, false
-	}
-	return successor.Gap()
 }
 
 // reportEnd reports how the leadership ended, once, and not before announce.

@@ -73,9 +73,13 @@ func TestANodeThatCannotIntroduceItselfIsToldSo(t *testing.T) {
 
 // muteProvider has leases that cannot announce.
 type muteProvider struct {
-	distributed.Roster // for View and Silence, which nobody calls
-	err                error
-	closed             int
+	distributed.Lease // for View and Silence, which nobody calls
+	err               error
+	closed            int
+}
+
+func (p *muteProvider) OpenView(context.Context, distributed.LeaseRequest) (distributed.Viewer, error) {
+	return nil, errAway
 }
 
 func (p *muteProvider) AcquireLease(context.Context, distributed.LeaseRequest) (distributed.Lease, error) {

@@ -167,9 +167,7 @@ func WithJobQuota(n int) ProcessorOption {
 // context of its Work is done with cause [ErrMoved].
 //
 // All nodes of an app should have it. A node without it keeps what it has, and
-// stands for everything. It needs a provider whose leases implement [Roster], as
-// those of this package do; otherwise Execute returns [ErrInvalidConfig].
-// Default: whoever is first in the queue of a job leads it.
+// stands for everything. Default: whoever is first in the queue of a job leads it.
 func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 	return processorOption(func(o *processorOptions) {
 		o.balancing = &balancing{maxMoves: 10, settleTime: 5 * time.Second}

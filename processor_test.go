@@ -67,7 +67,7 @@ func TestExecuteWithAContextThatIsDoneRunsNothing(t *testing.T) {
 		cancel()
 		require.NoError(t, s.executeAs(ctx, "a", works{"x": untilDone}).result())
 		require.Empty(t, s.history("x"))
-		require.Zero(t, s.hub.Calls())
+		require.Zero(t, s.hub.Writes())
 	})
 }
 
@@ -514,7 +514,7 @@ func TestExecuteReturnsDuringTheStartDelay(t *testing.T) {
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
 		require.Equal(t, time.Minute, time.Since(begin))
-		require.Zero(t, s.hub.Calls())
+		require.Zero(t, s.hub.Writes())
 	})
 }
 
@@ -745,7 +745,7 @@ func TestExecuteWithoutJobsIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		require.ErrorIs(t, s.execute("a", nil).result(), distributed.ErrNoJobs)
-		require.Zero(t, s.hub.Calls())
+		require.Zero(t, s.hub.Writes())
 	})
 }
 
@@ -771,7 +771,7 @@ func TestJobsCanBeAddedBeforeAndWhileExecuting(t *testing.T) {
 		s := newService(t)
 		p := distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(), nil)
 		require.NoError(t, p.AddJob(s.job("a", "before", untilDone)))
-		require.Zero(t, s.hub.Calls())
+		require.Zero(t, s.hub.Writes())
 		a := start(t, t.Context(), p)
 		require.Equal(t, "a", s.runner("before"))
 		time.Sleep(time.Hour)

@@ -175,7 +175,7 @@ func (b *broken) AcquireLease(ctx context.Context, req distributed.LeaseRequest)
 	if b.request != nil {
 		b.request(&req)
 	}
-	lease, err := distributed.NewMemoryLeaseProvider(&b.hub, distributed.WithMemoryTTL(brokenTTL)).AcquireLease(ctx, req)
+	lease, err := distributed.NewMemoryLeaseProvider(&b.hub, distributed.WithLeaseTTL(brokenTTL)).AcquireLease(ctx, req)
 	if err != nil {
 		return nil, err
 	}

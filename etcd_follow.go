@@ -1,0 +1,146 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// listPage is how many documents a listing asks for at once: at 64 KiB each, no
+// more than etcd and its client stand.
+const listPage = 1000
+
+// etcdSilence is after what silence a watch is asked whether it is alive. A node
+// hears heartbeats more often. Only etcd before 3.4.25 and 3.5.8 can answer before it
+// has told what has changed (etcd issue 15220), and its client then loses that when it
+// connects anew.
+const etcdSilence = 2 * time.Second
+
+// Follow implements [Store].
+func (s *etcdStore) Follow(ctx context.Context, prefix string, after int64, tell func(Step)) error {
+	ctx, done := s.bound(ctx)
+	defer done()
+	f := etcdFollower{client: s.client, prefix: prefix, position: after, tell: tell}
+	err := f.run(clientv3.WithRequireLeader(ctx)) // so that a member which is cut off from the others ends it
+	return s.explain(err)
+}
+
+// follower is a call of Follow.
+type etcdFollower struct {
+	client   *clientv3.Client
+	prefix   string
+	position int64 // the revision that has been told
+	tell     func(Step)
+}
+
+func (f *etcdFollower) run(ctx context.Context) error {
+	for {
+		if f.position == 0 {
+			if err := f.list(ctx); err != nil {
+				return err
+			}
+		}
+		err := f.watch(ctx)
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return err
+		}
+		f.position = 0
+	}
+}
+
+// list tells what there is, read in pages that are all of the first one's revision.
+func (f *etcdFollower) list(ctx context.Context) error {
+	step := Step{Whole: true}
+	end := clientv3.GetPrefixRangeEnd(f.prefix)
+	for from := f.prefix; ; {
+		resp, err := f.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(step.Revision))
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			step = Step{Whole: true}
+			from = f.prefix
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if step.Revision == 0 {
+			step.Revision = resp.Header.Revision
+		}
+		for _, kv := range resp.Kvs {
+			step.Documents = append(step.Documents, document(kv))
+		}
+		if !resp.More {
+			break
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	}
+	f.advance(step)
+	return nil
+}
+
+func (f *etcdFollower) advance(step Step) {
+	f.position = step.Revision
+	f.tell(step)
+}
+
+// watch tells what changes, on a stream of its own so that nobody else's events
+// are in the way.
+func (f *etcdFollower) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watcher := clientv3.NewWatcher(f.client)
+	defer func() { _ = watcher.Close() }() // says only that ctx is done
+	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(f.position+1), clientv3.WithFragment())
+	silence := time.NewTimer(etcdSilence)
+	defer silence.Stop()
+	for {
+		select {
+		case resp, ok := <-responses:
+			if !ok {
+				return errors.Join(ctx.Err(), errEnded)
+			}
+			if err := resp.Err(); err != nil {
+				return err
+			}
+			f.take(resp)
+		case <-silence.C:
+			if err := watcher.RequestProgress(ctx); err != nil {
+				return err
+			}
+		}
+		silence.Reset(etcdSilence)
+	}
+}
+
+var errEnded = errors.New("distributed: the watch has ended")
+
+// take tells the events of a response, which holds whole revisions in order,
+// revision by revision.
+func (f *etcdFollower) take(resp clientv3.WatchResponse) {
+	var step Step
+	for _, e := range resp.Events {
+		if e.Kv.ModRevision != step.Revision && step.Revision != 0 {
+			f.advance(step)
+			step.Documents = nil // the follower may have kept it
+		}
+		step.Revision = e.Kv.ModRevision
+		step.Documents = append(step.Documents, changed(e))
+	}
+	switch {
+	case step.Revision != 0:
+		f.advance(step)
+	case resp.IsProgressNotify():
+		f.advance(Step{Revision: max(f.position, resp.Header.Revision)})
+	}
+}
+
+func changed(e *clientv3.Event) Document {
+	d := document(e.Kv)
+	if e.Type == mvccpb.DELETE {
+		d.Value = nil
+	}
+	return d
+}

@@ -1,0 +1,83 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// bury ends what nodes have left behind that nobody hears of any more. It is not for
+// keepTime to do: a call that hangs would eat up the grace.
+func (s *session) bury() {
+	for {
+		timer := time.NewTimer(s.timing.period())
+		select {
+		case <-s.dig:
+		case <-timer.C:
+			s.collect()
+		case <-s.ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+		s.buryDead()
+	}
+}
+
+// buryDead puts tombstones in place of node documents. Several nodes may try; the
+// revision makes sure that only what is known to be dead goes.
+func (s *session) buryDead() {
+	var graves []grave
+	s.update(func() { graves, _ = s.mirror.due(s.clock.now()) })
+	results := make(chan struct{})
+	for _, g := range graves {
+		s.loops.Go(func() {
+			s.putTombstone(g)
+			results <- struct{}{}
+		})
+	}
+	for range graves {
+		<-results
+	}
+}
+
+func (s *session) putTombstone(g grave) {
+	v := g.value
+	v.State = stateBuried
+	if !v.valid() || v.TTL == 0 {
+		v.TTL, v.Drift = s.timing.ttl.Milliseconds(), s.timing.drift // its own is not known, nor needed any more
+	}
+	b, err := s.keys.encode(s.keys.node(g.id), &v)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(s.ctx, s.timing.attempt())
+		_, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)
+		cancel()
+	}
+	var conflict *ConflictError
+	if err == nil || errors.As(err, &conflict) {
+		s.update(func() { s.mirror.dug(g) })
+		return
+	}
+	s.log.Debug("node not buried, trying again", "node", g.id, "error", err)
+}
+
+// collect deletes documents of nodes that have been void for long.
+func (s *session) collect() {
+	var found []Document
+	s.update(func() {
+		if s.mirror.collects() {
+			found = s.mirror.garbage(s.clock.now(), maxGarbage)
+		}
+	})
+	for _, d := range found {
+		ctx, cancel := context.WithTimeout(s.ctx, s.timing.attempt())
+		err := s.store.Delete(ctx, d.Key, d.Revision)
+		cancel()
+		if err != nil {
+			s.log.Debug("garbage not deleted, trying again", "document", d.Key, "error", err)
+			return
+		}
+	}
+}
+
+const maxGarbage = 64 // documents that are deleted in a row

@@ -7,8 +7,8 @@ import (
 
 // Store keeps the documents of apps in one place that all nodes share. Who
 // implements one finds in the package storetest what it must keep (P1 to P5) and
-// what it may do, and the tests that check it. A store makes one attempt at a time
-// and says what came of it; repeating and batching are up to this library.
+// what it may do, and the tests that check it. A store makes one attempt for each call
+// and says what came of it; to repeat and to batch is up to this library.
 //
 // Implementations must be safe for concurrent use.
 type Store interface {

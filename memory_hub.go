@@ -39,10 +39,18 @@ type MemoryHub struct {
 	nodes     map[string]*memoryNode
 	delay     time.Duration
 	writes    int
+	followers map[*memoryFollower]bool
+	awaited   bool          // somebody has waited for followers
 	changed   chan struct{} // closed when there is news for a follower; nil while nobody waits
 }
 
-// node is what the hub does to one of its users. Guarded by the hub's mutex.
+// memoryFollower is a call of Follow under way. Guarded by the hub's mutex.
+type memoryFollower struct {
+	node, prefix string
+	position     int64 // that it has told
+}
+
+// memoryNode is what the hub does to one of its users. Guarded by the hub's mutex.
 type memoryNode struct {
 	refusal  error
 	up, down memoryGate
@@ -147,6 +155,46 @@ func (h *MemoryHub) Writes() int {
 	return h.writes
 }
 
+func (h *MemoryHub) enlist(f *memoryFollower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.followers == nil {
+		h.followers = map[*memoryFollower]bool{}
+	}
+	h.followers[f] = true
+}
+
+func (h *MemoryHub) delist(f *memoryFollower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.followers, f)
+	h.wake()
+}
+
+// told takes in that f has told all up to rev.
+func (h *MemoryHub) told(f *memoryFollower, rev int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f.position = rev
+	if h.awaited {
+		h.wake()
+	}
+}
+
+// await blocks until all who can be told of what has happened below prefix have
+// been.
+func (h *MemoryHub) await(prefix string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for rev := h.revision(); h.behind(prefix, rev); {
+		h.awaited = true
+		news := h.news()
+		h.mu.Unlock()
+		<-news
+		h.mu.Lock()
+	}
+}
+
 // The methods below are called with h.mu held.
 
 func (h *MemoryHub) node(name string) *memoryNode {
@@ -238,6 +286,19 @@ func (h *MemoryHub) step(prefix string, position int64) (Step, bool) {
 		}
 	}
 	return Step{}, false
+}
+
+// behind reports whether somebody can still be told of what has happened below
+// prefix, and is not yet.
+func (h *MemoryHub) behind(prefix string, rev int64) bool {
+	for f := range h.followers {
+		n := h.node(f.node)
+		deaf := h.refusal(f.node) != nil || n.up.shut > 0 || n.down.shut > 0
+		if !deaf && strings.HasPrefix(prefix, f.prefix) && f.position < rev {
+			return true
+		}
+	}
+	return false
 }
 
 // news returns what is closed when there may be another step.

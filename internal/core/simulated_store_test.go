@@ -44,13 +44,13 @@ func newSimulatedStore(rng *rand.Rand) *simulatedStore {
 	return &simulatedStore{
 		rng: rng, docs: map[string]Document{}, changed: make(chan struct{}), after: func() {},
 		traits: traits{
-			latency: 1 + rand2(rng, 20*time.Millisecond), lag: 1 + rand2(rng, 50*time.Millisecond),
+			latency: 1 + span(rng, 20*time.Millisecond), lag: 1 + span(rng, 50*time.Millisecond),
 			reads: 1 - often(1), merges: often(1), loses: often(0.1), copies: often(0.1), breaks: often(0.05), batches: rng.IntN(2) == 0,
 		},
 	}
 }
 
-func rand2(rng *rand.Rand, limit time.Duration) time.Duration {
+func span(rng *rand.Rand, limit time.Duration) time.Duration {
 	return time.Duration(rng.Int64N(int64(limit)))
 }
 
@@ -149,7 +149,7 @@ func (l *simulatedLink) draw() (there, back, late time.Duration, lost, unheard, 
 	s := l.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return rand2(s.rng, s.latency), rand2(s.rng, s.latency), rand2(s.rng, 3*time.Second), s.chance(s.loses), s.chance(s.loses), s.chance(s.copies)
+	return span(s.rng, s.latency), span(s.rng, s.latency), span(s.rng, 3*time.Second), s.chance(s.loses), s.chance(s.loses), s.chance(s.copies)
 }
 
 func (l *simulatedLink) call(ctx context.Context, execute func() error) error {
@@ -234,7 +234,7 @@ func (l *simulatedLink) Follow(ctx context.Context, prefix string, after int64, 
 	for {
 		deaf, _, broken := l.state()
 		s.mu.Lock()
-		wait, silent, ends := rand2(s.rng, s.lag), s.chance(s.breaks/10), s.chance(s.breaks)
+		wait, silent, ends := span(s.rng, s.lag), s.chance(s.breaks/10), s.chance(s.breaks)
 		changed := s.changed
 		s.mu.Unlock()
 		if deaf || silent { // it says nothing any more, and no error either

@@ -98,10 +98,10 @@ func runSimulation(t *testing.T, seed uint64, total map[string]int) {
 		s.nodes = append(s.nodes, s.newNode(i, 0))
 	}
 	for i, n := range s.nodes {
-		s.launch(n, rand2(rng, time.Duration(1+i)*300*time.Millisecond))
+		s.launch(n, span(rng, time.Duration(1+i)*300*time.Millisecond))
 	}
-	for end := time.Now().Add(8*simulatedTTL + rand2(rng, 8*simulatedTTL)); time.Now().Before(end) && !s.hasFailed(); {
-		time.Sleep(rand2(rng, simulatedTTL))
+	for end := time.Now().Add(4*simulatedTTL + span(rng, 6*simulatedTTL)); time.Now().Before(end) && !s.hasFailed(); {
+		time.Sleep(span(rng, simulatedTTL))
 		s.trouble()
 	}
 	s.calm()
@@ -221,7 +221,7 @@ func (n *simulatedNode) lead(ctx context.Context, session *session, job string, 
 	defer stop(nil)
 	campaign, give := ctx, func() {}
 	if rng.IntN(4) == 0 {
-		campaign, give = context.WithTimeout(ctx, rand2(rng, 2*simulatedTTL))
+		campaign, give = context.WithTimeout(ctx, span(rng, 2*simulatedTTL))
 	}
 	defer give()
 	token, err := e.campaign(campaign, stop)
@@ -235,18 +235,18 @@ func (n *simulatedNode) lead(ctx context.Context, session *session, job string, 
 		n.s.note("%s won %s too late", n.name, job)
 	}
 	run := n.s.begin(n.name, job, token, e.valid)
-	term := time.NewTimer(rand2(rng, 4*simulatedTTL))
+	term := time.NewTimer(span(rng, 2*simulatedTTL))
 	defer term.Stop()
 	select {
 	case <-work.Done():
-		_ = sleep(n.ctx, rand2(rng, session.timing.grace*9/10)) // Work takes its time to stop
+		_ = sleep(n.ctx, span(rng, session.timing.grace*9/10)) // Work takes its time to stop
 	case <-n.ctx.Done(): // killed
 	case <-ctx.Done():
-		_ = sleep(n.ctx, rand2(rng, 50*time.Millisecond))
+		_ = sleep(n.ctx, span(rng, 50*time.Millisecond))
 	case <-term.C:
 	}
 	n.s.finish(run, job)
-	resign, cancel := context.WithTimeout(n.ctx, rand2(rng, simulatedTTL))
+	resign, cancel := context.WithTimeout(n.ctx, span(rng, simulatedTTL))
 	defer cancel()
 	_ = e.resign(resign)
 	return nil
@@ -493,7 +493,7 @@ func (s *simulation) crash(n *simulatedNode) {
 	var generation int
 	_, _ = fmt.Sscanf(n.name[1:], "%d", &generation)
 	s.nodes[i] = s.newNode(i, generation+1)
-	s.launch(s.nodes[i], rand2(s.rng, simulatedTTL/2))
+	s.launch(s.nodes[i], span(s.rng, simulatedTTL/2))
 	s.count("crashed")
 }
 

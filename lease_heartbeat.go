@@ -98,6 +98,7 @@ func (s *session) heartbeat() {
 		err = s.sendHeartbeat(ctx, h)
 	}
 	if err != nil && s.ctx.Err() == nil {
+		s.log.Debug("lease renewal failed, trying again", "error", err)
 		s.events.renewalFailed(err)
 		signal(s.hurry)
 	}

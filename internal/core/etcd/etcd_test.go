@@ -1,9 +1,9 @@
 package etcd_test
 
 import (
-	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,45 +20,66 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, etcdleak.Options()...) }
 
-func TestOneMemberConforms(t *testing.T)   { conforms(t, 1) }
-func TestThreeMembersConform(t *testing.T) { conforms(t, 3) }
-
-func conforms(t *testing.T, members int) {
-	cluster := start(t, members)
-	storetest.Run(t, func(t *testing.T) storetest.Space { return newSpace(t, cluster) })
-}
-
-// start makes no member stand for election just because the machine is busy: the
-// conformance of a store that is well is what is tested.
-func start(t etcdtest.TB, members int) *etcdtest.Cluster {
+// With fsync left out, and members that do not stand for election just because the
+// machine is busy: what is tested is a store that is well.
+func start(t *testing.T, members int, configure func(*embed.Config)) *etcdtest.Cluster {
 	return etcdtest.New(t, etcdtest.Config{Members: members, UnsafeNoFsync: true, Configure: func(cfg *embed.Config) {
 		if members > 1 {
 			cfg.TickMs, cfg.ElectionMs = 500, 5000
 		}
+		if configure != nil {
+			configure(cfg)
+		}
 	}})
 }
 
-// newSpace opens stores each of which has a link of its own, to one of the members.
-func newSpace(t *testing.T, cluster *etcdtest.Cluster) storetest.Space {
-	links := map[core.Store]*link.Link{}
+func TestOneMemberConforms(t *testing.T) {
+	conforms(t, start(t, 1, nil), 3<<19)
+}
+
+func TestThreeMembersConform(t *testing.T) {
+	conforms(t, start(t, 3, nil), 3<<19)
+}
+
+// Who runs etcd may make it take less at once than the driver thinks.
+func TestSmallLimitsConform(t *testing.T) {
+	conforms(t, start(t, 1, func(cfg *embed.Config) {
+		cfg.MaxTxnOps, cfg.MaxRequestBytes = 10, 100<<10
+	}), 100<<10)
+}
+
+func TestProgressConforms(t *testing.T) {
+	conforms(t, start(t, 1, nil), 3<<19, etcd.WithProgress(time.Millisecond))
+}
+
+// conforms opens stores each of which has a link of its own, to one of the members.
+func conforms(t *testing.T, cluster *etcdtest.Cluster, tooLarge int, opts ...etcd.Option) {
 	endpoints := cluster.Endpoints()
-	return storetest.Space{
-		Open: func() core.Store {
-			l, err := link.New(strings.TrimPrefix(endpoints[len(links)%len(endpoints)], "http://"))
-			require.NoError(t, err)
-			client, err := cluster.NewClient(clientv3.Config{Endpoints: []string{"http://" + l.Addr()}})
-			require.NoError(t, err)
-			s := etcd.New(client, client.Close)
-			links[s] = l
-			t.Cleanup(l.Close)
-			return s
-		},
-		TooLarge:     3 << 19,
-		HoldRequests: func(s core.Store) func() { links[s].HoldUp(); return links[s].Heal },
-		HoldReplies:  func(s core.Store) func() { links[s].HoldDown(); return links[s].Heal },
-		Compact: func(rev int64) {
-			_, err := cluster.Client().Compact(context.Background(), rev)
-			require.NoError(t, err)
-		},
-	}
+	storetest.Run(t, func(t *testing.T) storetest.Space {
+		links := map[core.Store]*link.Link{}
+		return storetest.Space{
+			Open: func() core.Store {
+				l, err := link.New(strings.TrimPrefix(endpoints[len(links)%len(endpoints)], "http://"))
+				require.NoError(t, err)
+				t.Cleanup(l.Close)
+				s := open(t, cluster, "http://"+l.Addr(), opts...)
+				links[s] = l
+				return s
+			},
+			TooLarge:     tooLarge,
+			HoldRequests: func(s core.Store) func() { links[s].HoldUp(); return links[s].Heal },
+			HoldReplies:  func(s core.Store) func() { links[s].HoldDown(); return links[s].Heal },
+			Compact: func(rev int64) {
+				_, err := cluster.Client().Compact(t.Context(), rev)
+				require.NoError(t, err)
+			},
+		}
+	})
+}
+
+// open opens a store that closes its client.
+func open(t *testing.T, cluster *etcdtest.Cluster, endpoint string, opts ...etcd.Option) *etcd.Store {
+	client, err := cluster.NewClient(clientv3.Config{Endpoints: []string{endpoint}})
+	require.NoError(t, err)
+	return etcd.New(client, client.Close, opts...)
 }

@@ -54,7 +54,7 @@
 //
 // Keys are 1 to 700 bytes of UTF-8 without control characters, and different ones
 // are different documents, whatever a file system or a collation thinks of case,
-// composition or trailing space. Values are 1 byte to 64 KiB of UTF-8 without NUL.
+// composition or trailing space. Prefixes have 1 byte at least. Values are 1 byte to 64 KiB of UTF-8 without NUL.
 // What is larger may be taken, or refused with any error but a conflict.
 //
 // Put, Delete and Follow return soon after their context is done, whatever the

@@ -43,11 +43,6 @@ type follower struct {
 
 func (f *follower) run(ctx context.Context) error {
 	for {
-		if f.position == 0 {
-			if err := f.list(ctx); err != nil {
-				return err
-			}
-		}
 		err := f.watch(ctx)
 		if !errors.Is(err, rpctypes.ErrCompacted) {
 			return err
@@ -91,13 +86,19 @@ func (f *follower) advance(step core.Step) {
 }
 
 // watch tells what changes, on a stream of its own so that nobody else's events
-// are in the way.
+// are in the way. Without a position it lists once it watches: a watch that begins
+// with what has just happened waits up to 100 ms for its turn in etcd, one that
+// begins with what will happen does not.
 func (f *follower) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	from := int64(0) // from now on
+	if f.position != 0 {
+		from = f.position + 1
+	}
 	watcher := clientv3.NewWatcher(f.client)
 	defer func() { _ = watcher.Close() }() // says only that ctx is done
-	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(f.position+1), clientv3.WithFragment())
+	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	ticks, stop := f.ticks()
 	defer stop()
 	for {
@@ -106,10 +107,9 @@ func (f *follower) watch(ctx context.Context) error {
 			if !ok {
 				return errors.Join(ctx.Err(), errEnded)
 			}
-			if err := resp.Err(); err != nil {
+			if err := f.take(ctx, resp); err != nil {
 				return err
 			}
-			f.take(resp)
 		case <-ticks:
 			if err := watcher.RequestProgress(ctx); err != nil {
 				return err
@@ -128,27 +128,36 @@ func (f *follower) ticks() (<-chan time.Time, func()) {
 	return ticker.C, ticker.Stop
 }
 
-// take tells the events of a response, which holds whole revisions in order,
-// revision by revision.
-func (f *follower) take(resp clientv3.WatchResponse) {
-	var step core.Step
-	for _, e := range resp.Events {
-		if e.Kv.ModRevision != step.Revision && step.Revision != 0 {
-			f.advance(step)
-			step.Documents = nil // the follower may have kept it
-		}
-		step.Revision = e.Kv.ModRevision
-		step.Documents = append(step.Documents, change(e))
-	}
+func (f *follower) take(ctx context.Context, resp clientv3.WatchResponse) error {
 	switch {
-	case step.Revision != 0:
-		f.advance(step)
+	case resp.Err() != nil:
+		return resp.Err()
+	case resp.Created && f.position == 0:
+		return f.list(ctx)
+	case f.position == 0: // the listing will be of a later moment
 	case resp.IsProgressNotify():
 		f.advance(core.Step{Revision: max(f.position, resp.Header.Revision)})
+	default:
+		f.change(resp.Events)
+	}
+	return nil
+}
+
+// change tells events, which are whole revisions in order, revision by revision.
+func (f *follower) change(events []*clientv3.Event) {
+	for len(events) > 0 {
+		step := core.Step{Revision: events[0].Kv.ModRevision}
+		for len(events) > 0 && events[0].Kv.ModRevision == step.Revision {
+			step.Documents = append(step.Documents, changed(events[0]))
+			events = events[1:]
+		}
+		if step.Revision > f.position { // or else the listing has shown it
+			f.advance(step)
+		}
 	}
 }
 
-func change(e *clientv3.Event) core.Document {
+func changed(e *clientv3.Event) core.Document {
 	d := document(e.Kv)
 	if e.Type == mvccpb.DELETE {
 		d.Value = nil

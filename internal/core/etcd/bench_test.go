@@ -189,3 +189,35 @@ func putSingly(b *testing.B, s *etcd.Store, n int) func() {
 		wg.Wait()
 	}
 }
+
+// From the call of Follow to the first change behind a listing of 10,000 claims,
+// while somebody writes without a pause. The other way is to list first and to
+// watch then.
+func BenchmarkJoin(b *testing.B) {
+	s, client := benchStore(b)
+	putAll(b, s, 200)()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		for rev := int64(0); ctx.Err() == nil; {
+			rev, _ = s.Put(ctx, "document", small, rev)
+		}
+	})
+	compare(b, way{"store", func() {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		_ = s.Follow(ctx, "document", 0, func(step core.Step) {
+			if !step.Whole {
+				cancel()
+			}
+		})
+	}}, way{"listed-first", func() {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		listed, err := client.Get(ctx, "document", clientv3.WithPrefix())
+		require.NoError(b, err)
+		<-client.Watch(ctx, "document", clientv3.WithPrefix(), clientv3.WithRev(listed.Header.Revision+1))
+	}})
+}

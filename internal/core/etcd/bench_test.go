@@ -59,11 +59,12 @@ func benchStore(b *testing.B) (*etcd.Store, *clientv3.Client) {
 	return s, client
 }
 
-// One write after the other; etcd's own Put is the limit.
+// One write after the other; etcd's own Put is the limit, txn a transaction with
+// the same guard.
 func BenchmarkPut(b *testing.B) {
 	s, client := benchStore(b)
 	ctx := context.Background()
-	rev := int64(0)
+	rev, guard := int64(0), int64(0)
 	compare(b, way{"store", func() {
 		var err error
 		rev, err = s.Put(ctx, "document", small, rev)
@@ -71,6 +72,10 @@ func BenchmarkPut(b *testing.B) {
 	}}, way{"limit", func() {
 		_, err := client.Put(ctx, "key", string(small))
 		require.NoError(b, err)
+	}}, way{"txn", func() {
+		resp, err := client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision("txn"), "=", guard)).Then(clientv3.OpPut("txn", string(small))).Commit()
+		require.NoError(b, err)
+		guard = resp.Header.Revision
 	}})
 }
 

@@ -5,6 +5,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -24,6 +25,7 @@ type Store struct {
 	release  func() error
 	progress time.Duration // how often a follower asks whether its watch is alive; 0: never
 
+	once   sync.Once // closes
 	closed context.Context
 	close  context.CancelFunc
 }
@@ -106,11 +108,12 @@ func present(value []byte) []byte {
 
 // Close implements [core.Store].
 func (s *Store) Close() error {
-	if s.closed.Err() != nil {
-		return nil
-	}
-	s.close()
-	return s.release()
+	var err error
+	s.once.Do(func() {
+		s.close()
+		err = s.release()
+	})
+	return err
 }
 
 // bound ends ctx when the store is closed.

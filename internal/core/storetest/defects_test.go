@@ -38,8 +38,7 @@ func changing(f func(s *brokenStore, step core.Step, tell func(core.Step))) func
 func refusing(f func(s *brokenStore, c *core.ConflictError)) func(context.Context, *brokenStore, string, []byte, int64) (int64, error) {
 	return func(ctx context.Context, s *brokenStore, key string, value []byte, rev int64) (int64, error) {
 		at, err := s.BatchStore.Put(ctx, key, value, rev)
-		var conflict *core.ConflictError
-		if errors.As(err, &conflict) {
+		if conflict, ok := errors.AsType[*core.ConflictError](err); ok {
 			f(s, conflict)
 		}
 		return at, err
@@ -225,10 +224,9 @@ var defects = []defect{
 		put: func(ctx context.Context, s *brokenStore, key string, value []byte, rev int64) (int64, error) {
 			before := s.there(key)
 			at, err := s.BatchStore.Put(ctx, key, value, rev)
-			var conflict *core.ConflictError
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if errors.As(err, &conflict) && s.given[key] != nil {
+			if conflict, ok := errors.AsType[*core.ConflictError](err); ok && s.given[key] != nil {
 				conflict.There.Value = s.given[key]
 			}
 			if err == nil {
@@ -678,8 +676,7 @@ var defects = []defect{
 			results := s.BatchStore.PutAll(ctx, writes)
 			var first *core.ConflictError
 			for i := range results {
-				var conflict *core.ConflictError
-				if errors.As(results[i].Err, &conflict) {
+				if conflict, ok := errors.AsType[*core.ConflictError](results[i].Err); ok {
 					if first == nil {
 						first = conflict
 					}

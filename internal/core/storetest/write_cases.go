@@ -103,8 +103,7 @@ func refusal(r *run) {
 				return
 			}
 			_, err := other.attempt(r.ctx, key, []byte("never"), 0)
-			var conflict *core.ConflictError
-			if errors.As(err, &conflict) && conflict.Known {
+			if conflict, ok := errors.AsType[*core.ConflictError](err); ok && conflict.Known {
 				shown = append(shown, conflict.There)
 			}
 		}

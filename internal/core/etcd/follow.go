@@ -134,7 +134,6 @@ func (f *follower) take(ctx context.Context, resp clientv3.WatchResponse) error 
 		return resp.Err()
 	case resp.Created && f.position == 0:
 		return f.list(ctx)
-	case f.position == 0: // the listing will be of a later moment
 	case resp.IsProgressNotify():
 		f.advance(core.Step{Revision: max(f.position, resp.Header.Revision)})
 	default:

@@ -100,6 +100,26 @@ func TestATransactionIsOneStep(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// An operator may empty a document; that is not to delete it.
+func TestAnEmptyDocumentIsThere(t *testing.T) {
+	cluster := start(t, 1, nil)
+	ctx := testContext(t)
+	s := open(t, cluster, cluster.Endpoints()[0])
+	steps, end := follow(ctx, s, "mine/", 0)
+	<-steps
+	put, err := cluster.Client().Put(ctx, "mine/a", "")
+	require.NoError(t, err)
+	empty := core.Document{Key: "mine/a", Value: []byte{}, Revision: put.Header.Revision}
+	require.Equal(t, []core.Document{empty}, (<-steps).Documents)
+	listing, endListing := follow(ctx, s, "mine/", 0)
+	require.Equal(t, []core.Document{empty}, (<-listing).Documents)
+	_, err = s.Put(ctx, "mine/a", []byte("value"), 0)
+	require.Equal(t, &core.ConflictError{Key: "mine/a", Known: true, There: empty}, err)
+	require.ErrorIs(t, end(), context.Canceled)
+	require.ErrorIs(t, endListing(), context.Canceled)
+	require.NoError(t, s.Close())
+}
+
 // A page of a listing may come when etcd has forgotten the revision of the first.
 func TestListingBeginsAnewWhenItsRevisionIsCompacted(t *testing.T) {
 	cluster := start(t, 1, nil)

@@ -46,9 +46,10 @@
 // revision that is named; 0 stands for: there is none. Of several at the same
 // revision one takes effect. The revision of a deletion, or of a document that was
 // deleted since, never matches. So a copy of a write that arrives late, however
-// late, does nothing, unless it creates a document that has been deleted meanwhile,
-// and the protocol allows for that. A *ConflictError must mean that this attempt
-// wrote nothing; if that is not known, the store must return another error.
+// late, does nothing; only that of a creation does, if the document was deleted
+// meanwhile, which is why the protocol uses names once and deletes late. A
+// *ConflictError must mean that this attempt wrote nothing; if that is not known,
+// the store must return another error.
 //
 // P4, nothing is undone. What was confirmed or shown stays, and no second store goes
 // on beside this one, over crashes and failovers of its servers. How that is
@@ -60,7 +61,8 @@
 //
 // Keys are 1 to 700 bytes of UTF-8 without control characters, and different ones
 // are different documents, whatever a file system or a collation thinks of case,
-// composition or trailing space. Values are 1 byte to 64 KiB of UTF-8 without NUL.
+// composition or trailing space. Prefixes have 1 byte at least. Values are 1 byte to
+// 64 KiB of UTF-8 without NUL.
 //
 // Put, Delete and Follow must return soon after their context is done, whatever the
 // network does, and so must what is under way when the store is closed. Each makes

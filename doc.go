@@ -40,7 +40,9 @@
 // ran at the time notice it, and wait.
 //
 // If somebody puts an old version of a document back by hand, unchanged, the nodes
-// that have seen a newer one notice. A process that starts afterwards does not.
+// that have seen a newer one notice. A process that starts afterwards does not. And
+// nobody can tell a forged document with a right checksum from a true one: a node that
+// somebody marks as buried while it works is passed over at once.
 //
 // If the store loses its data, tokens begin anew; if it goes on from a backup, they
 // repeat. docs/operations.md says how to raise them.

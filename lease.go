@@ -83,6 +83,7 @@ func newSession(o sessionOptions) *session {
 	s.mirror = newMirror(s.keys, s.id, o.timing, o.known)
 	s.announcer.wake = make(chan struct{}, 1)
 	s.renewal.beats = map[int64]*heartbeat{}
+	s.writer.perDocument = maxClaims
 	s.writer.candidacies, s.writer.unproven = map[string]*candidacy{}, map[*ownDocument]struct{}{}
 	s.life, s.quit = context.WithCancel(context.Background())
 	s.ctx, s.stop = context.WithCancel(s.life)

@@ -80,8 +80,10 @@ func (g *memoryGate) open() {
 	}
 }
 
-// open returns a store on the hub for the node of that name, which is what the
-// methods of the hub know it by; several may have the same.
+// Open returns a store on the hub, such as each lease of instance has: by that name
+// the methods of the hub know it. It has nothing to close but what follows.
+func (h *MemoryHub) Open(instance string) BatchStore { return h.open(instance) }
+
 func (h *MemoryHub) open(name string) *memoryStore {
 	return &memoryStore{hub: h, name: name, closed: make(chan struct{})}
 }
@@ -105,15 +107,15 @@ func (h *MemoryHub) SetDelay(d time.Duration) {
 	h.delay = d
 }
 
-// holdRequests keeps what a node sends on its way until release is called, once:
+// HoldRequests keeps what a node sends on its way until release is called, once:
 // then it arrives, in order, also what the node has given up meanwhile.
-func (h *MemoryHub) holdRequests(name string) (release func()) {
+func (h *MemoryHub) HoldRequests(name string) (release func()) {
 	return h.hold(name, func(n *memoryNode) *memoryGate { return &n.up })
 }
 
-// holdReplies keeps the answers to a node, and what it follows, until release is
+// HoldReplies keeps the answers to a node, and what it follows, until release is
 // called, once.
-func (h *MemoryHub) holdReplies(name string) (release func()) {
+func (h *MemoryHub) HoldReplies(name string) (release func()) {
 	return h.hold(name, func(n *memoryNode) *memoryGate { return &n.down })
 }
 
@@ -140,9 +142,9 @@ func (h *MemoryHub) breakOff(name string) {
 	n.cut = make(chan struct{})
 }
 
-// compact makes the hub forget the changes up to revision rev: who follows from
+// Compact makes the hub forget the changes up to revision rev: who follows from
 // before it gets a listing.
-func (h *MemoryHub) compact(rev int64) {
+func (h *MemoryHub) Compact(rev int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.forget(int(rev - h.forgotten()))
@@ -153,6 +155,14 @@ func (h *MemoryHub) Writes() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.writes
+}
+
+// Documents returns what is there below prefix, sorted by key, and the revision
+// of the last change. The values must not be changed.
+func (h *MemoryHub) Documents(prefix string) ([]Document, int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.list(prefix), h.revision()
 }
 
 func (h *MemoryHub) enlist(f *memoryFollower) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -65,8 +66,8 @@ func TestAuthWithTokensThatExpire(t *testing.T) {
 }
 
 // An administrator may take away what a node needs while it leads. It stops in
-// time, as if etcd were away, and then gives up with the reason, as nothing but
-// an administrator can help. The others have rights of their own.
+// time, as if etcd were away, says why, and goes on trying, as an administrator may
+// give it back. The others have rights of their own.
 func TestRightsTakenAwayFromANodeThatLeads(t *testing.T) {
 	t.Parallel()
 	for _, f := range []struct {
@@ -99,12 +100,14 @@ func TestRightsTakenAwayFromANodeThatLeads(t *testing.T) {
 			before := w.holders()
 			w.operate(func(ctx context.Context, c *clientv3.Client) error { return f.do(ctx, c, w.app, leader.name) })
 			taken := monotonic()
-			w.awaitRefused(leader, f.reason)
-			t.Logf("the node has given up after %v", (monotonic() - taken).Round(time.Millisecond))
-			stopped := w.stoppedAfter(before, taken)
-			require.GreaterOrEqual(t, stopped, time.Duration(0), "Execute returns after all Work")
-			require.LessOrEqual(t, stopped, w.silentFor()+w.stalls.worst())
 			w.awaitTaken(before)
+			stopped := w.stoppedAfter(before, taken)
+			require.GreaterOrEqual(t, stopped, time.Duration(0), "others lead after all Work")
+			require.LessOrEqual(t, stopped, w.silentFor()+w.stalls.worst())
+			w.await(leader.name+" says why", func() bool {
+				return regexp.MustCompile(`etcd refuses what it took before, trying again.*` + f.reason).MatchString(w.said(leader))
+			})
+			require.True(t, leader.Running())
 			w.hold(w.gapAfterLoss(), false)
 		})
 	}
@@ -116,7 +119,12 @@ func (w *world) awaitRefused(n *node, reason string) {
 	w.t.Helper()
 	w.await(n.name+" gives up", func() bool { return !n.Running() })
 	require.Error(w.t, n.Err())
-	said, err := os.ReadFile(filepath.Join(w.dir, n.name+".log"))
+	require.Regexp(w.t, `(?m)^node: .*permanent failure.*`+reason, w.said(n))
+}
+
+// said returns the log of a node.
+func (w *world) said(n *node) string {
+	log, err := os.ReadFile(filepath.Join(w.dir, n.name+".log"))
 	require.NoError(w.t, err)
-	require.Regexp(w.t, `(?m)^node: .*permanent failure.*`+reason, string(said))
+	return string(log)
 }

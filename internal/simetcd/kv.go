@@ -72,24 +72,74 @@ func (s kvService) DeleteRange(ctx context.Context, req *pb.DeleteRangeRequest) 
 func (s kvService) Txn(_ context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	resp := &pb.TxnResponse{Succeeded: true}
-	for _, c := range req.Compare {
-		resp.Succeeded = resp.Succeeded && s.store.holds(c)
+	p, err := s.store.plan(req)
+	if err == nil {
+		err = s.store.check(p.all())
 	}
-	ops := req.Success
-	if !resp.Succeeded {
-		ops = req.Failure
-	}
-	if err := s.store.check(ops); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	rev := s.store.commitLocked(func(r *revision) {
-		for _, op := range ops {
-			resp.Responses = append(resp.Responses, r.execute(op))
-		}
-	})
+	resp := new(pb.TxnResponse)
+	rev := s.store.commitLocked(func(r *revision) { resp = r.run(p) })
 	resp.Header = headerAt(rev)
 	return resp, nil
+}
+
+// plan is a transaction whose conditions have been evaluated: etcd evaluates those
+// of the transactions within it as well before it executes anything.
+type plan struct {
+	succeeded bool
+	ops       []*pb.RequestOp
+	within    map[*pb.RequestOp]*plan
+}
+
+// plan returns an error if there are too many operations. For mu.
+func (s *store) plan(req *pb.TxnRequest) (*plan, error) {
+	p := &plan{succeeded: true, ops: req.Success, within: map[*pb.RequestOp]*plan{}}
+	for _, c := range req.Compare {
+		p.succeeded = p.succeeded && s.holds(c)
+	}
+	if !p.succeeded {
+		p.ops = req.Failure
+	}
+	if len(p.ops) > maxTxnOps {
+		return nil, rpctypes.ErrGRPCTooManyOps
+	}
+	for _, op := range p.ops {
+		if inner := op.GetRequestTxn(); inner != nil {
+			var err error
+			if p.within[op], err = s.plan(inner); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return p, nil
+}
+
+// all returns the operations that will be executed.
+func (p *plan) all() []*pb.RequestOp {
+	var ops []*pb.RequestOp
+	for _, op := range p.ops {
+		if inner := p.within[op]; inner != nil {
+			ops = append(ops, inner.all()...)
+		} else {
+			ops = append(ops, op)
+		}
+	}
+	return ops
+}
+
+// run cannot fail after check.
+func (r *revision) run(p *plan) *pb.TxnResponse {
+	resp := &pb.TxnResponse{Succeeded: p.succeeded}
+	for _, op := range p.ops {
+		if inner := p.within[op]; inner != nil {
+			resp.Responses = append(resp.Responses, &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: r.run(inner)}})
+		} else {
+			resp.Responses = append(resp.Responses, r.execute(op))
+		}
+	}
+	return resp
 }
 
 func (s kvService) Compact(_ context.Context, req *pb.CompactionRequest) (*pb.CompactionResponse, error) {
@@ -143,9 +193,6 @@ func (s *store) holds(c *pb.Compare) bool {
 // check refuses what etcd refuses before it executes anything, and what only etcd
 // can do. For mu.
 func (s *store) check(ops []*pb.RequestOp) error {
-	if len(ops) > maxTxnOps {
-		return rpctypes.ErrGRPCTooManyOps
-	}
 	put := map[string]bool{}
 	for _, op := range ops {
 		if p := op.GetRequestPut(); p != nil {
@@ -159,8 +206,8 @@ func (s *store) check(ops []*pb.RequestOp) error {
 		}
 	}
 	for _, op := range ops {
-		if op.GetRequestTxn() != nil || op.GetRequestRange().GetRevision() != 0 {
-			return status.Error(codes.Unimplemented, "simetcd: a transaction or an old revision in a transaction")
+		if op.GetRequestRange().GetRevision() != 0 {
+			return status.Error(codes.Unimplemented, "simetcd: an old revision in a transaction")
 		}
 		d := op.GetRequestDeleteRange()
 		for key := range put {

@@ -2,6 +2,7 @@ package distributed_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,39 @@ func simulatedSpace(t *testing.T) storetest.Space {
 		Compact:      func(int64) { etcd.Compact() },
 	}
 }
+
+// etcd counts the writes of a transaction and those in one of them together: what
+// it would refuse is not sent.
+func TestBatchesAreAsLargeAsETCDTakes(t *testing.T) {
+	for writes, calls := range map[int]int64{1: 1, 127: 1, 128: 2, 254: 2, 300: 3} {
+		counting := new(countingCalls)
+		etcd := simetcd.New(counting)
+		defer etcd.Close()
+		s, err := distributed.OpenETCDStore([]string{"etcd:2379"}, clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(etcd.Link("node").Dial)}})
+		require.NoError(t, err)
+		batch := make([]distributed.Write, writes)
+		for i := range batch {
+			batch[i] = distributed.Write{Key: fmt.Sprint("app/", i), Value: []byte("value")}
+		}
+		for _, r := range s.(distributed.BatchStore).PutAll(t.Context(), batch) {
+			require.NoError(t, r.Err)
+		}
+		require.NoError(t, s.Close())
+		require.Equal(t, calls, counting.txns.Load(), "%d writes", writes)
+	}
+}
+
+// countingCalls counts transactions.
+type countingCalls struct{ txns atomic.Int64 }
+
+func (c *countingCalls) Call(_, method string) simetcd.Fate {
+	if method == "Txn" {
+		c.txns.Add(1)
+	}
+	return simetcd.Fate{}
+}
+
+func (*countingCalls) Event(string) time.Duration { return 0 }
 
 // promptly lets messages take a millisecond.
 type promptly struct{}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,6 +74,7 @@ type sessionOptions struct {
 	timing   timing
 	clock    *clock // of the process
 	known    memory // what the process remembers
+	claims   int    // a document, at most; 0 for maxClaims
 	remember func(memory)
 	events   sessionEvents
 }
@@ -86,7 +88,7 @@ func newSession(o sessionOptions) *session {
 	}
 	s.mirror = newMirror(s.keys, s.id, o.timing, o.known)
 	s.renewal.beats = map[int64]*heartbeat{}
-	s.writer.perDocument = maxClaims
+	s.writer.perDocument = cmp.Or(o.claims, maxClaims)
 	s.writer.candidacies, s.writer.unproven = map[string]*candidacy{}, map[*ownDocument]struct{}{}
 	s.life, s.quit = context.WithCancel(context.Background())
 	s.ctx, s.stop = context.WithCancel(s.life)

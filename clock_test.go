@@ -249,10 +249,9 @@ func (p *clockPair) trueTime(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / p.rate)
 }
 
-// cutOff takes the leader's lease away, and the leader cannot know.
+// cutOff keeps the leader from etcd: the other buries it, and it cannot know.
 func (p *clockPair) cutOff() {
 	p.link.Hold(true, true)
-	p.etcd.Revoke("leader")
 	p.cut = time.Now()
 }
 
@@ -282,3 +281,13 @@ type noFaults struct{}
 
 func (noFaults) Call(string, string) simetcd.Fate { return simetcd.Fate{} }
 func (noFaults) Event(string) time.Duration       { return 0 }
+
+// 0 stands for never, wherever a time is kept.
+func TestTheClockNeverTellsZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		c.boot = func() (time.Duration, bool) { return 0, false }
+		require.Positive(t, c.now())
+		require.Positive(t, c.sync())
+	})
+}

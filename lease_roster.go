@@ -1,6 +1,7 @@
 package distributed
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -71,8 +72,8 @@ func (a *announcement) finish(err error) {
 	}
 }
 
-// keepAnnounced writes what is wanted, and again what somebody has deleted, until
-// the session is over.
+// keepAnnounced writes what is wanted, and again what somebody has deleted or
+// changed, until the session is over.
 func (s *session) keepAnnounced() {
 	pace := backoff{limit: s.timing.attempt()}
 	for {
@@ -107,19 +108,20 @@ func (s *session) unannounced() (a *announcement, missing []Write) {
 	if a == nil {
 		return nil, nil
 	}
-	for key, value := range a.lists {
-		if s.mirror.infos[key] == nil {
-			missing = append(missing, Write{Key: key, Value: value})
+	want := func(key string, value []byte) {
+		there := s.mirror.infos[key]
+		if there == nil {
+			there = &told{} // to be made
+		}
+		if !bytes.Equal(there.value, value) {
+			missing = append(missing, Write{key, value, there.rev})
 		}
 	}
-	if len(missing) > 0 {
-		return a, missing
+	for key, value := range a.lists {
+		want(key, value)
 	}
-	key := s.keys.info(s.id)
-	if there := s.mirror.infos[key]; there == nil {
-		missing = append(missing, Write{key, a.info, 0})
-	} else if string(there.value) != string(a.info) {
-		missing = append(missing, Write{key, a.info, there.rev})
+	if len(missing) == 0 {
+		want(s.keys.info(s.id), a.info)
 	}
 	return a, missing
 }

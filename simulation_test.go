@@ -159,7 +159,7 @@ func (n *simulatedNode) join() (*session, error) {
 	defer cancel()
 	timing := newTiming(simulatedTTL)
 	session, err := join(ctx, sessionOptions{
-		store: store, prefix: testKeys.prefix, id: fmt.Sprintf("%s-%x", n.name, n.rng.Uint32()), instance: n.name, timing: timing, clock: n.clock, known: known,
+		store: store, prefix: testKeys.prefix, id: fmt.Sprintf("%s-%x", n.name, n.rng.Uint32()), instance: n.name, timing: timing, clock: n.clock, known: known, claims: 1,
 		remember: func(known memory) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -172,7 +172,6 @@ func (n *simulatedNode) join() (*session, error) {
 		return nil, err
 	}
 	n.s.note("%s has joined as %s", n.name, session.id)
-	session.writer.perDocument = 1
 	n.mu.Lock()
 	n.session = session
 	n.mu.Unlock()
@@ -533,6 +532,8 @@ func (s *simulation) calm() {
 		}
 		time.Sleep(simulatedTTL / 4)
 	}
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
 	for _, d := range s.store.docs {
 		var v nodeValue
 		if testKeys.decode(d.Key, d.Value, &v) == nil && v.State == stateBuried {

@@ -141,5 +141,5 @@ type JobView struct {
 // CandidateView is a node that leads a job or waits for it.
 type CandidateView struct {
 	Node  string `json:"node"`  // ID
-	Token int64  `json:"token"` // of its leadership, also while it waits; just after it began to stand, others may see a smaller one
+	Token int64  `json:"token"` // of its leadership, also while it waits; others may see a smaller one for up to half a TTL after it came
 }

@@ -61,12 +61,13 @@ func (s *session) putTombstone(g grave) {
 	s.log.Debug("node not buried, trying again", "node", g.id, "error", err)
 }
 
-// collect deletes documents of nodes that have been void for long.
+// collect deletes documents of nodes that have been void for long, and pieces of
+// lists that nobody uses any more.
 func (s *session) collect() {
 	var found []Document
 	s.update(func() {
 		if s.mirror.collects() {
-			found = s.mirror.garbage(s.clock.now(), maxGarbage)
+			found = append(s.mirror.garbage(s.clock.now(), maxGarbage), s.mirror.unusedLists(s.clock.now(), maxGarbage)...)
 		}
 	})
 	for _, d := range found {

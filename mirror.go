@@ -48,8 +48,11 @@ type memory struct {
 
 // told is a document that concerns views alone.
 type told struct {
-	value []byte
-	rev   int64
+	value  []byte
+	rev    int64
+	lists  []string      // the keys of the pieces that an info document names, once asked for
+	asked  bool          // for lists
+	unused time.Duration // since when no info document has named this piece of a list, 0 if one does
 }
 
 // change is what a step has changed for elections.
@@ -205,7 +208,7 @@ func (t *transition) takeTold(d Document) {
 		old.rev = d.Revision
 		return
 	default:
-		t.m.infos[d.Key] = &told{d.Value, d.Revision}
+		t.m.infos[d.Key] = &told{value: d.Value, rev: d.Revision}
 	}
 	t.m.changes++
 }

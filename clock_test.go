@@ -281,3 +281,13 @@ type noFaults struct{}
 
 func (noFaults) Call(string, string) simetcd.Fate { return simetcd.Fate{} }
 func (noFaults) Event(string) time.Duration       { return 0 }
+
+// 0 stands for never, wherever a time is kept.
+func TestTheClockNeverTellsZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		c.boot = func() (time.Duration, bool) { return 0, false }
+		require.Positive(t, c.now())
+		require.Positive(t, c.sync())
+	})
+}

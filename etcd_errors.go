@@ -53,17 +53,27 @@ func isETCD(err, target error) bool {
 
 // isTLS recognizes a handshake in which one side turned the other away, by its
 // text: gRPC passes on nothing else. A connection that broke off during the
-// handshake has neither prefix. A certificate that has expired is replaced sooner
-// or later, and what does not speak TLS at all is no member: a balancer, perhaps,
-// that has none to offer at the moment.
+// handshake has neither prefix.
 func isTLS(err error) bool {
 	if err == nil {
 		return false
 	}
 	text := err.Error()
-	return (strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ")) &&
-		!strings.Contains(text, "x509: certificate has expired or is not yet valid") &&
-		!strings.Contains(text, "tls: first record does not look like a TLS handshake")
+	for _, t := range passingTLS {
+		if strings.Contains(text, t) {
+			return false
+		}
+	}
+	return strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ")
+}
+
+// passingTLS are failed handshakes that pass: a certificate that has expired is
+// replaced sooner or later, and what speaks no TLS, or no HTTP/2, is no member, but
+// perhaps a balancer that has none to offer at the moment.
+var passingTLS = []string{
+	"x509: certificate has expired or is not yet valid",
+	"tls: first record does not look like a TLS handshake",
+	"tls: no application protocol",
 }
 
 func isTimeout(err error) bool {
@@ -85,7 +95,7 @@ func (c *connection) refusal(err error) error {
 		return err
 	}
 	if c != nil && c.own && c.client != nil {
-		_, by := c.wires.trouble()
+		by, _ := c.wires.trouble()
 		if len(by) > 0 && len(by) < min(2, len(c.client.Endpoints())) && !slices.Contains(by, "") {
 			return err
 		}
@@ -97,7 +107,7 @@ func (c *connection) refusal(err error) error {
 // known of why.
 func (c *connection) explain(err error) error {
 	if isTimeout(err) {
-		if last, _ := c.wires.trouble(); last != nil && !isTimeout(last) {
+		if _, last := c.wires.trouble(); last != nil && !isTimeout(last) {
 			err = fmt.Errorf("%w: %w", err, last)
 		}
 	}

@@ -29,7 +29,7 @@ func (s *etcdStore) Follow(ctx context.Context, prefix string, after int64, tell
 	return s.explain(err)
 }
 
-// follower is a call of Follow.
+// etcdFollower is a call of Follow.
 type etcdFollower struct {
 	client   *clientv3.Client
 	prefix   string
@@ -39,11 +39,6 @@ type etcdFollower struct {
 
 func (f *etcdFollower) run(ctx context.Context) error {
 	for {
-		if f.position == 0 {
-			if err := f.list(ctx); err != nil {
-				return err
-			}
-		}
 		if err := f.watch(ctx); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 			return err
 		}
@@ -86,13 +81,20 @@ func (f *etcdFollower) advance(step Step) {
 }
 
 // watch tells what changes, on a stream of its own so that nobody else's events
-// are in the way. It returns nil when all has to be listed again.
+// are in the way. Without a position it lists once it watches: a watch that begins
+// with what has just happened waits up to 100 ms for its turn in etcd, one that
+// begins with what will happen does not. It returns nil when all has to be listed
+// again.
 func (f *etcdFollower) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	from := int64(0) // from now on
+	if f.position != 0 {
+		from = f.position + 1
+	}
 	watcher := clientv3.NewWatcher(f.client)
 	defer func() { _ = watcher.Close() }() // says only that ctx is done
-	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(f.position+1), clientv3.WithFragment())
+	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	silence := time.NewTimer(etcdSilence)
 	defer silence.Stop()
 	for asked := false; ; silence.Reset(etcdSilence) {
@@ -101,10 +103,9 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 			if !ok {
 				return errors.Join(ctx.Err(), errEnded)
 			}
-			if err := resp.Err(); err != nil {
+			if err := f.take(ctx, resp); err != nil {
 				return err
 			}
-			f.take(resp)
 			asked = false
 		case <-silence.C:
 			if asked && f.wentBack(ctx) {
@@ -137,23 +138,31 @@ func (f *etcdFollower) wentBack(ctx context.Context) bool {
 
 var errEnded = errors.New("distributed: the watch has ended")
 
-// take tells the events of a response, which holds whole revisions in order,
-// revision by revision.
-func (f *etcdFollower) take(resp clientv3.WatchResponse) {
-	var step Step
-	for _, e := range resp.Events {
-		if e.Kv.ModRevision != step.Revision && step.Revision != 0 {
-			f.advance(step)
-			step.Documents = nil // the follower may have kept it
-		}
-		step.Revision = e.Kv.ModRevision
-		step.Documents = append(step.Documents, changed(e))
-	}
+func (f *etcdFollower) take(ctx context.Context, resp clientv3.WatchResponse) error {
 	switch {
-	case step.Revision != 0:
-		f.advance(step)
+	case resp.Err() != nil:
+		return resp.Err()
+	case resp.Created && f.position == 0:
+		return f.list(ctx)
 	case resp.IsProgressNotify():
 		f.advance(Step{Revision: max(f.position, resp.Header.Revision)})
+	default:
+		f.change(resp.Events)
+	}
+	return nil
+}
+
+// change tells events, which are whole revisions in order, revision by revision.
+func (f *etcdFollower) change(events []*clientv3.Event) {
+	for len(events) > 0 {
+		step := Step{Revision: events[0].Kv.ModRevision}
+		for len(events) > 0 && events[0].Kv.ModRevision == step.Revision {
+			step.Documents = append(step.Documents, changed(events[0]))
+			events = events[1:]
+		}
+		if step.Revision > f.position { // or else the listing has shown it
+			f.advance(step)
+		}
 	}
 }
 

@@ -9,22 +9,18 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 
 	"github.com/b2552be4/distributed"
 	"github.com/b2552be4/distributed/internal/etcdtest"
-	"github.com/b2552be4/distributed/leasetest"
 )
 
 func leaseID(t *testing.T, hex string) clientv3.LeaseID {
@@ -43,52 +39,6 @@ func node(t *testing.T, c *etcdtest.Cluster, instance string, opts ...distribute
 
 func view(t *testing.T, c *etcdtest.Cluster) etcdView {
 	return etcdView{t: t, client: c.Client(), prefix: "app/"}
-}
-
-func TestETCDProviderConforms(t *testing.T) {
-	for _, members := range []int{1, 3} {
-		t.Run(fmt.Sprintf("members=%d", members), func(t *testing.T) {
-			t.Parallel()
-			cluster := etcdtest.New(t, etcdtest.Config{Members: members, UnsafeNoFsync: true})
-			leasetest.Run(t, func(t *testing.T) leasetest.Store { return etcdStore(t, cluster) })
-		})
-	}
-}
-
-func etcdStore(t *testing.T, cluster *etcdtest.Cluster) leasetest.Store {
-	view := func(app string) etcdView { return etcdView{t: t, client: cluster.Client(), prefix: app + "/"} }
-	var calls atomic.Int64
-	return leasetest.Store{
-		Provider: func() distributed.LeaseProvider {
-			return distributed.NewETCDLeaseProvider(cluster.Endpoints(), distributed.WithLeaseTTL(3*time.Second),
-				distributed.WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(countCalls(&calls))}}))
-		},
-		TTL:    3 * time.Second,
-		Expire: func(app, instance string) { view(app).revoke(instance) },
-		DeleteCandidate: func(app, election, instance string) {
-			v := view(app)
-			v.delete(election + "/leader/" + v.lease(instance))
-		},
-		Candidates: func(app, election string) int {
-			resp, err := cluster.Client().Get(testContext(t), app+"/"+election+"/leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-			require.NoError(t, err)
-			return int(resp.Count)
-		},
-		Calls: func() int { return int(calls.Load()) },
-	}
-}
-
-// countCalls counts the calls that are not heartbeats: those write a node key,
-// and keep-alives are no unary calls.
-func countCalls(n *atomic.Int64) grpc.UnaryClientInterceptor {
-	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		txn, ok := req.(*pb.TxnRequest)
-		heartbeat := ok && len(txn.Success) == 1 && strings.Contains(string(txn.Success[0].GetRequestPut().GetKey()), "/node/")
-		if !heartbeat {
-			n.Add(1)
-		}
-		return invoke(ctx, method, req, reply, cc, opts...)
-	}
 }
 
 // The ways in which a node that is cut off can lose its leadership while it goes

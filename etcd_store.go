@@ -3,6 +3,7 @@ package distributed
 import (
 	"context"
 	"errors"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -16,6 +17,7 @@ type etcdStore struct {
 	client     *clientv3.Client
 	connection *connection
 
+	once   sync.Once // closes
 	closed context.Context
 	close  context.CancelFunc
 }
@@ -89,11 +91,12 @@ func present(value []byte) []byte {
 
 // Close implements [Store].
 func (s *etcdStore) Close() error {
-	if s.closed.Err() != nil {
-		return nil
-	}
-	s.close()
-	return s.connection.close()
+	var err error
+	s.once.Do(func() {
+		s.close()
+		err = s.connection.close()
+	})
+	return err
 }
 
 // bound ends ctx when the store is closed.

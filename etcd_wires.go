@@ -119,11 +119,11 @@ func (ws *wires) refuse(by net.Addr) {
 	ws.refusers[address] = true
 }
 
-// trouble returns why the last call or handshake failed, and who has refused so far.
-func (ws *wires) trouble() (last error, refusers []string) {
+// trouble returns who has refused so far, and why the last call or handshake failed.
+func (ws *wires) trouble() (refusers []string, last error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	return ws.last, slices.Sorted(maps.Keys(ws.refusers))
+	return slices.Sorted(maps.Keys(ws.refusers)), ws.last
 }
 
 // wireCredentials see each network connection as it is made.

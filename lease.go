@@ -1,6 +1,7 @@
 package distributed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,7 @@ type sessionOptions struct {
 	timing   timing
 	clock    *clock // of the process
 	known    memory // what the process remembers
+	claims   int    // a document, at most; 0 for maxClaims
 	remember func(memory)
 	log      *slog.Logger
 	events   LeaseEvents
@@ -83,6 +85,7 @@ func newSession(o sessionOptions) *session {
 	s.mirror = newMirror(s.keys, s.id, o.timing, o.known)
 	s.announcer.wake = make(chan struct{}, 1)
 	s.renewal.beats = map[int64]*heartbeat{}
+	s.writer.perDocument = cmp.Or(o.claims, maxClaims)
 	s.writer.candidacies, s.writer.unproven = map[string]*candidacy{}, map[*ownDocument]struct{}{}
 	s.life, s.quit = context.WithCancel(context.Background())
 	s.ctx, s.stop = context.WithCancel(s.life)

@@ -98,6 +98,7 @@ func (s *session) heartbeat() {
 		err = s.sendHeartbeat(ctx, h)
 	}
 	if err != nil && s.ctx.Err() == nil {
+		s.log.Debug("lease renewal failed, trying again", "error", err)
 		s.events.renewalFailed(err)
 		signal(s.hurry)
 	}
@@ -106,48 +107,63 @@ func (s *session) heartbeat() {
 // sendHeartbeat makes an attempt. errAgain says that the document has another
 // revision than we knew, and that h may be sent on that.
 func (s *session) sendHeartbeat(ctx context.Context, h *heartbeat) error {
-	var guard, picture int64
-	s.update(func() {
-		guard, picture = s.renewal.rev, s.mirror.rev
-		if guard == 0 {
-			s.renewal.making = h.number
-		}
-	})
-	rev, err := s.store.Put(ctx, s.keys.node(s.id), h.value, guard)
-	s.update(func() { err = s.answered(h, guard, picture, rev, err) })
+	var a attempt
+	s.update(func() { a = s.attemptHeartbeat(h) })
+	rev, err := s.store.Put(ctx, a.key, a.value, a.guard)
+	s.update(func() { err = s.answered(h, a, rev, err) })
 	return err
 }
 
-// answered takes in the answer to an attempt that was sent on guard, when the
-// picture was of the revision picture. For update.
-func (s *session) answered(h *heartbeat, guard, picture, rev int64, err error) error {
+// attempt is a write as it is sent.
+type attempt struct {
+	key     string
+	value   []byte
+	guard   int64
+	picture int64 // the revision of our picture then
+}
+
+// attemptHeartbeat makes the next attempt to write h. For update.
+func (s *session) attemptHeartbeat(h *heartbeat) attempt {
+	r := &s.renewal
+	if r.rev == 0 {
+		r.making = h.number
+	}
+	return attempt{s.keys.node(s.id), h.value, r.rev, s.mirror.rev}
+}
+
+// answered takes in the answer to an attempt. For update.
+func (s *session) answered(h *heartbeat, a attempt, rev int64, err error) error {
 	var conflict *ConflictError
 	switch {
 	case err == nil:
-		s.confirmedAt(rev, picture)
+		s.confirmedAt(rev, a.picture)
 		s.committed(h.number, rev)
 		return nil
 	case !errors.As(err, &conflict):
 		return err
 	case conflict.Known:
-		return s.refused(h, conflict.There)
-	case s.renewal.rev > guard:
-		return errAgain // the feed has told
+		return s.refused(h, a, conflict.There)
 	case s.renewal.beat >= h.number:
 		return nil
+	case s.renewal.rev > a.guard:
+		return errAgain // the feed has told
 	}
-	s.renewal.refused = max(guard, 1) // the feed will tell
+	s.renewal.refused = max(a.guard, 1) // the feed will tell
 	return nil
 }
 
 // refused looks at what is in place of what a heartbeat was to replace. For update.
-func (s *session) refused(h *heartbeat, there Document) error {
+func (s *session) refused(h *heartbeat, a attempt, there Document) error {
 	r := &s.renewal
 	var v nodeValue
 	err := s.keys.decode(s.keys.node(s.id), there.Value, &v)
 	switch {
 	case err == nil && v.State == stateBuried:
 		s.end(errBuried)
+		return s.lost
+	case there.Revision != 0 && there.Revision < a.guard: // where it was when we knew better
+		s.mirror.replaced(s.clock.now())
+		s.end(errHistory)
 		return s.lost
 	case there.Revision != 0 && there.Revision < r.rev: // more is known by now
 		v.Beat = r.beat

@@ -84,7 +84,6 @@ func (s *session) keepAnnounced() {
 			if a != nil {
 				a.finish(nil)
 			}
-			pace = backoff{limit: pace.limit}
 			select {
 			case <-s.announcer.wake:
 				continue
@@ -95,7 +94,9 @@ func (s *session) keepAnnounced() {
 		if sleep(s.ctx, pace.next()) != nil {
 			return
 		}
-		s.putTold(missing)
+		if s.putTold(missing) {
+			pace = backoff{limit: pace.limit}
+		}
 	}
 }
 
@@ -126,33 +127,36 @@ func (s *session) unannounced() (a *announcement, missing []Write) {
 }
 
 // putTold writes documents, and waits until the picture shows them, or for long
-// enough to try again. That one is there already is as good as having written it;
-// and an info document that is at another revision will be shown.
-func (s *session) putTold(writes []Write) {
+// enough to try again; it reports whether all were written. That one is there already
+// is as good as having written it; and an info document that is at another revision
+// will be shown.
+func (s *session) putTold(writes []Write) (ok bool) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.timing.attempt())
 	defer cancel()
 	var all sync.WaitGroup
 	places := make(chan struct{}, maxParallel)
 	var mu sync.Mutex
 	var last int64
+	ok = true
 	for _, w := range writes {
 		places <- struct{}{}
 		all.Go(func() {
 			defer func() { <-places }()
 			rev, err := s.store.Put(ctx, w.Key, w.Value, w.Revision)
-			var conflict *ConflictError
-			switch {
-			case err == nil:
-				mu.Lock()
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
 				last = max(last, rev)
-				mu.Unlock()
-			case !errors.As(err, &conflict) && s.ctx.Err() == nil:
+				return
+			}
+			ok = false
+			if !errors.As(err, new(*ConflictError)) && s.ctx.Err() == nil {
 				s.log.Debug("node not announced, trying again", "error", err)
 			}
 		})
 	}
 	all.Wait()
-	for shown := false; last != 0 && !shown; {
+	for shown := last == 0; !shown; {
 		s.update(func() { shown = s.mirror.rev >= last })
 		if shown {
 			break
@@ -160,9 +164,10 @@ func (s *session) putTold(writes []Write) {
 		select {
 		case <-s.announcer.wake:
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
+	return ok
 }
 
 // announcement is what the node with an id tells: its info document, and the list

@@ -30,6 +30,7 @@ const (
 // however often it was sent, and even if a copy that was given up for lost reaches
 // the store long after.
 type writer struct {
+	perDocument int                   // maxClaims
 	candidacies map[string]*candidacy // by job
 	pending     []*candidacy          // that have no document yet
 	documents   []*ownDocument        // by k
@@ -134,14 +135,6 @@ func (s *session) compose(d *ownDocument) *flight {
 		s.writer.claiming++
 	}
 	return f
-}
-
-// value returns the document as f writes it on its guard.
-func (s *session) value(f *flight) ([]byte, error) {
-	return s.keys.encode(s.keys.claims(s.id, f.document.k), &claimsValue{
-		TTL: s.timing.ttl.Milliseconds(), Drift: s.timing.drift,
-		Seq: f.seq, Made: f.document.made, Guard: f.guard, Claims: f.claims,
-	})
 }
 
 // confirm takes in that f is in the store, at rev or before. For update.
@@ -283,10 +276,10 @@ func (s *session) assign() (flights []*flight) {
 	if cap(w.pending) > 1024 && len(rest) == 0 {
 		w.pending = nil
 	}
-	coming := (len(w.documents) - w.registered) * maxClaims
+	coming := (len(w.documents) - w.registered) * w.perDocument
 	for len(rest) > coming && w.making < maxMade && len(w.documents) < maxClaimDocuments {
 		flights = append(flights, s.makeDocument())
-		coming += maxClaims
+		coming += w.perDocument
 	}
 	return flights
 }
@@ -296,10 +289,10 @@ func (s *session) roomFor(c *candidacy) *ownDocument {
 	w := &s.writer
 	for k := w.cursor; k < w.registered; k++ {
 		d := w.documents[k]
-		if len(d.members) < maxClaims && d.names+len(c.job) <= maxNames {
+		if len(d.members) < w.perDocument && d.names+len(c.job) <= maxNames {
 			return d
 		}
-		if k == w.cursor && len(d.members) >= maxClaims {
+		if k == w.cursor && len(d.members) >= w.perDocument {
 			w.cursor++
 		}
 	}
@@ -375,21 +368,16 @@ func (s *session) fly(flights []*flight, places chan struct{}) {
 // sendAll sends flights together, once, and returns those that are not confirmed.
 func (s *session) sendAll(store BatchStore, flights []*flight) (rest []*flight) {
 	for len(flights) > 0 {
+		var attempts []attempt
 		var writes []Write
-		var picture int64
 		size := 0
 		s.update(func() {
-			picture = s.mirror.rev
 			for _, f := range flights {
-				b, err := s.value(f)
-				if err != nil {
-					s.end(err)
+				a := s.attempt(f)
+				if size += len(a.value); size > maxBatch && len(writes) > 0 {
 					return
 				}
-				if size += len(b); size > maxBatch && len(writes) > 0 {
-					return
-				}
-				writes = append(writes, Write{s.keys.claims(s.id, f.document.k), b, f.guard})
+				attempts, writes = append(attempts, a), append(writes, Write{a.key, a.value, a.guard})
 			}
 		})
 		if s.ctx.Err() != nil {
@@ -400,7 +388,7 @@ func (s *session) sendAll(store BatchStore, flights []*flight) (rest []*flight) 
 		cancel()
 		s.update(func() {
 			for i, r := range results {
-				if err := s.settle(flights[i], writes[i].Revision, picture, r.Revision, r.Err); err != nil && !flights[i].done {
+				if err := s.settle(flights[i], attempts[i], r.Revision, r.Err); err != nil && !flights[i].done {
 					rest = append(rest, flights[i])
 				}
 			}
@@ -432,50 +420,54 @@ func (s *session) persist(f *flight) {
 // send makes an attempt. errAgain says that the document has another revision than
 // we knew, and that f may be sent on that.
 func (s *session) send(ctx context.Context, f *flight) error {
-	var guard, picture int64
-	var b []byte
-	var err error
-	s.update(func() {
-		guard, picture = f.guard, s.mirror.rev
-		if b, err = s.value(f); err != nil {
-			s.end(err)
-		}
-	})
-	if err != nil || f.isDone(s) {
-		return err
+	var a attempt
+	var done bool
+	s.update(func() { a, done = s.attempt(f), f.done })
+	if done {
+		return nil
 	}
-	rev, err := s.store.Put(ctx, s.keys.claims(s.id, f.document.k), b, guard)
-	s.update(func() { err = s.settle(f, guard, picture, rev, err) })
+	rev, err := s.store.Put(ctx, a.key, a.value, a.guard)
+	s.update(func() { err = s.settle(f, a, rev, err) })
 	return err
 }
 
-func (f *flight) isDone(s *session) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return f.done
+// attempt makes the next attempt to write f. For update.
+func (s *session) attempt(f *flight) attempt {
+	d := f.document
+	a := attempt{key: s.keys.claims(s.id, d.k), guard: f.guard, picture: s.mirror.rev}
+	var err error
+	a.value, err = s.keys.encode(a.key, &claimsValue{
+		TTL: s.timing.ttl.Milliseconds(), Drift: s.timing.drift,
+		Seq: f.seq, Made: d.made, Guard: f.guard, Claims: f.claims,
+	})
+	if err != nil {
+		s.end(err) // names are bounded, and so is their number: there is no such error
+	}
+	return a
 }
 
-// settle takes in the answer to an attempt that was sent on guard, when the picture
-// was of the revision picture. For update.
-func (s *session) settle(f *flight, guard, picture, rev int64, err error) error {
+// settle takes in the answer to an attempt. For update.
+func (s *session) settle(f *flight, a attempt, rev int64, err error) error {
 	var conflict *ConflictError
 	switch {
 	case err == nil:
-		s.confirmedAt(rev, picture)
+		s.confirmedAt(rev, a.picture)
 		s.confirm(f, rev)
 		return nil
 	case f.done:
 		return nil
 	case !errors.As(err, &conflict):
 		return err
-	case f.guard != guard, !conflict.Known, conflict.There.Revision == guard:
+	case f.guard != a.guard, !conflict.Known, conflict.There.Revision == a.guard:
 		return errAgain // the feed has told of a touch, or will; or it was refused for nothing
 	}
 	there := conflict.There
 	var v claimsValue
 	switch err := s.keys.decode(s.keys.claims(s.id, f.document.k), there.Value, &v); {
-	case there.Revision != 0 && there.Revision < f.guard:
-		return errAgain // more is known by now
+	case there.Revision != 0 && there.Revision < a.guard: // where it was when we knew better
+		s.mirror.replaced(s.clock.now())
+		s.end(errHistory)
+		return s.lost
 	case err == nil && v.Seq == f.seq:
 		s.confirm(f, there.Revision)
 		return nil

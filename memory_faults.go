@@ -6,15 +6,22 @@ import (
 )
 
 // Expire deletes the node documents of all leases of instance, as an operator might
-// who means well: the contexts of its leaderships are done with cause
-// [ErrLeadershipLost], and its campaigns return [ErrLeaseLost]. Nobody begins to lead
-// anything in those apps until its leases have been given back, which happens when
-// its work has stopped, or else when they would have run out. It reports whether there
-// was a lease to take.
+// who means well: when Expire returns, the contexts of its leaderships are done with
+// cause [ErrLeadershipLost], unless it is cut off, and its campaigns return
+// [ErrLeaseLost]. Nobody begins to lead anything in those apps until its leases have
+// been given back, which happens when its work has stopped, or else when they would
+// have run out. It reports whether there was a lease to take.
 func (h *MemoryHub) Expire(instance string) bool {
+	found := h.deleteNodes(instance)
+	for _, key := range found {
+		h.await(key)
+	}
+	return len(found) > 0
+}
+
+func (h *MemoryHub) deleteNodes(instance string) (found []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var found []string
 	for key, d := range h.documents {
 		if v, ok := nodeIn(d); ok && v.Instance == instance && v.State == "" {
 			found = append(found, key)
@@ -23,13 +30,14 @@ func (h *MemoryHub) Expire(instance string) bool {
 	for _, key := range found {
 		h.change(key, nil)
 	}
-	return len(found) > 0
+	return found
 }
 
 // RemoveCandidate takes job out of what instance claims, by another hand than its
 // own. Its lease is over then, as after [MemoryHub.Expire]. It reports whether there
 // was a candidate to remove.
 func (h *MemoryHub) RemoveCandidate(app, job, instance string) bool {
+	defer h.await(app + "/")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m := h.picture(app)
@@ -50,8 +58,8 @@ func (h *MemoryHub) RemoveCandidate(app, job, instance string) bool {
 	return found
 }
 
-// takeOut writes a document of claims as somebody would who is not its session. It
-// is called with h.mu held.
+// takeOut writes a document of claims as somebody would who is not its session, and
+// knows nothing of its checksum. It is called with h.mu held.
 func (h *MemoryHub) takeOut(k keys, id string, n int, job string) {
 	key := k.claims(id, n)
 	var v claimsValue
@@ -66,6 +74,7 @@ func (h *MemoryHub) takeOut(k keys, id string, n int, job string) {
 	}
 	v.Claims = rest
 	if b, err := k.encode(key, &v); err == nil { // it has become shorter
+		copy(b[len(valueStart):], h.documents[key].Value[len(valueStart):][:sumLength])
 		h.change(key, b)
 	}
 }

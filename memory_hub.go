@@ -39,10 +39,18 @@ type MemoryHub struct {
 	nodes     map[string]*memoryNode
 	delay     time.Duration
 	writes    int
+	followers map[*memoryFollower]bool
+	awaited   bool          // somebody has waited for followers
 	changed   chan struct{} // closed when there is news for a follower; nil while nobody waits
 }
 
-// node is what the hub does to one of its users. Guarded by the hub's mutex.
+// memoryFollower is a call of Follow under way. Guarded by the hub's mutex.
+type memoryFollower struct {
+	node, prefix string
+	position     int64 // that it has told
+}
+
+// memoryNode is what the hub does to one of its users. Guarded by the hub's mutex.
 type memoryNode struct {
 	refusal  error
 	up, down memoryGate
@@ -72,8 +80,10 @@ func (g *memoryGate) open() {
 	}
 }
 
-// open returns a store on the hub for the node of that name, which is what the
-// methods of the hub know it by; several may have the same.
+// Open returns a store on the hub, such as each lease of instance has: by that name
+// the methods of the hub know it. It has nothing to close but what follows.
+func (h *MemoryHub) Open(instance string) BatchStore { return h.open(instance) }
+
 func (h *MemoryHub) open(name string) *memoryStore {
 	return &memoryStore{hub: h, name: name, closed: make(chan struct{})}
 }
@@ -97,15 +107,15 @@ func (h *MemoryHub) SetDelay(d time.Duration) {
 	h.delay = d
 }
 
-// holdRequests keeps what a node sends on its way until release is called, once:
+// HoldRequests keeps what a node sends on its way until release is called, once:
 // then it arrives, in order, also what the node has given up meanwhile.
-func (h *MemoryHub) holdRequests(name string) (release func()) {
+func (h *MemoryHub) HoldRequests(name string) (release func()) {
 	return h.hold(name, func(n *memoryNode) *memoryGate { return &n.up })
 }
 
-// holdReplies keeps the answers to a node, and what it follows, until release is
+// HoldReplies keeps the answers to a node, and what it follows, until release is
 // called, once.
-func (h *MemoryHub) holdReplies(name string) (release func()) {
+func (h *MemoryHub) HoldReplies(name string) (release func()) {
 	return h.hold(name, func(n *memoryNode) *memoryGate { return &n.down })
 }
 
@@ -132,9 +142,9 @@ func (h *MemoryHub) breakOff(name string) {
 	n.cut = make(chan struct{})
 }
 
-// compact makes the hub forget the changes up to revision rev: who follows from
+// Compact makes the hub forget the changes up to revision rev: who follows from
 // before it gets a listing.
-func (h *MemoryHub) compact(rev int64) {
+func (h *MemoryHub) Compact(rev int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.forget(int(rev - h.forgotten()))
@@ -145,6 +155,54 @@ func (h *MemoryHub) Writes() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.writes
+}
+
+// Documents returns what is there below prefix, sorted by key, and the revision
+// of the last change. The values must not be changed.
+func (h *MemoryHub) Documents(prefix string) ([]Document, int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.list(prefix), h.revision()
+}
+
+func (h *MemoryHub) enlist(f *memoryFollower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.followers == nil {
+		h.followers = map[*memoryFollower]bool{}
+	}
+	h.followers[f] = true
+}
+
+func (h *MemoryHub) delist(f *memoryFollower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.followers, f)
+	h.wake()
+}
+
+// told takes in that f has told all up to rev.
+func (h *MemoryHub) told(f *memoryFollower, rev int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f.position = rev
+	if h.awaited {
+		h.wake()
+	}
+}
+
+// await blocks until all who can be told of what has happened below prefix have
+// been.
+func (h *MemoryHub) await(prefix string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for rev := h.revision(); h.behind(prefix, rev); {
+		h.awaited = true
+		news := h.news()
+		h.mu.Unlock()
+		<-news
+		h.mu.Lock()
+	}
 }
 
 // The methods below are called with h.mu held.
@@ -238,6 +296,19 @@ func (h *MemoryHub) step(prefix string, position int64) (Step, bool) {
 		}
 	}
 	return Step{}, false
+}
+
+// behind reports whether somebody can still be told of what has happened below
+// prefix, and is not yet.
+func (h *MemoryHub) behind(prefix string, rev int64) bool {
+	for f := range h.followers {
+		n := h.node(f.node)
+		deaf := h.refusal(f.node) != nil || n.up.shut > 0 || n.down.shut > 0
+		if !deaf && strings.HasPrefix(prefix, f.prefix) && f.position < rev {
+			return true
+		}
+	}
+	return false
 }
 
 // news returns what is closed when there may be another step.

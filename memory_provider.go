@@ -27,5 +27,13 @@ func NewMemoryLeaseProvider(hub *MemoryHub, opts ...LeaseOption) LeaseProvider {
 // openFor is an [OpenStore].
 func (h *MemoryHub) openFor(ctx context.Context, req LeaseRequest) (Store, error) {
 	s := h.open(req.Instance)
-	return s, s.travel(ctx)
+	if err := s.travel(ctx); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.refusal(req.Instance); err != nil {
+		return nil, err
+	}
+	return s, nil
 }

@@ -100,6 +100,9 @@ func (s *memoryStore) Follow(ctx context.Context, prefix string, after int64, te
 		return err
 	}
 	cut := s.cut()
+	f := &memoryFollower{node: s.name, prefix: prefix, position: after}
+	s.hub.enlist(f)
+	defer s.hub.delist(f)
 	for {
 		step, news, err := s.next(prefix, after)
 		if err != nil {
@@ -108,6 +111,7 @@ func (s *memoryStore) Follow(ctx context.Context, prefix string, after int64, te
 		if news == nil {
 			tell(step)
 			after = step.Revision
+			s.hub.told(f, after)
 		}
 		if err := s.wait(ctx, cut, news); err != nil {
 			return err

@@ -19,13 +19,13 @@ func memorySpace(*testing.T) storetest.Space {
 	return storetest.Space{
 		Open: func() distributed.Store {
 			name := fmt.Sprint(len(names))
-			s := distributed.OpenMemoryStore(hub, name)
+			s := hub.Open(name)
 			names[s] = name
 			return s
 		},
 		TooLarge:     1<<20 + 1,
-		HoldRequests: func(s distributed.Store) func() { return distributed.HoldRequests(hub, names[s]) },
-		HoldReplies:  func(s distributed.Store) func() { return distributed.HoldReplies(hub, names[s]) },
-		Compact:      func(rev int64) { distributed.Compact(hub, rev) },
+		HoldRequests: func(s distributed.Store) func() { return hub.HoldRequests(names[s]) },
+		HoldReplies:  func(s distributed.Store) func() { return hub.HoldReplies(names[s]) },
+		Compact:      hub.Compact,
 	}
 }

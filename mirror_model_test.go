@@ -40,7 +40,7 @@ const modelTTL = 5 * time.Second
 
 func runModel(t *rapid.T, stats *modelStats) {
 	m := newModel(t, stats)
-	t.Repeat(map[string]func(*rapid.T){
+	actions := map[string]func(*rapid.T){
 		"":         func(t *rapid.T) { m.check() },
 		"live":     m.live, // weighted: the keys of this map are drawn evenly
 		"live2":    m.live,
@@ -62,7 +62,10 @@ func runModel(t *rapid.T, stats *modelStats) {
 		"other": func(t *rapid.T) {
 			rapid.SampledFrom([]func(*rapid.T){m.relist, m.replace, m.crash}).Draw(t, "action")(t)
 		},
-	})
+	}
+	for range rapid.IntRange(1, 4).Draw(t, "rounds") {
+		t.Repeat(actions)
+	}
 	m.settle(t)
 }
 
@@ -129,6 +132,7 @@ func (n *modelNode) begin() {
 		prefix: testKeys.prefix, id: fmt.Sprintf("%c%d", 'a'+slices.Index(m.nodes, n), m.ids), timing: newTiming(modelTTL), clock: c,
 		known: n.known, remember: func(known memory) { n.known = known }, log: slog.New(slog.DiscardHandler),
 	})
+	n.writer.perDocument = 2 // of three jobs
 	n.elections, n.joined, n.drained = map[string]*election{}, 0, false
 	for _, job := range modelJobs {
 		n.elections[job] = n.session.Election(job).(*election)
@@ -142,7 +146,7 @@ func (n *modelNode) join() {
 		case n.lost != nil || !n.mirror.listed:
 		case n.mirror.shown == "":
 			b, _ := testKeys.encode(testKeys.epoch(), &epochValue{fmt.Sprintf("epoch%d", n.m.head)})
-			n.post(testKeys.epoch(), b, 0, func(int64, error) {})
+			n.post(attempt{key: testKeys.epoch(), value: b}, func(attempt, int64, error) {})
 		case n.joined == 0:
 			n.joined, n.created, n.makingUntil = 1, true, n.clock.now()+modelTTL
 			n.makeDocument()
@@ -153,8 +157,8 @@ func (n *modelNode) join() {
 }
 
 // post sends a write.
-func (n *modelNode) post(key string, value []byte, guard int64, answer func(rev int64, err error)) {
-	n.wire = append(n.wire, &message{key: key, value: value, guard: guard, answer: answer})
+func (n *modelNode) post(a attempt, answer func(a attempt, rev int64, err error)) {
+	n.wire = append(n.wire, &message{key: a.key, value: a.value, guard: a.guard, answer: func(rev int64, err error) { answer(a, rev, err) }})
 }
 
 // send sends an attempt of everything there is to write.
@@ -173,16 +177,11 @@ func (n *modelNode) send() {
 			}
 		}
 		for _, f := range flights {
-			b, err := s.value(f)
-			if err != nil {
-				panic(err)
-			}
-			guard, picture := f.guard, s.mirror.rev
 			if f.seq > 1 && !f.claiming && len(f.out) == 0 {
 				n.m.stats.numbered++
 			}
-			n.post(testKeys.claims(s.id, f.document.k), b, guard, func(rev int64, err error) {
-				s.update(func() { _ = s.settle(f, guard, picture, rev, err) })
+			n.post(s.attempt(f), func(a attempt, rev int64, err error) {
+				s.update(func() { _ = s.settle(f, a, rev, err) })
 			})
 		}
 	})
@@ -208,12 +207,8 @@ func (n *modelNode) beat() {
 func (n *modelNode) sendBeat(h *heartbeat) {
 	s := n.session
 	n.update(func() {
-		guard, picture := s.renewal.rev, s.mirror.rev
-		if guard == 0 {
-			s.renewal.making = h.number
-		}
-		n.post(testKeys.node(s.id), h.value, guard, func(rev int64, err error) {
-			s.update(func() { err = s.answered(h, guard, picture, rev, err) })
+		n.post(s.attemptHeartbeat(h), func(a attempt, rev int64, err error) {
+			s.update(func() { err = s.answered(h, a, rev, err) })
 			if errors.Is(err, errAgain) && n.session == s {
 				n.sendBeat(h)
 			}
@@ -236,7 +231,7 @@ func (n *modelNode) dig() {
 			if err != nil {
 				panic(err)
 			}
-			n.post(testKeys.node(g.id), b, g.rev, func(_ int64, err error) {
+			n.post(attempt{key: testKeys.node(g.id), value: b, guard: g.rev}, func(_ attempt, _ int64, err error) {
 				if err == nil {
 					n.m.stats.buried++
 				}
@@ -255,7 +250,9 @@ func (m *model) commit(key string, value []byte) int64 {
 		m.docs[key] = d
 	}
 	m.history = append(m.history, d)
-	m.hide()
+	if kind, id, _ := testKeys.parse(key); value == nil || kind == claimsDocument || m.hidden[id] != 0 {
+		m.hide()
+	}
 	return m.head
 }
 
@@ -600,9 +597,12 @@ func (m *model) settle(t *rapid.T) {
 			m.exchange(n)
 			m.check()
 		}
+		if m.allLed() {
+			break
+		}
 	}
 	for _, job := range modelJobs {
-		if !slices.ContainsFunc(m.nodes, func(n *modelNode) bool { return n.elections[job].Valid() }) {
+		if !m.isLed(job) {
 			for _, n := range m.nodes {
 				t.Logf("%s at %v: over %v, waits for %v", n.id, n.clock.now(), n.lost, slices.Collect(maps.Keys(n.mirror.doubted)))
 			}
@@ -610,6 +610,14 @@ func (m *model) settle(t *rapid.T) {
 		}
 	}
 	m.stats.settled++
+}
+
+func (m *model) allLed() bool {
+	return !slices.ContainsFunc(modelJobs, func(job string) bool { return !m.isLed(job) })
+}
+
+func (m *model) isLed(job string) bool {
+	return slices.ContainsFunc(m.nodes, func(n *modelNode) bool { return n.elections[job].Valid() })
 }
 
 // doubtsStrangers reports whether anybody waits for a session of which it does not

@@ -129,7 +129,10 @@ func TestTheFirstClaimLeadsAndAReleaseLetsTheNextLead(t *testing.T) {
 	require.False(t, p.leads("a", standing{0, 2, 0}), "the number is not known yet")
 	require.False(t, p.leads("a", standing{0, 3, mine}), "a later write makes the claim")
 	require.False(t, p.leads("a", standing{1, 1, mine}), "another document has it")
-	require.False(t, p.leads("a", standing{0, 2, p.rev + 1}), "the picture is older than the number")
+	alone := newPicture(t, "x")
+	mineAlone := alone.stand("x", alone.join("x"))
+	require.True(t, alone.leads("a", standing{0, 2, mineAlone}))
+	require.False(t, alone.leads("a", standing{0, 2, mineAlone + 1}), "the picture is older than the number")
 	p.show(p.put(testKeys.claims("x", 0), claimed(3, x, mine)))
 	p.requireFirst("y")
 	require.Len(t, p.last.queues, 1)
@@ -196,9 +199,16 @@ func TestALossByAnotherHandIsWaitedFor(t *testing.T) {
 			p.set(key, nil)
 			p.show(p.put(key, claimed(3, 0, 0)))
 		},
-		"the node document is garbage":    func(p *picture, _, _ int64) { p.show(p.set(testKeys.node("y"), []byte("{}"))) },
-		"its heartbeat goes back":         func(p *picture, made, _ int64) { p.show(p.put(testKeys.node("y"), beat(0, made))) },
-		"its heartbeat is another":        func(p *picture, made, _ int64) { p.show(p.put(testKeys.node("y"), beat(1, made, 0))) },
+		"the node document is garbage": func(p *picture, _, _ int64) { p.show(p.set(testKeys.node("y"), []byte("{}"))) },
+		"its heartbeat goes back":      func(p *picture, made, _ int64) { p.show(p.put(testKeys.node("y"), beat(0, made))) },
+		"its heartbeat is another":     func(p *picture, made, _ int64) { p.show(p.put(testKeys.node("y"), beat(1, made, 0))) },
+		"made anew as it was, unseen": func(p *picture, made, _ int64) {
+			key := testKeys.claims("y", 1)
+			d := p.put(key, claimed(1, 0, 0))
+			p.show(d, p.put(testKeys.node("y"), beat(2, made, d.Revision)))
+			p.set(key, nil)
+			p.show(p.set(key, d.Value))
+		},
 		"a registered document is absent": func(p *picture, made, _ int64) { p.show(p.put(testKeys.node("y"), beat(2, made, 5))) },
 		"listed without the claim document": func(p *picture, _, _ int64) {
 			p.set(key, nil)
@@ -286,6 +296,10 @@ func TestANewLossProlongsADoubt(t *testing.T) {
 	p.show(p.put(testKeys.claims("y", 0), claimed(1, 0, 0)))
 	p.show(p.set(testKeys.claims("y", 0), nil))
 	p.requireDoubt(p.now + testSilence)
+	for _, garbage := range []string{"x", "y"} {
+		p.show(p.set(testKeys.claims("y", 0), []byte(garbage)))
+		p.requireDoubt(p.now + testSilence)
+	}
 	require.True(t, p.expire(p.now+testSilence))
 	require.False(t, p.waits())
 }

@@ -74,7 +74,7 @@ func TestExecuteWithAContextThatIsDoneRunsNothing(t *testing.T) {
 func TestExecuteReturnsWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, log, begin := newService(t), new(journal), time.Now()
-		s.ttl = time.Hour
+		s.ttl = 5 * time.Minute
 		a := s.execute("a", works{"x": untilDone}, log.logger())
 		s.hub.Refuse("a", errAway)
 		a.stop(errShutdown)
@@ -148,16 +148,17 @@ func TestLostLeadershipGoesToWhoeverWaits(t *testing.T) {
 	})
 }
 
-func TestOneLostCandidacyDoesNotDisturbTheOtherJobs(t *testing.T) {
+func TestACandidacyThatSomebodyRemovesEndsAllLeadershipsOfItsNodeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.execute("a", works{"x": untilDone, "y": untilDone})
 		require.True(t, s.hub.RemoveCandidate("app", "x", "a"))
 		time.Sleep(time.Hour)
-		require.Len(t, s.history("x"), 2)
-		require.ErrorIs(t, s.history("x")[0].cause, distributed.ErrLeadershipLost)
-		require.Equal(t, "a", s.runner("x"))
-		require.Len(t, s.history("y"), 1)
+		for _, job := range []string{"x", "y"} {
+			require.Len(t, s.history(job), 2)
+			require.ErrorIs(t, s.history(job)[0].cause, distributed.ErrLeadershipLost)
+			require.Equal(t, "a", s.runner(job))
+		}
 	})
 }
 

@@ -141,5 +141,5 @@ type JobView struct {
 // CandidateView is a node that leads a job or waits for it.
 type CandidateView struct {
 	Node  string `json:"node"`  // ID; of no node in the view if the candidate is foreign, or its node just leaves
-	Token int64  `json:"token"` // of its leadership, also while it waits
+	Token int64  `json:"token"` // of its leadership, also while it waits; a smaller one, for up to half a TTL, if it came as somebody began to look
 }

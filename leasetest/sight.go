@@ -28,13 +28,13 @@ type member struct {
 
 // member returns one more node of the case's app, once it sees itself.
 func (r *run) member() *member {
-	m := r.roster(r.node())
+	m := r.memberOf(r.node())
 	view := r.awaitView(m, "its own node", func(v *distributed.View) bool { return idOf(v, m.instance) != "" })
 	m.id = idOf(view, m.instance)
 	return m
 }
 
-func (r *run) roster(n *node) *member { return &member{node: n, Lease: n.lease} }
+func (r *run) memberOf(n *node) *member { return &member{node: n, Lease: n.lease} }
 
 // idOf knows a node by its instance, of which there must be one.
 func idOf(v *distributed.View, instance string) (id string) {

@@ -60,8 +60,7 @@ func batch(r *run) {
 		writes[i] = w
 	}
 	for i, result := range a.putAll(writes) {
-		var conflict *distributed.ConflictError
-		refused := errors.As(result.Err, &conflict)
+		_, refused := errors.AsType[*distributed.ConflictError](result.Err)
 		r.require(refused == (i%4 == 3), "write %d at revision %d of a document at %d: %v", i, writes[i].Revision, at[i], result.Err)
 		r.require(result.Err == nil || refused, "write %d returned %v", i, result.Err)
 	}
@@ -82,8 +81,8 @@ func batchRefusals(r *run) {
 	}
 	results := a.putAll(writes)
 	for i, there := range []distributed.Document{{Key: here, Value: []byte("value"), Revision: at}, {}, {}} {
-		var conflict *distributed.ConflictError
-		r.require(errors.As(results[i].Err, &conflict), "write %d returned %v and no ConflictError", i, results[i].Err)
+		conflict, refused := errors.AsType[*distributed.ConflictError](results[i].Err)
+		r.require(refused, "write %d returned %v and no ConflictError", i, results[i].Err)
 		r.require(conflict.Key == writes[i].Key, "the ConflictError of a write of %q is about %q", writes[i].Key, conflict.Key)
 		d := conflict.There
 		r.require(!conflict.Known || (d.Revision == there.Revision && string(d.Value) == string(there.Value)),
@@ -91,8 +90,8 @@ func batchRefusals(r *run) {
 	}
 	r.require(results[3].Err == nil, "a write among refused ones returned %v", results[3].Err)
 	for i, result := range a.putAll(writes[3:]) { // a late copy
-		var conflict *distributed.ConflictError
-		r.require(errors.As(result.Err, &conflict), "write %d returned %v and no ConflictError when it was made once more", i, result.Err)
+		_, refused := errors.AsType[*distributed.ConflictError](result.Err)
+		r.require(refused, "write %d returned %v and no ConflictError when it was made once more", i, result.Err)
 	}
 	a.requireThere(r.prefix+"made", "made", results[3].Revision)
 }
@@ -133,7 +132,7 @@ func batchContext(r *run) {
 	cancel()
 	r.await(done, "the context of PutAll is done, but it has not returned")
 	for _, result := range results {
-		var conflict *distributed.ConflictError
-		r.require(result.Err != nil && !errors.As(result.Err, &conflict), "a write whose answer is not known returned %v", result.Err)
+		_, refused := errors.AsType[*distributed.ConflictError](result.Err)
+		r.require(result.Err != nil && !refused, "a write whose answer is not known returned %v", result.Err)
 	}
 }

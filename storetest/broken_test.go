@@ -14,7 +14,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/b2552be4/distributed"
-	"github.com/b2552be4/distributed/internal/core/memory"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -52,7 +51,7 @@ func TestCasesAboutWhatIsOptionalAreSkippedWithoutIt(t *testing.T) {
 	optional := []string{"TooLarge", "LostReply", "LateWrite", "Compacted", "CompactedUnderWay", "Batch", "BatchRefusals", "LargeBatch", "BatchContext"}
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range cases {
-			hub := new(memory.Hub)
+			hub := new(distributed.MemoryHub)
 			r := record(c, Space{Open: func() distributed.Store { return struct{ distributed.Store }{hub.Open("")} }})
 			require.Empty(t, r.failures, c.name)
 			require.Equal(t, slices.Contains(optional, c.name), r.skipped, c.name)
@@ -115,7 +114,7 @@ func (r *recorder) Skip(...any) {
 // broken is the store in memory with a defect.
 type broken struct {
 	*defect
-	hub memory.Hub
+	hub distributed.MemoryHub
 
 	mu        sync.Mutex
 	stores    int

@@ -68,8 +68,8 @@ func (c *connection) mark(prefix string) int64 {
 // is what is there: the value at revision there, or nothing at 0.
 func (c *connection) refused(key string, value []byte, rev int64, held string, there int64) {
 	_, err := c.attempt(c.run.ctx, key, value, rev)
-	var conflict *distributed.ConflictError
-	c.run.require(errors.As(err, &conflict), "a write of %q at revision %d, while it is at %d, returned %v and no ConflictError", key, rev, there, err)
+	conflict, refused := errors.AsType[*distributed.ConflictError](err)
+	c.run.require(refused, "a write of %q at revision %d, while it is at %d, returned %v and no ConflictError", key, rev, there, err)
 	c.run.require(conflict.Key == key, "the ConflictError of a write of %q is about %q", key, conflict.Key)
 	if conflict.Known {
 		d := conflict.There

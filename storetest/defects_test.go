@@ -38,8 +38,7 @@ func changing(f func(s *brokenStore, step distributed.Step, tell func(distribute
 func refusing(f func(s *brokenStore, c *distributed.ConflictError)) func(context.Context, *brokenStore, string, []byte, int64) (int64, error) {
 	return func(ctx context.Context, s *brokenStore, key string, value []byte, rev int64) (int64, error) {
 		at, err := s.BatchStore.Put(ctx, key, value, rev)
-		var conflict *distributed.ConflictError
-		if errors.As(err, &conflict) {
+		if conflict, ok := errors.AsType[*distributed.ConflictError](err); ok {
 			f(s, conflict)
 		}
 		return at, err
@@ -225,10 +224,9 @@ var defects = []defect{
 		put: func(ctx context.Context, s *brokenStore, key string, value []byte, rev int64) (int64, error) {
 			before := s.there(key)
 			at, err := s.BatchStore.Put(ctx, key, value, rev)
-			var conflict *distributed.ConflictError
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if errors.As(err, &conflict) && s.given[key] != nil {
+			if conflict, ok := errors.AsType[*distributed.ConflictError](err); ok && s.given[key] != nil {
 				conflict.There.Value = s.given[key]
 			}
 			if err == nil {
@@ -678,8 +676,7 @@ var defects = []defect{
 			results := s.BatchStore.PutAll(ctx, writes)
 			var first *distributed.ConflictError
 			for i := range results {
-				var conflict *distributed.ConflictError
-				if errors.As(results[i].Err, &conflict) {
+				if conflict, ok := errors.AsType[*distributed.ConflictError](results[i].Err); ok {
 					if first == nil {
 						first = conflict
 					}

@@ -40,8 +40,9 @@
 // revision that is named; 0 stands for: there is none. Of several at the same
 // revision one takes effect. The revision of a deletion, or of a document that was
 // deleted since, never matches. So a copy of a write that arrives late, however
-// late, does nothing; and the store may send copies as long as it confirms what
-// was done, and reports as refused only what no copy of its own has done: a
+// late, does nothing; only that of a creation does, if the document was deleted
+// meanwhile, which is why the protocol uses names once and deletes late. The store
+// may send copies of its own, as long as it confirms what one of them has done: a
 // refusal is to mean that this attempt wrote nothing. A refusal may say what is
 // there, and then it must be what was there when it refused.
 //
@@ -54,7 +55,7 @@
 //
 // Keys are 1 to 700 bytes of UTF-8 without control characters, and different ones
 // are different documents, whatever a file system or a collation thinks of case,
-// composition or trailing space. Values are 1 byte to 64 KiB of UTF-8 without NUL.
+// composition or trailing space. Prefixes have 1 byte at least. Values are 1 byte to 64 KiB of UTF-8 without NUL.
 // What is larger may be taken, or refused with any error but a conflict.
 //
 // Put, Delete and Follow return soon after their context is done, whatever the

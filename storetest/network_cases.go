@@ -27,8 +27,8 @@ func (c *connection) begin(key string, value []byte, rev int64) *pending {
 func (p *pending) giveUp(r *run) {
 	p.cancel()
 	r.await(p.done, "the context of a write is done, but it has not returned")
-	var conflict *distributed.ConflictError
-	r.require(p.err != nil && !errors.As(p.err, &conflict), "a write whose answer is not known returned %v", p.err)
+	_, refused := errors.AsType[*distributed.ConflictError](p.err)
+	r.require(p.err != nil && !refused, "a write whose answer is not known returned %v", p.err)
 }
 
 func writeContext(r *run) {

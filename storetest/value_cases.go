@@ -37,9 +37,9 @@ func tooLarge(r *run) {
 	at := a.put(key, "small", 0)
 	for _, rev := range []int64{0, at} {
 		_, err := a.attempt(r.ctx, key, []byte(strings.Repeat("x", r.space.TooLarge)), rev)
-		var conflict *distributed.ConflictError
+		_, refused := errors.AsType[*distributed.ConflictError](err)
 		r.require(err != nil, "a Put of %d bytes succeeded", r.space.TooLarge)
-		r.require(rev != at || !errors.As(err, &conflict), "a Put of %d bytes was refused as if the document were at another revision", r.space.TooLarge)
+		r.require(rev != at || !refused, "a Put of %d bytes was refused as if the document were at another revision", r.space.TooLarge)
 	}
 	a.requireThere(key, "small", at)
 	a.put(key, strings.Repeat("y", maxValue), at)

@@ -103,8 +103,7 @@ func refusal(r *run) {
 				return
 			}
 			_, err := other.attempt(r.ctx, key, []byte("never"), 0)
-			var conflict *distributed.ConflictError
-			if errors.As(err, &conflict) && conflict.Known {
+			if conflict, ok := errors.AsType[*distributed.ConflictError](err); ok && conflict.Known {
 				shown = append(shown, conflict.There)
 			}
 		}

@@ -78,7 +78,8 @@ func announcementEnds(r *run) {
 	r.awaitNodes(other, expired, other)
 	expired.expire()
 	r.awaitNodes(other, other)
-	again := r.roster(r.nodeOf(r.app, closed.instance))
+	again := r.memberOf(r.nodeOf(r.app, closed.instance))
+	r.settle()
 	view := r.awaitView(other, "the node with another lease", func(v *distributed.View) bool { return len(v.Nodes) == 2 })
 	again.id = idOf(view, again.instance)
 	r.require(announces(view, again.id, distributed.NodeInfo{}), "a node with another lease, which has announced nothing, is shown with an announcement: %s", picture(view))
@@ -97,8 +98,8 @@ func (r *run) awaitNodes(of sight, nodes ...*member) {
 }
 
 func viewSelf(r *run) {
-	one := r.roster(r.node())
-	two := r.roster(r.nodeOf(r.app, one.instance))
+	one := r.memberOf(r.node())
+	two := r.memberOf(r.nodeOf(r.app, one.instance))
 	selves := map[string]bool{}
 	see := func(m *member) {
 		view := r.awaitView(m, "two nodes", func(v *distributed.View) bool { return len(v.Nodes) == 2 })
@@ -114,7 +115,7 @@ func viewSelf(r *run) {
 	see(two)
 	two.mustClose()
 	r.awaitView(one, "one node", func(v *distributed.View) bool { return len(v.Nodes) == 1 })
-	see(r.roster(r.nodeOf(r.app, one.instance)))
+	see(r.memberOf(r.nodeOf(r.app, one.instance)))
 }
 
 func viewFollows(r *run) {
@@ -147,7 +148,7 @@ func viewRests(r *run) {
 	a, b := r.member(), r.member()
 	a.lead("job")
 	r.awaitQueue(b, "job", a)
-	r.settle()
+	r.viewWithTokens(b)
 	view, outdated := r.view(b)
 	time.Sleep(r.store.TTL)
 	select {
@@ -209,7 +210,8 @@ func viewOfQueue(r *run) {
 	first, second, third, other := r.member(), r.member(), r.member(), r.member()
 	order := []*candidate{second.lead("job"), third.queue("job", 2), first.queue("job", 3)}
 	members := []*member{second, third, first}
-	view := r.awaitView(other, "three candidates", func(v *distributed.View) bool { return len(jobIn(v, "job").Queue) == 3 })
+	r.awaitView(other, "three candidates", func(v *distributed.View) bool { return len(jobIn(v, "job").Queue) == 3 })
+	view := r.viewWithTokens(other)
 	shown := jobIn(view, "job").Queue
 	for i, c := range order {
 		r.require(shown[i].Node == members[i].id, "%v came in place %d, and the queue is %s", c, i+1, picture(shown))
@@ -219,6 +221,13 @@ func viewOfQueue(r *run) {
 		r.require(now.Queue[0].Token == c.token, "%v leads with token %d, and is shown with token %d", c, c.token, now.Queue[0].Token)
 		c.resign()
 	}
+}
+
+// viewWithTokens returns a view in which who has come by now has the right token.
+func (r *run) viewWithTokens(of sight) *distributed.View {
+	time.Sleep(r.store.TTL / 2)
+	view, _ := r.view(of)
+	return view
 }
 
 func viewWithoutLeavers(r *run) {
@@ -269,7 +278,7 @@ func viewOfLoss(r *run) {
 	r.require(token == next.token, "%v leads with token %d, and is shown with token %d", next, next.token, token)
 }
 
-func rosterEnds(r *run) {
+func viewEnds(r *run) {
 	closed, expired, announcing := r.member(), r.member(), r.member()
 	ended := func(m *member) {
 		m.awaitEnd()

@@ -95,7 +95,7 @@ func (c *connection) refusal(err error) error {
 		return err
 	}
 	if c != nil && c.own && c.client != nil {
-		_, by := c.wires.trouble()
+		by, _ := c.wires.trouble()
 		if len(by) > 0 && len(by) < min(2, len(c.client.Endpoints())) && !slices.Contains(by, "") {
 			return err
 		}
@@ -107,7 +107,7 @@ func (c *connection) refusal(err error) error {
 // known of why.
 func (c *connection) explain(err error) error {
 	if isTimeout(err) {
-		if last, _ := c.wires.trouble(); last != nil && !isTimeout(last) {
+		if _, last := c.wires.trouble(); last != nil && !isTimeout(last) {
 			err = fmt.Errorf("%w: %w", err, last)
 		}
 	}

@@ -40,7 +40,7 @@ type etcdFollower struct {
 func (f *etcdFollower) run(ctx context.Context) error {
 	for {
 		err := f.watch(ctx)
-		if !errors.Is(err, rpctypes.ErrCompacted) {
+		if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 			return err
 		}
 		f.position = 0
@@ -82,9 +82,9 @@ func (f *etcdFollower) advance(step Step) {
 }
 
 // watch tells what changes, on a stream of its own so that nobody else's events
-// are in the way. Without a position it lists once it watches: a watch that begins
-// with what has just happened waits up to 100 ms for its turn in etcd, one that
-// begins with what will happen does not.
+// are in the way. It returns nil when all has to be listed again. Without a position
+// it lists once it watches: a watch that begins with what has just happened waits up
+// to 100 ms for its turn in etcd, one that begins with what will happen does not.
 func (f *etcdFollower) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -97,7 +97,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	silence := time.NewTimer(etcdSilence)
 	defer silence.Stop()
-	for {
+	for asked := false; ; silence.Reset(etcdSilence) {
 		select {
 		case resp, ok := <-responses:
 			if !ok {
@@ -106,13 +106,34 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 			if err := f.take(ctx, resp); err != nil {
 				return err
 			}
+			asked = false
 		case <-silence.C:
+			if asked && f.wentBack(ctx) {
+				return nil
+			}
 			if err := watcher.RequestProgress(ctx); err != nil {
 				return err
 			}
+			asked = true
 		}
-		silence.Reset(etcdSilence)
 	}
+}
+
+// wentBack looks where etcd is, when a watch has not said how far it is. It does not
+// if it begins behind the last revision: because nothing has happened since, and
+// then that is told as a proof of life; or because etcd goes on from an earlier
+// state, a backup.
+func (f *etcdFollower) wentBack(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := f.client.Get(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return false // a follower that hears nothing knows what to do
+	}
+	if resp.Header.Revision == f.position {
+		f.advance(Step{Revision: f.position})
+	}
+	return resp.Header.Revision < f.position
 }
 
 var errEnded = errors.New("distributed: the watch has ended")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -21,6 +22,27 @@ func TestETCDStoreConformsOnThreeMembers(t *testing.T) { etcdStoreConforms(t, 3)
 func etcdStoreConforms(t *testing.T, members int) {
 	cluster := startETCD(t, members)
 	storetest.Run(t, func(t *testing.T) storetest.Space { return etcdSpace(t, cluster) })
+}
+
+// When nothing changes at all, in no app, etcd does not answer how far a watch is.
+// A follower hears that it lives all the same.
+func TestFollowersOfAnIdleETCDHearThatItLives(t *testing.T) {
+	space := etcdSpace(t, startETCD(t, 1))
+	s := space.Open()
+	defer func() { require.NoError(t, s.Close()) }()
+	rev, err := s.Put(t.Context(), "app/key", []byte("value"), 0)
+	require.NoError(t, err)
+	for _, after := range []int64{0, rev} {
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		err := s.Follow(ctx, "app/", after, func(step distributed.Step) {
+			if !step.Whole {
+				require.Empty(t, step.Documents)
+				require.Equal(t, rev, step.Revision)
+				stop()
+			}
+		})
+		require.ErrorIs(t, err, context.Canceled, "nothing was told of an idle etcd")
+	}
 }
 
 // startETCD makes no member stand for election just because the machine is busy: the

@@ -20,6 +20,9 @@ const listPage = 1000
 // connects anew.
 const etcdSilence = 2 * time.Second
 
+// etcdAnswer is how long the answer to that may take.
+const etcdAnswer = 500 * time.Millisecond
+
 // Follow implements [Store].
 func (s *etcdStore) Follow(ctx context.Context, prefix string, after int64, tell func(Step)) error {
 	ctx, done := s.bound(ctx)
@@ -97,7 +100,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	silence := time.NewTimer(etcdSilence)
 	defer silence.Stop()
-	for asked := false; ; silence.Reset(etcdSilence) {
+	for pause := etcdSilence; ; silence.Reset(pause) {
 		select {
 		case resp, ok := <-responses:
 			if !ok {
@@ -106,15 +109,15 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 			if err := f.take(ctx, resp); err != nil {
 				return err
 			}
-			asked = false
+			pause = etcdSilence
 		case <-silence.C:
-			if asked && f.wentBack(ctx) {
+			if pause == etcdAnswer && f.wentBack(ctx) {
 				return nil
 			}
 			if err := watcher.RequestProgress(ctx); err != nil {
 				return err
 			}
-			asked = true
+			pause = etcdAnswer
 		}
 	}
 }
@@ -124,16 +127,19 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 // then that is told as a proof of life; or because etcd goes on from an earlier
 // state, a backup.
 func (f *etcdFollower) wentBack(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	resp, err := f.client.Get(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil {
-		return false // a follower that hears nothing knows what to do
+	for range maxUnanswered { // whoever hears nothing drops the connection then
+		attempt, cancel := context.WithTimeout(ctx, callTimeout)
+		resp, err := f.client.Get(attempt, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		cancel()
+		if err != nil {
+			continue
+		}
+		if resp.Header.Revision == f.position {
+			f.advance(Step{Revision: f.position})
+		}
+		return resp.Header.Revision < f.position
 	}
-	if resp.Header.Revision == f.position {
-		f.advance(Step{Revision: f.position})
-	}
-	return resp.Header.Revision < f.position
+	return false
 }
 
 var errEnded = errors.New("distributed: the watch has ended")

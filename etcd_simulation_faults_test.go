@@ -365,6 +365,7 @@ func (f *simFault) wipeNow() bool {
 	if !f.hold(f.ttl*3/2, func() bool { return f.allKnow(0) }) {
 		return false
 	}
+	f.total.count("wiped")
 	f.note("fault: an operator deletes everything")
 	for _, key := range f.etcd.Keys() {
 		f.etcd.Delete(key)
@@ -388,6 +389,7 @@ func (f *simFault) restoreNow() bool {
 		}
 		f.note("fault: a backup of %d revisions ago is put back, bumped %v; it was %d", ago, bumped, rev)
 		f.replaced()
+		f.total.count("restored")
 		return true
 	})
 }

@@ -8,15 +8,18 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-var storeSeeds = flag.String("sim.store.seeds", "1-1500", "seeds of TestSimulationOfStoresNeverHasTwoRunners, from-to")
+var storeSeeds = flag.String("sim.store.seeds", "1-1500", "seeds to simulate on stores of all kinds, first-last")
 
 // There are two simulations. This one runs sessions, with all their loops, on a
 // simulated store that does whatever P1 to P5 allow any store, in virtual time: each
@@ -33,18 +36,22 @@ func TestSimulationOfStoresNeverHasTwoRunners(t *testing.T) {
 	if _, err := fmt.Sscanf(*storeSeeds, "%d-%d", &from, &to); err != nil {
 		t.Fatalf("-sim.store.seeds=%s: %v", *storeSeeds, err)
 	}
-	total := map[string]int{}
-	for seed := from; seed <= to; seed++ {
-		synctest.Test(t, func(t *testing.T) { runStoreSimulation(t, seed, total) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
+	total := &simTotals{n: map[string]int{}}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // there is much garbage, and little else
+	var next atomic.Uint64
+	t.Run("seeds", func(t *testing.T) {
+		for i := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprint("by ", i), func(t *testing.T) {
+				t.Parallel()
+				for seed := from + next.Add(1) - 1; seed <= to && !total.failed.Load(); seed = from + next.Add(1) - 1 {
+					synctest.Test(t, func(t *testing.T) { runStoreSimulation(t, seed, total) })
+				}
+			})
 		}
-	}
-	t.Logf("%v", total)
-	for _, what := range []string{"run", "handover", "lost", "deleted", "wiped", "touched", "restored", "crashed", "closed", "buried"} {
-		if total[what] == 0 && to-from > 500 {
-			t.Errorf("nothing was %s", what)
-		}
+	})
+	t.Logf("seeds %d to %d: %v", from, to, total.n)
+	if to-from > 500 {
+		total.requireAll(t, "run", "handover", "lost", "deleted", "wiped", "touched", "restored", "crashed", "closed", "buried")
 	}
 }
 
@@ -62,7 +69,7 @@ type storeSimulation struct {
 	store *simulatedStore
 	start time.Time
 	nodes []*simulatedNode
-	total map[string]int
+	total *simTotals
 	loops sync.WaitGroup
 
 	mu       sync.Mutex
@@ -97,7 +104,7 @@ type simulatedNode struct {
 	calm    bool
 }
 
-func runStoreSimulation(t *testing.T, seed uint64, total map[string]int) {
+func runStoreSimulation(t *testing.T, seed uint64, total *simTotals) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	s := &storeSimulation{
 		t: t, seed: seed, rng: rng, store: newSimulatedStore(rand.New(rand.NewPCG(seed, 8))), start: time.Now(), total: total, runs: map[string][]*simulatedRun{},
@@ -277,7 +284,7 @@ func (s *storeSimulation) begin(node, job string, token int64, valid func() bool
 			s.failf("%s runs on %s with token %d after token %d on %s", job, node, token, last.token, last.node)
 		}
 		if last.node != node {
-			s.total["handover"]++
+			s.total.count("handover")
 		}
 	}
 	for _, b := range before {
@@ -289,7 +296,7 @@ func (s *storeSimulation) begin(node, job string, token int64, valid func() bool
 		}
 	}
 	s.runs[job] = append(before, r)
-	s.total["run"]++
+	s.total.count("run")
 	return r
 }
 
@@ -300,11 +307,7 @@ func (s *storeSimulation) finish(r *simulatedRun, job string) {
 	s.notef("%s has run %s", r.node, job)
 }
 
-func (s *storeSimulation) count(what string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.total[what]++
-}
+func (s *storeSimulation) count(what string) { s.total.count(what) }
 
 func (s *storeSimulation) note(format string, args ...any) {
 	s.mu.Lock()
@@ -319,6 +322,7 @@ func (s *storeSimulation) notef(format string, args ...any) {
 func (s *storeSimulation) failf(format string, args ...any) {
 	if !s.failed {
 		s.failed = true
+		s.total.failed.Store(true)
 		s.t.Errorf("seed %d: %s\n%+v\n%s", s.seed, fmt.Sprintf(format, args...), s.store.traits, strings.Join(s.notes, "\n"))
 	}
 }

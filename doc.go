@@ -108,6 +108,7 @@
 //
 // Documents of nodes that have drained or were buried are deleted later, by the
 // running node with the lowest id: after 10 minutes, or 3·T·(1+ρ) if that is longer.
+// So are, after 10 minutes, parts of lists that nobody uses any more.
 //
 // # What a store must keep
 //

@@ -299,50 +299,7 @@ func (m *mirror) garbage(now time.Duration, limit int) (found []Document) {
 	return found
 }
 
-// unusedLists returns pieces of lists, some at a time, that nobody has referred to
-// for so long that nobody is about to: whoever announces them writes them just
-// before, and again if they go.
-func (m *mirror) unusedLists(now time.Duration, limit int) (found []Document) {
-	used := map[string]struct{}{}
-	for key, t := range m.infos {
-		for _, list := range m.listsOf(key, t) {
-			used[list] = struct{}{}
-		}
-	}
-	for key, t := range m.infos {
-		if kind, _, _ := m.keys.parse(key); kind != listDocument {
-			continue
-		}
-		switch _, ok := used[key]; {
-		case ok:
-			t.unused = 0
-		case t.unused == 0:
-			t.unused = now
-		case now >= t.unused+garbageAge && len(found) < limit:
-			found = append(found, Document{Key: key, Revision: t.rev})
-		}
-	}
-	return found
-}
-
-// listsOf returns the keys of the pieces that an info document names.
-func (m *mirror) listsOf(key string, t *told) []string {
-	kind, _, _ := m.keys.parse(key)
-	if kind != infoDocument || t.asked {
-		return t.lists
-	}
-	var v infoValue
-	t.asked = true
-	if m.keys.decode(key, t.value, &v) == nil {
-		for _, hash := range v.Lists {
-			t.lists = append(t.lists, m.keys.list(hash))
-		}
-	}
-	return t.lists
-}
-
-// garbageAge is for how long a node is void at least before its documents go, and
-// a piece of a list unused.
+// garbageAge is how long a node is void at least before its documents go.
 const garbageAge = 10 * time.Minute
 
 // collects reports whether it is ours to delete garbage: one node does, so that

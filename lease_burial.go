@@ -61,13 +61,17 @@ func (s *session) putTombstone(g grave) {
 	s.log.Debug("node not buried, trying again", "node", g.id, "error", err)
 }
 
-// collect deletes documents of nodes that have been void for long, and pieces of
-// lists that nobody uses any more.
+// collect deletes documents of nodes that have been void for long.
 func (s *session) collect() {
 	var found []Document
 	s.update(func() {
 		if s.mirror.collects() {
-			found = append(s.mirror.garbage(s.clock.now(), maxGarbage), s.mirror.unusedLists(s.clock.now(), maxGarbage)...)
+			now := s.clock.now()
+			found = s.mirror.garbage(now, maxGarbage)
+			if now-s.announcer.listsSeen >= garbageAge/10 {
+				s.announcer.listsSeen = now
+				found = append(found, s.mirror.unusedLists(now, maxGarbage)...)
+			}
 		}
 	})
 	for _, d := range found {

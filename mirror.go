@@ -50,9 +50,7 @@ type memory struct {
 type told struct {
 	value  []byte
 	rev    int64
-	lists  []string      // the keys of the pieces that an info document names, once asked for
-	asked  bool          // for lists
-	unused time.Duration // since when no info document has named this piece of a list, 0 if one does
+	unused time.Duration // since when no list has this piece; 0 if not, or not known; see unusedLists
 }
 
 // change is what a step has changed for elections.

@@ -89,7 +89,7 @@ func (w *world) put(key string, value []byte) {
 	w.operate(func(ctx context.Context, c *clientv3.Client) error {
 		resp, err := c.Put(ctx, w.app+"/"+key, string(value))
 		if err == nil {
-			w.history.mine(resp.Header.Revision)
+			w.done(resp.Header.Revision)
 		}
 		return err
 	})
@@ -111,7 +111,7 @@ func (w *world) change(key string, f func(value []byte) []byte) {
 				return err
 			}
 			if changed.Succeeded {
-				w.history.mine(changed.Header.Revision)
+				w.done(changed.Header.Revision)
 				return nil
 			}
 		}
@@ -142,6 +142,9 @@ func (w *world) delete(key string) {
 		if err == nil && resp.Deleted != 1 {
 			err = fmt.Errorf("there is no document %s", key)
 		}
+		if err == nil {
+			w.done(resp.Header.Revision)
+		}
 		return err
 	})
 }
@@ -150,9 +153,20 @@ func (w *world) delete(key string) {
 func (w *world) deleteAll(prefix string) {
 	w.t.Helper()
 	w.operate(func(ctx context.Context, c *clientv3.Client) error {
-		_, err := c.Delete(ctx, w.app+"/"+prefix, clientv3.WithPrefix())
+		resp, err := c.Delete(ctx, w.app+"/"+prefix, clientv3.WithPrefix())
+		if err == nil {
+			w.done(resp.Header.Revision)
+		}
 		return err
 	})
+}
+
+// done takes note of a revision that we have made, and waits until the history has
+// come to it.
+func (w *world) done(rev int64) {
+	w.t.Helper()
+	w.history.mine(rev)
+	w.await("the history has come to what was done", func() bool { return w.history.last() >= rev })
 }
 
 // awaitHeartbeat waits for the next heartbeat of a node.

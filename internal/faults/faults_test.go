@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -199,9 +200,53 @@ func frozenForLong(w *world, leader *node) {
 	}
 }
 
+// A crash costs the TTL, however short: others wait for T·(1+ρ) from the last
+// heartbeat, and what comes after that is a tombstone and its event. No other test
+// runs meanwhile, as a busy machine is a slow one.
+func TestACrashCostsTheTTL(t *testing.T) {
+	cluster := newCluster(t, 3, nil)
+	for _, ttl := range []time.Duration{500 * time.Millisecond, time.Second} {
+		t.Run(ttl.String(), func(t *testing.T) {
+			w := newWorld(t, cluster, options{jobs: 20, ttl: ttl, tick: 20 * time.Millisecond})
+			w.startAll()
+			for range times(3, 20) {
+				before, leader := w.holders(), w.holder()
+				leader.crash()
+				w.awaitTaken(before)
+				w.start(slices.Index(w.nodes, leader))
+				w.awaitCandidates(len(w.nodes))
+			}
+			promised := ttl + ttl/10 + 150*time.Millisecond
+			v := w.hold(promised+busy, false)
+			t.Logf("T = %v: all jobs ran elsewhere %v after a kill -9; promised are %v on a quiet machine", ttl, v.longest.Round(time.Millisecond), promised)
+		})
+	}
+}
+
+// busy is what a machine with too little to do with may add.
+const busy = 300 * time.Millisecond
+
+// withShortTTLs returns the faults that must do as well with the shortest TTLs.
+func withShortTTLs() (all []fault) {
+	ttls := []time.Duration{500 * time.Millisecond, time.Second}[:times(1, 2)]
+	names := []string{"frozen for longer than the lease", "blackhole both ways", "replies held until the deadline", "connections refused"}
+	for _, f := range slices.Concat(faultsOfNodes, lossesCutOff()) {
+		if !*long && !slices.Contains(names, f.name) || !slices.Contains(names, f.name) && !strings.HasSuffix(f.name, "cut off") {
+			continue
+		}
+		for _, ttl := range ttls {
+			short := f
+			short.name = fmt.Sprintf("%s with a TTL of %v", f.name, ttl)
+			short.options.ttl, short.options.linger, short.bound = ttl, min(f.options.linger, ttl/10), lossAndReturn
+			all = append(all, short)
+		}
+	}
+	return all
+}
+
 func TestFaultsOfNodes(t *testing.T) {
 	cluster := newCluster(t, 3, nil)
-	for _, f := range slices.Concat(faultsOfNodes, faultsOfDocuments, lossesCutOff()) {
+	for _, f := range slices.Concat(faultsOfNodes, faultsOfDocuments, lossesCutOff(), withShortTTLs()) {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
 			f.run(t, cluster)

@@ -90,11 +90,11 @@ type worker struct {
 func (w *worker) work(ctx context.Context, job string, token int64, valid func() bool) error {
 	run := w.records.Begin(job, token)
 	defer run.End()
+	defer context.AfterFunc(ctx, run.Stopping)() // at once, also while the register is slow
 	var told time.Time
 	for {
 		if ctx.Err() != nil && told.IsZero() {
 			told = time.Now()
-			run.Stopping()
 		}
 		led, asked := valid(), time.Now()
 		taken, err := w.register.write(job, token, w.config.Name, w.records.Process())

@@ -338,11 +338,10 @@ type verdict struct {
 	longest        time.Duration // gap, the last one included if it has not ended
 }
 
-// judge ends the world and asks the oracles. Nodes that run must end when they
-// are asked to.
-func (w *world) judge() verdict {
+// end ends the world, and reads what the jobs have written down. Nodes that run must
+// end when they are asked to.
+func (w *world) end() (verify.Report, []verify.Run) {
 	w.t.Helper()
-	until := monotonic()
 	ends := make(chan error, len(w.nodes))
 	for _, n := range w.nodes {
 		go func() {
@@ -360,14 +359,21 @@ func (w *world) judge() verdict {
 	}
 	records, err := verify.ReadFiles(w.records())
 	require.NoError(w.t, err)
-	var v verdict
-	v.runs, err = verify.Runs(records)
+	runs, err := verify.Runs(records)
 	require.NoError(w.t, err)
-	v.report = verify.Check(v.runs, verify.Rules{Silence: max(silence, 5*w.tick), Wake: wake})
+	return verify.Check(runs, verify.Rules{Silence: max(silence, 5*w.tick), Wake: wake}), runs
+}
+
+// judge ends the world and asks the oracles.
+func (w *world) judge() verdict {
+	w.t.Helper()
+	until := monotonic()
+	var v verdict
+	v.report, v.runs = w.end()
 	v.stale, v.wrong = w.register.verdict()
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
-	_, err = w.history.all(ctx, w.cluster.client)
+	_, err := w.history.all(ctx, w.cluster.client)
 	require.NoError(w.t, err)
 	v.contradictions = w.history.contradictions(v.runs)
 	v.longest = w.longestGap(v, until)

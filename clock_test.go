@@ -249,10 +249,9 @@ func (p *clockPair) trueTime(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / p.rate)
 }
 
-// cutOff takes the leader's lease away, and the leader cannot know.
+// cutOff keeps the leader from etcd: the other buries it, and it cannot know.
 func (p *clockPair) cutOff() {
 	p.link.Hold(true, true)
-	p.etcd.Revoke("leader")
 	p.cut = time.Now()
 }
 

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// maxOps is how many operations etcd takes in a transaction unless it is
-	// configured otherwise.
-	maxOps = 128
+	// maxOps is how many writes etcd takes in a transaction unless it is configured
+	// otherwise: 128 operations, of which the one in each of them is another.
+	maxOps = 127
 
 	// maxBytes keeps a transaction well below what etcd takes unless it is
 	// configured otherwise: 1.5 MiB.
@@ -20,7 +20,7 @@ const (
 )
 
 // PutAll implements [BatchStore]: transactions of transactions, each of which
-// has a guard of its own. One entry of etcd's log holds up to 128 writes, and a
+// has a guard of its own. One entry of etcd's log holds up to 127 writes, and a
 // follower is told of them in one step.
 func (s *etcdStore) PutAll(ctx context.Context, writes []Write) []WriteResult {
 	ctx, done := s.bound(ctx)

@@ -39,7 +39,7 @@ type connection struct {
 // connect returns a connection, which may not have reached anybody yet. It
 // outlives ctx, but not a ctx that ends while it is being made.
 func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connection, error) {
-	c := &connection{client: p.client, own: p.client == nil, wires: newWires(), login: p.login}
+	c := &connection{client: p.client, own: p.client == nil, wires: newWires(&p.refusers), login: p.login}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	if !c.own {
 		if p.client.Ctx().Err() != nil {
@@ -55,7 +55,7 @@ func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connecti
 		c.client, err = clientv3.New(config)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to etcd at %s: %w", strings.Join(p.endpoints, ", "), err), c.close())
+		return nil, errors.Join(c.refusal(fmt.Errorf("connect to etcd at %s: %w", strings.Join(p.endpoints, ", "), err)), c.close())
 	}
 	return c, nil
 }
@@ -134,7 +134,7 @@ func (c *connection) call(ctx context.Context, method string, req, reply any, cc
 		var to peer.Peer
 		sent := time.Now()
 		err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
-		c.wires.note(&to, sent, err)
+		c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
 		return err
 	}
 	if c.login == nil || method == pb.Auth_Authenticate_FullMethodName {
@@ -162,31 +162,34 @@ func (c *connection) call(ctx context.Context, method string, req, reply any, cc
 // stream gives a stream the token. That it is not valid becomes known by what
 // comes through the stream.
 func (c *connection) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	if c.login == nil {
-		return open(ctx, desc, cc, method, opts...)
-	}
-	token, err := c.login.get(ctx, c, cc)
-	if err != nil {
-		return nil, err
+	token := ""
+	if c.login != nil {
+		var err error
+		if token, err = c.login.get(ctx, c, cc); err != nil {
+			return nil, err
+		}
 	}
 	s, err := open(withToken(ctx, token), desc, cc, method, opts...)
-	return &loggedInStream{s, c.login, token}, err
+	return &stream{s, c, token}, err
 }
 
-type loggedInStream struct {
+type stream struct {
 	grpc.ClientStream
-	login *login
-	token string
+	connection *connection
+	token      string
 }
 
-func (s *loggedInStream) RecvMsg(m any) error {
+func (s *stream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
 	refused := err
 	if w, ok := m.(*pb.WatchResponse); ok && err == nil && w.Canceled && w.CancelReason != "" {
 		refused = errors.New(w.CancelReason)
 	}
-	if isStale(refused) {
-		s.login.forget(s.token, refused)
+	if to, ok := peer.FromContext(s.Context()); ok && isRefusal(refused) {
+		s.connection.wires.refusers.add(to.Addr)
+	}
+	if isStale(refused) && s.connection.login != nil {
+		s.connection.login.forget(s.token, refused)
 	}
 	return err
 }
@@ -212,7 +215,7 @@ func (c *connection) reach(ctx context.Context, patience time.Duration) error {
 			return c.reason(ctx)
 		}
 		if !cc.WaitForStateChange(ctx, state) {
-			return c.locate(fmt.Errorf("no connection within %v: %w", patience, ctx.Err()))
+			return fmt.Errorf("no connection within %v: %w", patience, ctx.Err())
 		}
 	}
 	return nil
@@ -221,13 +224,5 @@ func (c *connection) reach(ctx context.Context, patience time.Duration) error {
 // reason makes a call that fails at once when there is no connection.
 func (c *connection) reason(ctx context.Context) error {
 	_, err := pb.NewKVClient(c.client.ActiveConnection()).Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1}, grpc.WaitForReady(false))
-	return c.locate(err)
-}
-
-// locate adds to err where etcd is looked for.
-func (c *connection) locate(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("etcd at %s: %w", strings.Join(c.client.Endpoints(), ", "), err)
+	return err
 }

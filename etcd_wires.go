@@ -2,9 +2,7 @@ package distributed
 
 import (
 	"context"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,14 +24,15 @@ const maxUnanswered = 2
 type wires struct {
 	start time.Time // what times are counted from
 
-	mu       sync.Mutex
-	open     map[*wire]bool
-	last     error           // why the last call failed or member could not be reached
-	refusers map[string]bool // addresses of the members that have refused a call
+	refusers *refusers
+
+	mu   sync.Mutex
+	open map[*wire]bool
+	last error // why the last call failed or member could not be reached
 }
 
-func newWires() *wires {
-	return &wires{start: time.Now(), open: map[*wire]bool{}, refusers: map[string]bool{}}
+func newWires(r *refusers) *wires {
+	return &wires{start: time.Now(), refusers: r, open: map[*wire]bool{}}
 }
 
 // wire is one of them, with what it has to say for itself.
@@ -85,23 +84,25 @@ func (q *quiet) missed(sent, now, heard time.Duration) bool {
 	return q.unanswered >= maxUnanswered
 }
 
-// note takes in how a call that was sent at sent has ended.
-func (ws *wires) note(to *peer.Peer, sent time.Time, err error) {
+// note takes in how a call that was sent at sent has ended. A member that has taken
+// a write does not refuse us.
+func (ws *wires) note(to *peer.Peer, sent time.Time, wrote bool, err error) {
 	if err == nil {
+		if wrote {
+			ws.refusers.remove(to.Addr)
+		}
 		return
 	}
+	if isRefusal(err) {
+		ws.refusers.add(to.Addr)
+	}
 	var dead []*wire
+	now := time.Since(ws.start)
 	ws.mu.Lock()
 	ws.last = err
-	switch {
-	case isRefusal(err):
-		ws.refuse(to.Addr)
-	case status.Code(err) == codes.DeadlineExceeded:
-		now := time.Since(ws.start)
-		for w := range ws.open {
-			if w.carries(to) && w.quiet.missed(sent.Sub(ws.start), now, time.Duration(w.heard.Load())) {
-				dead = append(dead, w)
-			}
+	for w := range ws.open {
+		if isGivenUp(err, time.Since(sent)) && w.carries(to) && w.quiet.missed(sent.Sub(ws.start), now, time.Duration(w.heard.Load())) {
+			dead = append(dead, w)
 		}
 	}
 	ws.mu.Unlock()
@@ -110,20 +111,18 @@ func (ws *wires) note(to *peer.Peer, sent time.Time, err error) {
 	}
 }
 
-// refuse notes who has refused a call, or a handshake. For mu.
-func (ws *wires) refuse(by net.Addr) {
-	address := ""
-	if by != nil {
-		address = by.String()
-	}
-	ws.refusers[address] = true
+// isGivenUp reports whether a call that took so long has ended with err because there
+// was no answer.
+func isGivenUp(err error, took time.Duration) bool {
+	code := status.Code(err)
+	return code == codes.DeadlineExceeded || (code == codes.Canceled && took >= callTimeout)
 }
 
-// trouble returns who has refused so far, and why the last call or handshake failed.
-func (ws *wires) trouble() (refusers []string, last error) {
+// trouble returns why the last call or handshake failed.
+func (ws *wires) trouble() error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	return slices.Sorted(maps.Keys(ws.refusers)), ws.last
+	return ws.last
 }
 
 // wireCredentials see each network connection as it is made.
@@ -136,17 +135,17 @@ func (c wireCredentials) ClientHandshake(ctx context.Context, authority string, 
 	ws := c.wires
 	w := &wire{Conn: conn, wires: ws}
 	made, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, w)
+	if isRefusal(err) {
+		ws.refusers.add(conn.RemoteAddr())
+	}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if err == nil {
-		ws.open[w] = true
-		return made, info, nil
+	if err != nil {
+		ws.last = err
+		return nil, nil, err
 	}
-	ws.last = err
-	if isRefusal(err) {
-		ws.refuse(conn.RemoteAddr())
-	}
-	return nil, nil, err
+	ws.open[w] = true
+	return made, info, nil
 }
 
 func (c wireCredentials) Clone() credentials.TransportCredentials {

@@ -1,6 +1,7 @@
 package distributed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type session struct {
 	heardAt     time.Duration
 	refeed      context.CancelFunc // ends the feed; another begins
 	lost        error              // why the session is over, nil while it is not
+	cause       error              // the same, without ErrLeadershipLost
 	closed      bool
 	cancels     []func() // of leaderships that have ended, to be called once mu is free
 	reports     []func() // of what has happened, to be called after them
@@ -68,6 +70,7 @@ type sessionOptions struct {
 	timing   timing
 	clock    *clock // of the process
 	known    memory // what the process remembers
+	claims   int    // a document, at most; 0 for maxClaims
 	remember func(memory)
 	log      *slog.Logger
 	events   LeaseEvents
@@ -83,7 +86,7 @@ func newSession(o sessionOptions) *session {
 	s.mirror = newMirror(s.keys, s.id, o.timing, o.known)
 	s.announcer.wake = make(chan struct{}, 1)
 	s.renewal.beats = map[int64]*heartbeat{}
-	s.writer.perDocument = maxClaims
+	s.writer.perDocument = cmp.Or(o.claims, maxClaims)
 	s.writer.candidacies, s.writer.unproven = map[string]*candidacy{}, map[*ownDocument]struct{}{}
 	s.life, s.quit = context.WithCancel(context.Background())
 	s.ctx, s.stop = context.WithCancel(s.life)
@@ -145,7 +148,7 @@ func (s *session) await(ctx context.Context, cond func() bool) error {
 		s.update(func() {
 			ok, err = cond(), s.mirror.unknown()
 			if s.lost != nil {
-				err = s.lost
+				err = s.cause // nobody has led
 			}
 		})
 		if ok || err != nil {
@@ -348,7 +351,7 @@ func (s *session) end(cause error) {
 	if s.lost != nil {
 		return
 	}
-	s.lost = fmt.Errorf("%w: %w", ErrLeadershipLost, cause)
+	s.lost, s.cause = fmt.Errorf("%w: %w", ErrLeadershipLost, cause), cause
 	s.validUntil.Store(0)
 	s.remember(s.mirror.memory())
 	s.stop()

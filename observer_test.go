@@ -19,7 +19,7 @@ func TestObserversKnowANodeBeforeItLeads(t *testing.T) {
 		o, err := distributed.Observe(t.Context(), "app", s.provider())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, o.Close()) }()
-		s.hub.SetDelay(time.Second)
+		s.hub.SetDelay(300 * time.Millisecond)
 		s.execute("a", jobs, distributed.WithJobQuota(2), distributed.WithVersion("v7"),
 			distributed.WithLabels(map[string]string{"zone": "1"}), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
 		for range 2 {

@@ -56,7 +56,7 @@ func (p *storeProvider) AcquireLease(ctx context.Context, req LeaseRequest) (Lea
 	record := p.record(prefix)
 	s, err := p.join(ctx, prefix, record, req)
 	if err = record.joining.judge(req.Logger, err); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("distributed: acquire lease: %w", err)
 	}
 	return s, nil
 }
@@ -92,7 +92,7 @@ func (p *storeProvider) OpenView(ctx context.Context, req LeaseRequest) (Viewer,
 		v, err = look(opening, store, keys{prefix}, p.timing, p.clock, req)
 	}
 	if err = record.looking.judge(req.Logger, err); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("distributed: open view: %w", err)
 	}
 	return v, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -177,21 +178,14 @@ func (l *simulatedLink) call(ctx context.Context, execute func() error) error {
 }
 
 // Put implements Store.
-func (l *simulatedLink) Put(ctx context.Context, key string, value []byte, rev int64) (at int64, err error) {
-	var mu sync.Mutex // a late copy has no answer
-	first := true
-	err = l.call(ctx, func() error {
-		r, err := l.store.change(key, value, rev)
-		mu.Lock()
-		defer mu.Unlock()
-		if first {
-			at, first = r, false
-		}
+func (l *simulatedLink) Put(ctx context.Context, key string, value []byte, rev int64) (int64, error) {
+	var at atomic.Int64 // of the first copy that is accepted: there is no other
+	err := l.call(ctx, func() error {
+		rev, err := l.store.change(key, value, rev)
+		at.CompareAndSwap(0, rev)
 		return err
 	})
-	mu.Lock()
-	defer mu.Unlock()
-	return at, err
+	return at.Load(), err
 }
 
 // Delete implements Store.
@@ -210,19 +204,19 @@ type simulatedBatches struct{ *simulatedLink }
 
 // PutAll implements BatchStore.
 func (l simulatedBatches) PutAll(ctx context.Context, writes []Write) []WriteResult {
-	results := make([]WriteResult, len(writes))
-	answers := make([]WriteResult, len(writes))
+	var first atomic.Pointer[[]WriteResult]
 	err := l.call(ctx, func() error {
+		results := make([]WriteResult, len(writes))
 		for i, w := range writes {
-			answers[i].Revision, answers[i].Err = l.store.change(w.Key, w.Value, w.Revision)
+			results[i].Revision, results[i].Err = l.store.change(w.Key, w.Value, w.Revision)
 		}
-		copy(results, answers)
+		first.CompareAndSwap(nil, &results)
 		return nil
 	})
 	if err != nil {
-		results = slices.Repeat([]WriteResult{{Err: err}}, len(writes))
+		return slices.Repeat([]WriteResult{{Err: err}}, len(writes))
 	}
-	return slices.Clone(results)
+	return *first.Load()
 }
 
 var errFeedEnds = errors.New("the feed ends")

@@ -246,6 +246,7 @@ func (s *session) apply(step Step) {
 		}
 		s.prove()
 		s.evaluate(c, now)
+		s.warnOfNamesakes(c.namesakes, now)
 		if waited != s.mirror.waits() {
 			signal(s.retime)
 		}
@@ -255,6 +256,17 @@ func (s *session) apply(step Step) {
 			signal(s.announcer.wake)
 		}
 	})
+}
+
+// warnOfNamesakes says, once of each, that another node has our instance name while
+// we live: that is allowed, but seldom what is meant.
+func (s *session) warnOfNamesakes(nodes []*node, now time.Duration) {
+	for _, n := range nodes {
+		if !n.warned && int64(now) < s.validUntil.Load() {
+			n.warned = true
+			s.log.Warn("another live node has this instance name", "node", n.id)
+		}
+	}
 }
 
 // recognize looks what the picture shows of our own documents: a write whose reply

@@ -16,6 +16,7 @@ import (
 type mirror struct {
 	keys  keys
 	self  string // our own id; "" for who only looks
+	last  string // the id of the process's last session, "" if it had none
 	drift float64
 
 	rev    int64
@@ -38,6 +39,7 @@ type mirror struct {
 
 // memory is what a process knows of an app from one session to the next.
 type memory struct {
+	last    string // the id of the session that knew it
 	rev     int64
 	epoch   string
 	shown   string
@@ -58,11 +60,13 @@ type change struct {
 	queues []*queue // whose first claims may be others now; some twice
 	all    bool     // whoever could not begin to lead may be able to now
 	own    bool     // documents of our own were in it
+
+	namesakes []*node // that have our instance name, and were found to live
 }
 
 func newMirror(k keys, self string, t timing, known memory) *mirror {
 	m := &mirror{
-		keys: k, self: self, drift: t.drift, least: known.rev,
+		keys: k, self: self, last: known.last, drift: t.drift, least: known.rev,
 		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{},
 		epoch: known.epoch, shown: known.shown, amiss: known.amiss, doubted: map[*node]struct{}{},
 		silence: max(known.silence, silence(t.ttl, t.drift)),
@@ -79,7 +83,7 @@ func newMirror(k keys, self string, t timing, known memory) *mirror {
 
 // memory returns what the next session has to know.
 func (m *mirror) memory() memory {
-	known := memory{epoch: m.epoch, shown: m.shown, amiss: m.amiss, silence: m.silence, nodes: map[string]node{}}
+	known := memory{last: m.self, epoch: m.epoch, shown: m.shown, amiss: m.amiss, silence: m.silence, nodes: map[string]node{}}
 	if m.torn == errHistory {
 		return known // nothing else that was seen is known to be there
 	}

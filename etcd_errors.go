@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -87,18 +86,11 @@ func ignoreCanceled(err error) error {
 	return err
 }
 
-// refusal marks err with ErrRefused if this node, or its user, was turned away: by
-// two members at least, if there are so many, for one of them may be wrong. Of the
-// caller's client it is not known which have answered.
+// refusal marks err with ErrRefused if this node, or its user, was turned away. Of
+// the caller's client it is not known by whom.
 func (c *connection) refusal(err error) error {
-	if !isRefusal(err) {
+	if !isRefusal(err) || (c != nil && c.own && c.client != nil && !c.wires.refusers.suffice(len(c.client.Endpoints()))) {
 		return err
-	}
-	if c != nil && c.own && c.client != nil {
-		by, _ := c.wires.trouble()
-		if len(by) > 0 && len(by) < min(2, len(c.client.Endpoints())) && !slices.Contains(by, "") {
-			return err
-		}
 	}
 	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
@@ -107,7 +99,7 @@ func (c *connection) refusal(err error) error {
 // known of why.
 func (c *connection) explain(err error) error {
 	if isTimeout(err) {
-		if _, last := c.wires.trouble(); last != nil && !isTimeout(last) {
+		if last := c.wires.trouble(); last != nil && !isTimeout(last) {
 			err = fmt.Errorf("%w: %w", err, last)
 		}
 	}

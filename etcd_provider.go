@@ -21,6 +21,7 @@ type etcdProvider struct {
 	login      *login // nil without user and token
 	lease      []LeaseOption
 	invalid    error
+	refusers   refusers
 
 	mu     sync.Mutex
 	failed int // attempts in a row that have reached nobody

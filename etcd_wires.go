@@ -2,9 +2,7 @@ package distributed
 
 import (
 	"context"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,14 +24,51 @@ const maxUnanswered = 2
 type wires struct {
 	start time.Time // what times are counted from
 
-	mu       sync.Mutex
-	open     map[*wire]bool
-	last     error           // why the last call failed or member could not be reached
-	refusers map[string]bool // addresses of the members that have refused a call
+	refusers *refusers // the provider's
+
+	mu   sync.Mutex
+	open map[*wire]bool
+	last error // why the last call failed or member could not be reached
 }
 
-func newWires() *wires {
-	return &wires{start: time.Now(), open: map[*wire]bool{}, refusers: map[string]bool{}}
+func newWires(r *refusers) *wires {
+	return &wires{start: time.Now(), refusers: r, open: map[*wire]bool{}}
+}
+
+// refusers are the members that have turned this process away since one has let it
+// in: a connection, of which there may be one an attempt, asks one of them at first.
+// The zero refusers are none.
+type refusers struct {
+	mu sync.Mutex
+	by map[string]bool // addresses, "" if it is not known
+}
+
+func (r *refusers) add(address net.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by == nil {
+		r.by = map[string]bool{}
+	}
+	by := ""
+	if address != nil {
+		by = address.String()
+	}
+	r.by[by] = true
+}
+
+// clear takes in that one has let us in.
+func (r *refusers) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.by)
+}
+
+// suffice reports whether what they say counts, in a cluster of so many members:
+// it takes two, for one of them may be wrong.
+func (r *refusers) suffice(members int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.by) == 0 || r.by[""] || len(r.by) >= min(2, members)
 }
 
 // wire is one of them, with what it has to say for itself.
@@ -88,6 +123,7 @@ func (q *quiet) missed(sent, now, heard time.Duration) bool {
 // note takes in how a call that was sent at sent has ended.
 func (ws *wires) note(to *peer.Peer, sent time.Time, err error) {
 	if err == nil {
+		ws.refusers.clear()
 		return
 	}
 	var dead []*wire
@@ -95,7 +131,7 @@ func (ws *wires) note(to *peer.Peer, sent time.Time, err error) {
 	ws.last = err
 	switch {
 	case isRefusal(err):
-		ws.refuse(to.Addr)
+		ws.refusers.add(to.Addr)
 	case status.Code(err) == codes.DeadlineExceeded:
 		now := time.Since(ws.start)
 		for w := range ws.open {
@@ -110,20 +146,11 @@ func (ws *wires) note(to *peer.Peer, sent time.Time, err error) {
 	}
 }
 
-// refuse notes who has refused a call, or a handshake. For mu.
-func (ws *wires) refuse(by net.Addr) {
-	address := ""
-	if by != nil {
-		address = by.String()
-	}
-	ws.refusers[address] = true
-}
-
-// trouble returns who has refused so far, and why the last call or handshake failed.
-func (ws *wires) trouble() (refusers []string, last error) {
+// trouble returns why the last call or handshake failed.
+func (ws *wires) trouble() error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	return slices.Sorted(maps.Keys(ws.refusers)), ws.last
+	return ws.last
 }
 
 // wireCredentials see each network connection as it is made.
@@ -144,7 +171,7 @@ func (c wireCredentials) ClientHandshake(ctx context.Context, authority string, 
 	}
 	ws.last = err
 	if isRefusal(err) {
-		ws.refuse(conn.RemoteAddr())
+		ws.refusers.add(conn.RemoteAddr())
 	}
 	return nil, nil, err
 }

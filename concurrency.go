@@ -128,9 +128,9 @@ func (c *Concurrency) Resign(ctx context.Context, name string) error {
 // under them has stopped, or resign them one by one before.
 //
 // It blocks until that is done, some 5 s when the store does not answer; the error
-// then says what is left for the store to expire. It waits for hooks and the log
-// handler for one second more at most. A second Close waits for the first and
-// returns nil.
+// then says why, and others wait until the lease has run out. It waits for hooks
+// and the log handler for one second more at most. A second Close waits for the
+// first and returns nil.
 func (c *Concurrency) Close() error {
 	if err := c.made(); err != nil {
 		return err

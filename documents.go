@@ -247,9 +247,11 @@ type infoValue struct {
 
 func (v *infoValue) valid() bool { return v.Capacity >= 0 }
 
-// listValue is a piece of a list of jobs.
+// listValue is a piece of a list of jobs; or of a list of such pieces, which is cut
+// as well when it is long.
 type listValue struct {
-	Jobs []jobValue `json:"jobs"`
+	Jobs  []jobValue `json:"jobs,omitempty"`
+	Lists []string   `json:"lists,omitempty"`
 }
 
 // jobValue is a job in a list.

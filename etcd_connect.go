@@ -55,7 +55,7 @@ func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connecti
 		c.client, err = clientv3.New(config)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to etcd at %s: %w", strings.Join(p.endpoints, ", "), err), c.close())
+		return nil, errors.Join(c.refusal(fmt.Errorf("connect to etcd at %s: %w", strings.Join(p.endpoints, ", "), err)), c.close())
 	}
 	return c, nil
 }
@@ -130,22 +130,11 @@ func (c *connection) close() error {
 // default is to wait until the deadline, which hides that; and it carries the
 // token, and asks for another, once, if etcd says that it is not valid.
 func (c *connection) call(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	ask := func(ctx context.Context) error {
+	send := func(ctx context.Context) error {
 		var to peer.Peer
 		sent := time.Now()
 		err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
-		if err != nil || method != pb.Auth_Authenticate_FullMethodName { // a login proves no permission
-			c.wires.note(&to, sent, err)
-		}
-		return err
-	}
-	send := func(ctx context.Context) error {
-		err := ask(ctx)
-		for range c.others(err) { // one after the other, as the client does with calls
-			if err = ask(ctx); !isRefusal(err) {
-				return err
-			}
-		}
+		c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
 		return err
 	}
 	if c.login == nil || method == pb.Auth_Authenticate_FullMethodName {
@@ -170,43 +159,37 @@ func (c *connection) call(ctx context.Context, method string, req, reply any, cc
 	}
 }
 
-// others returns how many members are to be asked the same after one that refused:
-// it may be wrong, and nothing has happened.
-func (c *connection) others(err error) int {
-	if !isRefusal(err) {
-		return 0
-	}
-	return len(c.client.Endpoints()) - 1
-}
-
 // stream gives a stream the token. That it is not valid becomes known by what
 // comes through the stream.
 func (c *connection) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	if c.login == nil {
-		return open(ctx, desc, cc, method, opts...)
-	}
-	token, err := c.login.get(ctx, c, cc)
-	if err != nil {
-		return nil, err
+	token := ""
+	if c.login != nil {
+		var err error
+		if token, err = c.login.get(ctx, c, cc); err != nil {
+			return nil, err
+		}
 	}
 	s, err := open(withToken(ctx, token), desc, cc, method, opts...)
-	return &loggedInStream{s, c.login, token}, err
+	return &stream{s, c, token}, err
 }
 
-type loggedInStream struct {
+type stream struct {
 	grpc.ClientStream
-	login *login
-	token string
+	connection *connection
+	token      string
 }
 
-func (s *loggedInStream) RecvMsg(m any) error {
+func (s *stream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
 	refused := err
 	if w, ok := m.(*pb.WatchResponse); ok && err == nil && w.Canceled && w.CancelReason != "" {
 		refused = errors.New(w.CancelReason)
 	}
-	if isStale(refused) {
-		s.login.forget(s.token, refused)
+	if to, ok := peer.FromContext(s.Context()); ok && isRefusal(refused) {
+		s.connection.wires.refusers.add(to.Addr)
+	}
+	if isStale(refused) && s.connection.login != nil {
+		s.connection.login.forget(s.token, refused)
 	}
 	return err
 }
@@ -232,7 +215,7 @@ func (c *connection) reach(ctx context.Context, patience time.Duration) error {
 			return c.reason(ctx)
 		}
 		if !cc.WaitForStateChange(ctx, state) {
-			return c.locate(fmt.Errorf("no connection within %v: %w", patience, ctx.Err()))
+			return fmt.Errorf("no connection within %v: %w", patience, ctx.Err())
 		}
 	}
 	return nil
@@ -241,13 +224,5 @@ func (c *connection) reach(ctx context.Context, patience time.Duration) error {
 // reason makes a call that fails at once when there is no connection.
 func (c *connection) reason(ctx context.Context) error {
 	_, err := pb.NewKVClient(c.client.ActiveConnection()).Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1}, grpc.WaitForReady(false))
-	return c.locate(err)
-}
-
-// locate adds to err where etcd is looked for.
-func (c *connection) locate(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("etcd at %s: %w", strings.Join(c.client.Endpoints(), ", "), err)
+	return err
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -86,13 +88,14 @@ func ignoreCanceled(err error) error {
 	return err
 }
 
-// refusal marks err with ErrRefused if this node, or its user, was turned away. Of
-// the caller's client it is not known by whom.
+// refusal marks err with ErrRefused if this node, or its user, was turned away: by
+// two members at least, if there are so many, for one of them may be wrong. Of the
+// caller's client it is not known which have answered.
 func (c *connection) refusal(err error) error {
-	if !isRefusal(err) || (c != nil && c.own && c.client != nil && !c.wires.refusers.suffice(len(c.client.Endpoints()))) {
-		return err
+	if isRefusal(err) && (!c.own || c.client == nil || c.wires.refusers.enough(len(c.client.Endpoints()))) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	return fmt.Errorf("%w: %w", ErrRefused, err)
+	return err
 }
 
 // explain adds to err where etcd is looked for, and, if nobody has answered, what is
@@ -103,5 +106,48 @@ func (c *connection) explain(err error) error {
 			err = fmt.Errorf("%w: %w", err, last)
 		}
 	}
-	return c.refusal(c.locate(err))
+	if err == nil {
+		return nil
+	}
+	return c.refusal(fmt.Errorf("etcd at %s: %w", strings.Join(c.client.Endpoints(), ", "), err))
+}
+
+// refusers are the members that have refused this process, and not taken a write from
+// it since, for all connections of a provider.
+type refusers struct {
+	mu sync.Mutex
+	at map[string]bool // by address; nowhere if no member could be reached, for such a reason
+}
+
+const nowhere = ""
+
+func (r *refusers) add(by net.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at == nil {
+		r.at = map[string]bool{}
+	}
+	delete(r.at, nowhere)
+	r.at[address(by)] = true
+}
+
+func (r *refusers) remove(by net.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.at, nowhere)
+	delete(r.at, address(by))
+}
+
+func address(of net.Addr) string {
+	if of == nil {
+		return nowhere
+	}
+	return of.String()
+}
+
+// enough reports whether so many have refused that it is no mistake of one of them.
+func (r *refusers) enough(members int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at[nowhere] || len(r.at) >= min(2, members)
 }

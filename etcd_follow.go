@@ -20,6 +20,9 @@ const listPage = 1000
 // connects anew.
 const etcdSilence = 2 * time.Second
 
+// etcdAnswer is how long the answer to that may take.
+const etcdAnswer = 500 * time.Millisecond
+
 // Follow implements [Store].
 func (s *etcdStore) Follow(ctx context.Context, prefix string, after int64, tell func(Step)) error {
 	ctx, done := s.bound(ctx)
@@ -39,7 +42,8 @@ type etcdFollower struct {
 
 func (f *etcdFollower) run(ctx context.Context) error {
 	for {
-		if err := f.watch(ctx); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		err := f.watch(ctx)
+		if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 			return err
 		}
 		f.position = 0
@@ -81,10 +85,9 @@ func (f *etcdFollower) advance(step Step) {
 }
 
 // watch tells what changes, on a stream of its own so that nobody else's events
-// are in the way. Without a position it lists once it watches: a watch that begins
-// with what has just happened waits up to 100 ms for its turn in etcd, one that
-// begins with what will happen does not. It returns nil when all has to be listed
-// again.
+// are in the way. It returns nil when all has to be listed again. Without a position
+// it lists once it watches: a watch that begins with what has just happened waits up
+// to 100 ms for its turn in etcd, one that begins with what will happen does not.
 func (f *etcdFollower) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -97,7 +100,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	silence := time.NewTimer(etcdSilence)
 	defer silence.Stop()
-	for asked := false; ; silence.Reset(etcdSilence) {
+	for pause := etcdSilence; ; silence.Reset(pause) {
 		select {
 		case resp, ok := <-responses:
 			if !ok {
@@ -106,15 +109,15 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 			if err := f.take(ctx, resp); err != nil {
 				return err
 			}
-			asked = false
+			pause = etcdSilence
 		case <-silence.C:
-			if asked && f.wentBack(ctx) {
+			if pause == etcdAnswer && f.wentBack(ctx) {
 				return nil
 			}
 			if err := watcher.RequestProgress(ctx); err != nil {
 				return err
 			}
-			asked = true
+			pause = etcdAnswer
 		}
 	}
 }
@@ -124,16 +127,19 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 // then that is told as a proof of life; or because etcd goes on from an earlier
 // state, a backup.
 func (f *etcdFollower) wentBack(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	resp, err := f.client.Get(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil {
-		return false // a follower that hears nothing knows what to do
+	for range maxUnanswered { // whoever hears nothing drops the connection then
+		attempt, cancel := context.WithTimeout(ctx, callTimeout)
+		resp, err := f.client.Get(attempt, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		cancel()
+		if err != nil {
+			continue
+		}
+		if resp.Header.Revision == f.position {
+			f.advance(Step{Revision: f.position})
+		}
+		return resp.Header.Revision < f.position
 	}
-	if resp.Header.Revision == f.position {
-		f.advance(Step{Revision: f.position})
-	}
-	return resp.Header.Revision < f.position
+	return false
 }
 
 var errEnded = errors.New("distributed: the watch has ended")

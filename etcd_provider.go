@@ -19,9 +19,9 @@ type etcdProvider struct {
 	token      func(context.Context) (string, error)
 	tokenSet   bool   // token was given
 	login      *login // nil without user and token
+	refusers   refusers
 	lease      []LeaseOption
 	invalid    error
-	refusers   refusers
 
 	mu     sync.Mutex
 	failed int // attempts in a row that have reached nobody
@@ -69,11 +69,11 @@ func (o etcdOption) applyETCD(e *etcdProvider) { o(e) }
 func (e *etcdProvider) open(ctx context.Context, req LeaseRequest) (Store, error) {
 	c, err := e.connect(ctx, req.Logger)
 	if err != nil {
-		return nil, c.refusal(err)
+		return nil, err
 	}
 	if err := c.reach(ctx, e.patience()); err != nil {
 		e.reached(false)
-		return nil, errors.Join(c.refusal(err), c.close())
+		return nil, errors.Join(c.explain(err), c.close())
 	}
 	e.reached(true)
 	return newETCDStore(c), nil

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -157,6 +156,50 @@ func TestWhatAllRefuseIsFinalOnlyAtAStart(t *testing.T) {
 	require.Equal(t, 1, log.count(told))
 }
 
+// A node that may do all but stand for its jobs is told so as well, and one that
+// may not stand for some of them goes on with the others.
+func TestJobsThatMayNotBeStoodFor(t *testing.T) {
+	t.Parallel()
+	cluster := authCluster(t)
+	root, err := cluster.NewClient(clientv3.Config{Username: "root", Password: "secret"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, root.Close()) }()
+	as := func(user string, jobs ...string) distributed.LeaseProvider {
+		ctx := testContext(t)
+		_, err := root.UserAdd(ctx, user, "secret")
+		require.NoError(t, err)
+		_, err = root.RoleAdd(ctx, user)
+		require.NoError(t, err)
+		_, err = root.UserGrantRole(ctx, user, user)
+		require.NoError(t, err)
+		_, err = root.RoleGrantPermission(ctx, user, "app/", clientv3.GetPrefixRangeEnd("app/"), clientv3.PermissionType(clientv3.PermRead))
+		require.NoError(t, err)
+		for _, prefix := range append(jobs, "epoch", "node", "alive") {
+			_, err = root.RoleGrantPermission(ctx, user, "app/"+prefix, clientv3.GetPrefixRangeEnd("app/"+prefix), clientv3.PermissionType(clientv3.PermReadWrite))
+			require.NoError(t, err)
+		}
+		return distributed.NewETCDLeaseProvider(cluster.Endpoints(), config(clientv3.Config{Username: user, Password: "secret"}))
+	}
+	running := make(chan string, 100)
+	none := execute(t, as("none"), running, new(logBuffer), "x", "y")
+	var log logBuffer
+	jobs := []string{"may-0", "may-1", "may-2", "not-0", "not-1", "not-2"}
+	some := execute(t, as("some", "may"), running, &log, jobs...)
+	for range 3 {
+		require.Contains(t, some.runs(t, running), "may-")
+	}
+	<-none.done
+	require.ErrorIs(t, none.err, distributed.ErrPermanent)
+	require.ErrorContains(t, none.err, "etcd refuses the candidate key: ")
+
+	require.Eventually(t, func() bool { return log.count("the store refuses what it took before, trying again") == 1 }, patience, 10*time.Millisecond)
+	_, err = root.RoleGrantPermission(testContext(t), "some", "app/not", clientv3.GetPrefixRangeEnd("app/not"), clientv3.PermissionType(clientv3.PermReadWrite))
+	require.NoError(t, err)
+	for range 3 {
+		require.Contains(t, some.runs(t, running), "not-")
+	}
+}
+
 // issuer gives tokens as an identity provider does.
 type issuer struct {
 	client *clientv3.Client
@@ -275,9 +318,9 @@ func TestATokenFunctionThatMisbehaves(t *testing.T) {
 		node.cancel()
 		stopped := time.Now()
 		<-node.done
-		assert.NoError(t, node.err)
-		assert.Less(t, time.Since(stopped), time.Second)
-		assert.EqualValues(t, 1, calls.Load(), "it is called once at a time")
+		require.NoError(t, node.err)
+		require.Less(t, time.Since(stopped), time.Second)
+		require.EqualValues(t, 1, calls.Load(), "it is called once at a time")
 		close(free)
 		blocked.Wait()
 	})

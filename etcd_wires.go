@@ -24,7 +24,7 @@ const maxUnanswered = 2
 type wires struct {
 	start time.Time // what times are counted from
 
-	refusers *refusers // the provider's
+	refusers *refusers
 
 	mu   sync.Mutex
 	open map[*wire]bool
@@ -33,42 +33,6 @@ type wires struct {
 
 func newWires(r *refusers) *wires {
 	return &wires{start: time.Now(), refusers: r, open: map[*wire]bool{}}
-}
-
-// refusers are the members that have turned this process away since one has let it
-// in: a connection, of which there may be one an attempt, asks one of them at first.
-// The zero refusers are none.
-type refusers struct {
-	mu sync.Mutex
-	by map[string]bool // addresses, "" if it is not known
-}
-
-func (r *refusers) add(address net.Addr) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.by == nil {
-		r.by = map[string]bool{}
-	}
-	by := ""
-	if address != nil {
-		by = address.String()
-	}
-	r.by[by] = true
-}
-
-// clear takes in that one has let us in.
-func (r *refusers) clear() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	clear(r.by)
-}
-
-// suffice reports whether what they say counts, in a cluster of so many members:
-// it takes two, for one of them may be wrong.
-func (r *refusers) suffice(members int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.by) == 0 || r.by[""] || len(r.by) >= min(2, members)
 }
 
 // wire is one of them, with what it has to say for itself.
@@ -120,30 +84,38 @@ func (q *quiet) missed(sent, now, heard time.Duration) bool {
 	return q.unanswered >= maxUnanswered
 }
 
-// note takes in how a call that was sent at sent has ended.
-func (ws *wires) note(to *peer.Peer, sent time.Time, err error) {
+// note takes in how a call that was sent at sent has ended. A member that has taken
+// a write does not refuse us.
+func (ws *wires) note(to *peer.Peer, sent time.Time, wrote bool, err error) {
 	if err == nil {
-		ws.refusers.clear()
+		if wrote {
+			ws.refusers.remove(to.Addr)
+		}
 		return
 	}
+	if isRefusal(err) {
+		ws.refusers.add(to.Addr)
+	}
 	var dead []*wire
+	now := time.Since(ws.start)
 	ws.mu.Lock()
 	ws.last = err
-	switch {
-	case isRefusal(err):
-		ws.refusers.add(to.Addr)
-	case status.Code(err) == codes.DeadlineExceeded:
-		now := time.Since(ws.start)
-		for w := range ws.open {
-			if w.carries(to) && w.quiet.missed(sent.Sub(ws.start), now, time.Duration(w.heard.Load())) {
-				dead = append(dead, w)
-			}
+	for w := range ws.open {
+		if isGivenUp(err, time.Since(sent)) && w.carries(to) && w.quiet.missed(sent.Sub(ws.start), now, time.Duration(w.heard.Load())) {
+			dead = append(dead, w)
 		}
 	}
 	ws.mu.Unlock()
 	for _, w := range dead {
 		_ = w.Close() // nobody is left to be told; the client dials anew
 	}
+}
+
+// isGivenUp reports whether a call that took so long has ended with err because there
+// was no answer.
+func isGivenUp(err error, took time.Duration) bool {
+	code := status.Code(err)
+	return code == codes.DeadlineExceeded || (code == codes.Canceled && took >= callTimeout)
 }
 
 // trouble returns why the last call or handshake failed.
@@ -163,17 +135,17 @@ func (c wireCredentials) ClientHandshake(ctx context.Context, authority string, 
 	ws := c.wires
 	w := &wire{Conn: conn, wires: ws}
 	made, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, w)
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if err == nil {
-		ws.open[w] = true
-		return made, info, nil
-	}
-	ws.last = err
 	if isRefusal(err) {
 		ws.refusers.add(conn.RemoteAddr())
 	}
-	return nil, nil, err
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if err != nil {
+		ws.last = err
+		return nil, nil, err
+	}
+	ws.open[w] = true
+	return made, info, nil
 }
 
 func (c wireCredentials) Clone() credentials.TransportCredentials {

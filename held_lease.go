@@ -205,7 +205,7 @@ func (c *Concurrency) closeLease(held *heldLease) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if err := held.lease.Close(ctx); err != nil {
-		c.log.Warn("lease not closed cleanly, the store will expire it", "error", err)
+		c.log.Warn("lease not closed cleanly, others wait until it has run out", "error", err)
 		return fmt.Errorf("distributed: close lease: %w", err)
 	}
 	return nil

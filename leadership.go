@@ -69,9 +69,9 @@ func (l *Leadership) Context() context.Context {
 // Token returns the fencing token: strictly greater than that of every earlier
 // leader of the same name. Hand it to whatever the work changes, and let that
 // reject a token smaller than the greatest it has seen; this is the only
-// protection from a process that was frozen and does not know it yet. On etcd it
-// is the create revision of the candidate key, and rises within the history of
-// one cluster.
+// protection from a process that was frozen and does not know it yet. It is the
+// revision of the write by which this node began to stand for the name, and rises
+// within the history of one store.
 func (l *Leadership) Token() int64 { return l.token }
 
 // Valid reports whether this node leads and nobody else can, right now. It

@@ -55,6 +55,7 @@ type session struct {
 	heardAt     time.Duration
 	refeed      context.CancelFunc // ends the feed; another begins
 	lost        error              // why the session is over, nil while it is not
+	cause       error              // the same, without ErrLeadershipLost
 	closed      bool
 	cancels     []func() // of leaderships that have ended, to be called once mu is free
 	reports     []func() // of what has happened, to be called after them
@@ -147,7 +148,7 @@ func (s *session) await(ctx context.Context, cond func() bool) error {
 		s.update(func() {
 			ok, err = cond(), s.mirror.unknown()
 			if s.lost != nil {
-				err = s.lost
+				err = s.cause // nobody has led
 			}
 		})
 		if ok || err != nil {
@@ -338,7 +339,7 @@ func (s *session) end(cause error) {
 	if s.lost != nil {
 		return
 	}
-	s.lost = fmt.Errorf("%w: %w", ErrLeadershipLost, cause)
+	s.lost, s.cause = fmt.Errorf("%w: %w", ErrLeadershipLost, cause), cause
 	s.validUntil.Store(0)
 	s.remember(s.mirror.memory())
 	s.stop()

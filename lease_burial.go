@@ -66,7 +66,12 @@ func (s *session) collect() {
 	var found []Document
 	s.update(func() {
 		if s.mirror.collects() {
-			found = s.mirror.garbage(s.clock.now(), maxGarbage)
+			now := s.clock.now()
+			found = s.mirror.garbage(now, maxGarbage)
+			if now-s.announcer.listsSeen >= garbageAge/10 {
+				s.announcer.listsSeen = now
+				found = append(found, s.mirror.unusedLists(now, maxGarbage)...)
+			}
 		}
 	})
 	for _, d := range found {

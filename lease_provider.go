@@ -99,7 +99,8 @@ type Lease interface {
 	//
 	// Close must return soon after ctx is done, even when the store does not
 	// answer, and must free all local resources in any case; the error then
-	// says what was left for the store to expire. A second Close returns nil.
+	// says what was left behind, and others wait until it has run out. A second Close
+	// returns nil.
 	Close(ctx context.Context) error
 }
 

@@ -48,8 +48,9 @@ type memory struct {
 
 // told is a document that concerns views alone.
 type told struct {
-	value []byte
-	rev   int64
+	value  []byte
+	rev    int64
+	unused time.Duration // since when no list has this piece; 0 if not, or not known; see unusedLists
 }
 
 // change is what a step has changed for elections.
@@ -205,7 +206,7 @@ func (t *transition) takeTold(d Document) {
 		old.rev = d.Revision
 		return
 	default:
-		t.m.infos[d.Key] = &told{d.Value, d.Revision}
+		t.m.infos[d.Key] = &told{value: d.Value, rev: d.Revision}
 	}
 	t.m.changes++
 }

@@ -80,7 +80,7 @@ func TestExecuteReturnsWhileTheStoreIsAway(t *testing.T) {
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
 		require.Equal(t, 5*time.Second, time.Since(begin), "for the lease, which takes everything with it")
-		require.Len(t, log.with(t, "lease not closed cleanly, the store will expire it"), 1)
+		require.Len(t, log.with(t, "lease not closed cleanly, others wait until it has run out"), 1)
 	})
 }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 )
 
-// Store keeps the documents of apps in one place that all nodes share. What an
-// implementation must keep (P1 to P5) is in the package storetest, which checks it.
+// Store keeps the documents of apps in one place that all nodes share. Who
+// implements one finds in the package storetest what it must keep (P1 to P5) and
+// what it may do, and the tests that check it. A store makes one attempt for each call
+// and says what came of it; to repeat and to batch is up to this library.
 //
 // Implementations must be safe for concurrent use.
 type Store interface {
@@ -65,13 +67,14 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("distributed: document %q is at revision %d", e.Key, e.There.Revision)
 }
 
-// BatchStore is implemented by stores that can write several documents in one
-// round trip. The writes need not be atomic, and each may fail by itself.
+// BatchStore may be implemented by stores that can write several documents in one
+// round trip. The writes need not be atomic: each takes effect or fails by itself.
 type BatchStore interface {
 	Store
 
-	// PutAll writes several documents, each key at most once, and returns their
-	// results in the order of the writes. It blocks like Put.
+	// PutAll writes several documents, each key at most once, and returns a result
+	// for each, in the order of the writes. It takes any number of writes; a store
+	// with a limit of its own makes several round trips. It blocks like Put.
 	PutAll(ctx context.Context, writes []Write) []WriteResult
 }
 

@@ -140,6 +140,6 @@ type JobView struct {
 
 // CandidateView is a node that leads a job or waits for it.
 type CandidateView struct {
-	Node  string `json:"node"`  // ID; of no node in the view if the candidate is foreign, or its node just leaves
-	Token int64  `json:"token"` // of its leadership, also while it waits; a smaller one, for up to half a TTL, if it came as somebody began to look
+	Node  string `json:"node"`  // ID
+	Token int64  `json:"token"` // of its leadership, also while it waits; others may see a smaller one for up to half a TTL after it came
 }

@@ -171,7 +171,7 @@ var defects = []defect{
 	{
 		name: "nobody renews the lease", fails: []string{"Renewal", "Silence", "WaitingMakesNoCalls"}, says: "lost was called on node-1",
 		acquired: func(_ context.Context, l *brokenLease) {
-			time.AfterFunc(brokenTTL+brokenTTL/2, func() { l.hub.Expire(l.instance) })
+			time.AfterFunc(brokenTTL+3*brokenTTL/4, func() { l.hub.Expire(l.instance) })
 		},
 	},
 	{

@@ -8,36 +8,50 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-var simulationSeeds = flag.String("core.seeds", "1-1500", "seeds of TestSimulationNeverHasTwoRunners, from-to")
+var storeSeeds = flag.String("sim.store.seeds", "1-1500", "seeds to simulate on stores of all kinds, first-last")
 
-// Whole sessions, with all their loops, on a simulated store, in virtual time: each
-// seed is another store and other trouble. At no moment do two Works of one job run,
-// tokens rise, and once the trouble is over all jobs run.
-func TestSimulationNeverHasTwoRunners(t *testing.T) {
+// There are two simulations. This one runs sessions, with all their loops, on a
+// simulated store that does whatever P1 to P5 allow any store, in virtual time: each
+// seed is another store and other trouble. TestSimulationNeverHasTwoRunners runs
+// whole nodes, processors and hooks included, through etcd's client; it is slower,
+// and its store does only what etcd does.
+//
+// At no moment do two Works of one job run, or two leaderships of it hold; tokens
+// rise; and once the trouble is over all jobs run. A seed gives the store and the
+// trouble, but not the order in which goroutines run that are ready at the same
+// moment.
+func TestSimulationOfStoresNeverHasTwoRunners(t *testing.T) {
 	var from, to uint64
-	if _, err := fmt.Sscanf(*simulationSeeds, "%d-%d", &from, &to); err != nil {
-		t.Fatalf("-core.seeds=%s: %v", *simulationSeeds, err)
+	if _, err := fmt.Sscanf(*storeSeeds, "%d-%d", &from, &to); err != nil {
+		t.Fatalf("-sim.store.seeds=%s: %v", *storeSeeds, err)
 	}
-	total := map[string]int{}
-	for seed := from; seed <= to; seed++ {
-		synctest.Test(t, func(t *testing.T) { runSimulation(t, seed, total) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
+	total := &simTotals{n: map[string]int{}}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // there is much garbage, and little else
+	var next atomic.Uint64
+	t.Run("seeds", func(t *testing.T) {
+		for i := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprint("by ", i), func(t *testing.T) {
+				t.Parallel()
+				for seed := from + next.Add(1) - 1; seed <= to && !total.failed.Load(); seed = from + next.Add(1) - 1 {
+					synctest.Test(t, func(t *testing.T) { runStoreSimulation(t, seed, total) })
+				}
+			})
 		}
-	}
-	t.Logf("%v", total)
-	for _, what := range []string{"run", "handover", "lost", "deleted", "wiped", "touched", "restored", "crashed", "closed", "buried"} {
-		if total[what] == 0 && to-from > 500 {
-			t.Errorf("nothing was %s", what)
-		}
+	})
+	t.Logf("seeds %d to %d: %v", from, to, total.n)
+	if to-from > 500 {
+		total.requireAll(t, "run", "handover", "lost", "deleted", "wiped", "touched", "restored", "crashed", "closed", "buried")
 	}
 }
 
@@ -48,14 +62,14 @@ const (
 
 var simulatedJobs = []string{"a", "b"}
 
-type simulation struct {
+type storeSimulation struct {
 	t     *testing.T
 	seed  uint64
 	rng   *rand.Rand
 	store *simulatedStore
 	start time.Time
 	nodes []*simulatedNode
-	total map[string]int
+	total *simTotals
 	loops sync.WaitGroup
 
 	mu       sync.Mutex
@@ -76,7 +90,7 @@ type simulatedRun struct {
 
 // simulatedNode is a process.
 type simulatedNode struct {
-	s       *simulation
+	s       *storeSimulation
 	name    string
 	rng     *rand.Rand
 	clock   *clock
@@ -90,9 +104,9 @@ type simulatedNode struct {
 	calm    bool
 }
 
-func runSimulation(t *testing.T, seed uint64, total map[string]int) {
+func runStoreSimulation(t *testing.T, seed uint64, total *simTotals) {
 	rng := rand.New(rand.NewPCG(seed, 7))
-	s := &simulation{
+	s := &storeSimulation{
 		t: t, seed: seed, rng: rng, store: newSimulatedStore(rand.New(rand.NewPCG(seed, 8))), start: time.Now(), total: total, runs: map[string][]*simulatedRun{},
 	}
 	for i := range simulatedNodes {
@@ -112,7 +126,7 @@ func runSimulation(t *testing.T, seed uint64, total map[string]int) {
 	s.loops.Wait()
 }
 
-func (s *simulation) newNode(i, generation int) *simulatedNode {
+func (s *storeSimulation) newNode(i, generation int) *simulatedNode {
 	n := &simulatedNode{s: s, name: fmt.Sprintf("%c%d", 'a'+i, generation), rng: rand.New(rand.NewPCG(s.seed, uint64(100*i+generation+10)))}
 	rate := 1 + defaultDrift*(2*n.rng.Float64()-1)
 	n.clock = &clock{start: time.Now(), boot: func() (time.Duration, bool) { return 0, false }}
@@ -122,7 +136,7 @@ func (s *simulation) newNode(i, generation int) *simulatedNode {
 	return n
 }
 
-func (s *simulation) launch(n *simulatedNode, delay time.Duration) {
+func (s *storeSimulation) launch(n *simulatedNode, delay time.Duration) {
 	s.loops.Go(func() {
 		defer close(n.done)
 		if sleep(n.ctx, delay) == nil {
@@ -257,7 +271,7 @@ func (n *simulatedNode) lead(ctx context.Context, session *session, job string, 
 	return nil
 }
 
-func (s *simulation) begin(node, job string, token int64, valid func() bool) *simulatedRun {
+func (s *storeSimulation) begin(node, job string, token int64, valid func() bool) *simulatedRun {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &simulatedRun{node: node, token: token, start: time.Now(), valid: valid}
@@ -269,7 +283,7 @@ func (s *simulation) begin(node, job string, token int64, valid func() bool) *si
 			s.failf("%s runs on %s with token %d after token %d on %s", job, node, token, last.token, last.node)
 		}
 		if last.node != node {
-			s.total["handover"]++
+			s.total.count("handover")
 		}
 	}
 	for _, b := range before {
@@ -281,48 +295,45 @@ func (s *simulation) begin(node, job string, token int64, valid func() bool) *si
 		}
 	}
 	s.runs[job] = append(before, r)
-	s.total["run"]++
+	s.total.count("run")
 	return r
 }
 
-func (s *simulation) finish(r *simulatedRun, job string) {
+func (s *storeSimulation) finish(r *simulatedRun, job string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.end = time.Now()
 	s.notef("%s has run %s", r.node, job)
 }
 
-func (s *simulation) count(what string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.total[what]++
-}
+func (s *storeSimulation) count(what string) { s.total.count(what) }
 
-func (s *simulation) note(format string, args ...any) {
+func (s *storeSimulation) note(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notef(format, args...)
 }
 
-func (s *simulation) notef(format string, args ...any) {
+func (s *storeSimulation) notef(format string, args ...any) {
 	s.notes = append(s.notes, fmt.Sprintf("%8.3f ", time.Since(s.start).Seconds())+fmt.Sprintf(format, args...))
 }
 
-func (s *simulation) failf(format string, args ...any) {
+func (s *storeSimulation) failf(format string, args ...any) {
 	if !s.failed {
 		s.failed = true
+		s.total.failed.Store(true)
 		s.t.Errorf("seed %d: %s\n%+v\n%s", s.seed, fmt.Sprintf(format, args...), s.store.traits, strings.Join(s.notes, "\n"))
 	}
 }
 
-func (s *simulation) hasFailed() bool {
+func (s *storeSimulation) hasFailed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
 }
 
 // trouble makes some.
-func (s *simulation) trouble() {
+func (s *storeSimulation) trouble() {
 	n := s.nodes[s.rng.IntN(len(s.nodes))]
 	switch s.rng.IntN(12) {
 	case 0, 1:
@@ -350,7 +361,7 @@ func (s *simulation) trouble() {
 	}
 }
 
-func (s *simulation) cut(n *simulatedNode, deaf, mute bool) {
+func (s *storeSimulation) cut(n *simulatedNode, deaf, mute bool) {
 	n.mu.Lock()
 	link := n.link
 	n.mu.Unlock()
@@ -360,7 +371,7 @@ func (s *simulation) cut(n *simulatedNode, deaf, mute bool) {
 	}
 }
 
-func (s *simulation) key() (string, bool) {
+func (s *storeSimulation) key() (string, bool) {
 	keys := slices.Sorted(maps.Keys(s.store.docs))
 	if len(keys) == 0 {
 		return "", false
@@ -368,7 +379,7 @@ func (s *simulation) key() (string, bool) {
 	return keys[s.rng.IntN(len(keys))], true
 }
 
-func (s *simulation) touch() {
+func (s *storeSimulation) touch() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 	if key, ok := s.key(); ok {
@@ -379,11 +390,11 @@ func (s *simulation) touch() {
 
 // delete is an operator's: of any document, but not of the last one that tells of a
 // session; or garbage in its place.
-func (s *simulation) delete() {
+func (s *storeSimulation) delete() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 	key, ok := s.key()
-	if !ok || s.isLastTrace(key) {
+	if !ok || isLastTrace(testKeys, key, s.store.docs) {
 		return
 	}
 	if s.rng.IntN(4) == 0 {
@@ -396,18 +407,18 @@ func (s *simulation) delete() {
 
 // isLastTrace reports whether nothing else tells that the session of a document may
 // work.
-func (s *simulation) isLastTrace(key string) bool {
-	kind, id, _ := testKeys.parse(key)
+func isLastTrace(ks keys, key string, docs map[string]Document) bool {
+	kind, id, _ := ks.parse(key)
 	if kind != nodeDocument && kind != claimsDocument {
 		return false
 	}
-	for other, d := range s.store.docs {
-		k, i, _ := testKeys.parse(other)
+	for other, d := range docs {
+		k, i, _ := ks.parse(other)
 		if other == key || i != id {
 			continue
 		}
 		var v claimsValue
-		if k == nodeDocument || testKeys.decode(other, d.Value, &v) != nil || v.Seq > 1 {
+		if k == nodeDocument || ks.decode(other, d.Value, &v) != nil || v.Seq > 1 {
 			return false
 		}
 	}
@@ -415,7 +426,7 @@ func (s *simulation) isLastTrace(key string) bool {
 }
 
 // wipe deletes everything. Who has never seen the app cannot know.
-func (s *simulation) wipe() {
+func (s *storeSimulation) wipe() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 	if !s.allKnow(false) {
@@ -431,7 +442,7 @@ func (s *simulation) wipe() {
 
 // restore puts the store back to a state before the last heartbeats. Feeds have
 // told what there was, and end.
-func (s *simulation) restore() {
+func (s *storeSimulation) restore() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 	if !s.allKnow(true) || len(s.store.history) == 0 || s.store.first > 0 {
@@ -459,7 +470,7 @@ func (s *simulation) restore() {
 }
 
 // allKnow reports whether each process has seen the app; current: all of it.
-func (s *simulation) allKnow(current bool) bool {
+func (s *storeSimulation) allKnow(current bool) bool {
 	for _, n := range s.nodes {
 		n.mu.Lock()
 		known, link, session := n.known, n.link, n.session
@@ -477,14 +488,14 @@ func (s *simulation) allKnow(current bool) bool {
 	return true
 }
 
-func (s *simulation) keepFresh() {
+func (s *storeSimulation) keepFresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.noFresh = time.Now().Add(simulatedTTL * 3 / 2)
 }
 
 // crash kills a process, and starts another that knows nothing.
-func (s *simulation) crash(n *simulatedNode) {
+func (s *storeSimulation) crash(n *simulatedNode) {
 	s.mu.Lock()
 	fresh := time.Now().After(s.noFresh)
 	s.mu.Unlock()
@@ -503,7 +514,7 @@ func (s *simulation) crash(n *simulatedNode) {
 }
 
 // calm ends the trouble, and waits until all jobs run.
-func (s *simulation) calm() {
+func (s *storeSimulation) calm() {
 	if s.hasFailed() {
 		return
 	}
@@ -542,7 +553,7 @@ func (s *simulation) calm() {
 	}
 }
 
-func (s *simulation) allRanSince(began time.Time) bool {
+func (s *storeSimulation) allRanSince(began time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, job := range simulatedJobs {
@@ -556,7 +567,7 @@ func (s *simulation) allRanSince(began time.Time) bool {
 
 // doubtsStrangers reports whether anybody waits for a session of which it does not
 // know the TTL.
-func (s *simulation) doubtsStrangers() bool {
+func (s *storeSimulation) doubtsStrangers() bool {
 	for _, n := range s.nodes {
 		n.mu.Lock()
 		session := n.session
@@ -564,15 +575,10 @@ func (s *simulation) doubtsStrangers() bool {
 		if session == nil {
 			continue
 		}
-		session.mu.Lock()
-		for d := range session.mirror.doubted {
-			if d.quiet == 0 {
-				s.count("long doubt")
-				session.mu.Unlock()
-				return true
-			}
+		if session.doubtsStrangers() {
+			s.count("long doubt")
+			return true
 		}
-		session.mu.Unlock()
 	}
 	return false
 }

@@ -15,13 +15,11 @@ import (
 func readBack(t require.TestingT, info NodeInfo) (NodeInfo, *announcement) {
 	a, err := testKeys.announcement("x", info)
 	require.NoError(t, err)
-	lists := map[string][]JobInfo{}
-	for key, value := range a.lists {
+	for _, value := range a.lists {
 		require.LessOrEqual(t, len(value), maxDocument)
-		lists[key] = testKeys.readPiece(key, value)
 	}
 	require.LessOrEqual(t, len(a.info), maxDocument)
-	return testKeys.readInfo("x", a.info, lists, map[string][]JobInfo{}), a
+	return testKeys.readInfo("x", a.info, jobLists{}.read(testKeys, a.lists)), a
 }
 
 func TestWhatANodeTellsIsReadAsItWasWritten(t *testing.T) {
@@ -59,17 +57,15 @@ func jobList(n, length int) []JobInfo {
 }
 
 func TestListsOfManyJobsWithLongNamesAreTold(t *testing.T) {
-	for _, c := range []struct{ jobs, length int }{{10_000, maxJobName}, {100_000, 40}, {3, 8}} {
+	for _, c := range []struct{ jobs, length int }{{100_000, maxJobName}, {100_000, 40}, {3, 8}} {
 		info := NodeInfo{Started: time.UnixMilli(0), Jobs: jobList(c.jobs, c.length)}
-		read, _ := readBack(t, info)
-		require.Equal(t, info.Jobs, read.Jobs, "%+v", c)
+		read, a := readBack(t, info)
+		require.True(t, slices.EqualFunc(info.Jobs, read.Jobs, func(a, b JobInfo) bool { return a.Name == b.Name && a.Weight == b.Weight }), "%+v", c)
+		require.Less(t, len(a.info), 512, "%+v", c)
 	}
-	_, err := testKeys.announcement("x", NodeInfo{Jobs: jobList(100_000, maxJobName)})
-	require.ErrorIs(t, err, ErrInvalidConfig)
-	require.ErrorContains(t, err, "the list of 100000 jobs")
 }
 
-func TestAJobMoreChangesOnePieceOfTheList(t *testing.T) {
+func TestAJobMoreChangesOnePieceOfTheListAndOneAboveIt(t *testing.T) {
 	_, before := readBack(t, NodeInfo{Jobs: jobList(10_000, 36)})
 	jobs := slices.Insert(jobList(10_000, 36), 5000, JobInfo{Name: "00004999y", Weight: 1})
 	_, after := readBack(t, NodeInfo{Jobs: jobs})
@@ -79,20 +75,43 @@ func TestAJobMoreChangesOnePieceOfTheList(t *testing.T) {
 			fresh++
 		}
 	}
-	require.LessOrEqual(t, fresh, 2)
+	require.LessOrEqual(t, fresh, 3)
 	require.Greater(t, len(after.lists), 10)
 }
 
 func TestAListWithAPieceThatIsMissingIsNone(t *testing.T) {
-	a, err := testKeys.announcement("x", NodeInfo{Jobs: jobList(2000, 20)})
+	a, err := testKeys.announcement("x", NodeInfo{Jobs: jobList(20_000, 20)})
 	require.NoError(t, err)
-	lists := map[string][]JobInfo{}
-	for key, value := range a.lists {
-		lists[key] = testKeys.readPiece(key, value)
-	}
 	for key := range a.lists {
-		delete(lists, key)
-		break
+		lists := jobLists{}.read(testKeys, a.lists)
+		require.Len(t, testKeys.readInfo("x", a.info, lists).Jobs, 20_000)
+		delete(lists.pieces, key)
+		clear(lists.whole)
+		require.Nil(t, testKeys.readInfo("x", a.info, lists).Jobs, key)
 	}
-	require.Nil(t, testKeys.readInfo("x", a.info, lists, map[string][]JobInfo{}).Jobs)
+}
+
+func TestPiecesOfListsAreDeletedOnceNobodyHasNamedThemForLong(t *testing.T) {
+	m := newMirror(testKeys, "me", newTiming(time.Second), memory{})
+	old, err := testKeys.announcement("x", NodeInfo{Jobs: jobList(5000, 20)})
+	require.NoError(t, err)
+	fresh, err := testKeys.announcement("x", NodeInfo{Jobs: jobList(5001, 20)})
+	require.NoError(t, err)
+	step := Step{Revision: 1, Whole: true, Documents: []Document{{testKeys.info("x"), old.info, 1}}}
+	for _, lists := range []map[string][]byte{old.lists, fresh.lists} {
+		for key, value := range lists {
+			step.Documents = append(step.Documents, Document{key, value, 1})
+		}
+	}
+	m.step(step, 1)
+	require.Empty(t, m.unusedLists(1, maxGarbage), "nobody names the new ones, but only now")
+	m.step(Step{Revision: 2, Documents: []Document{{testKeys.info("x"), fresh.info, 2}}}, 2)
+	require.Empty(t, m.unusedLists(garbageAge, maxGarbage))
+	found := m.unusedLists(2*garbageAge, maxGarbage)
+	require.NotEmpty(t, found)
+	for _, d := range found {
+		require.Contains(t, old.lists, d.Key)
+		require.NotContains(t, fresh.lists, d.Key)
+		require.EqualValues(t, 1, d.Revision)
+	}
 }

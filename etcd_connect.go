@@ -14,19 +14,22 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcdcredentials "go.etcd.io/etcd/client/v3/credentials"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
 
 // connection is a client of etcd: a lease's or an observer's own, or the caller's.
 type connection struct {
-	client *clientv3.Client
-	own    bool
-	wires  *wires // below a client of our own
-	login  *login // nil for the caller's client, and without credentials
+	client  *clientv3.Client
+	own     bool
+	members int    // as far as the endpoints tell
+	wires   *wires // below a client of our own
+	login   *login // nil for the caller's client, and without credentials
 
 	life context.Context
 	end  context.CancelFunc
@@ -39,7 +42,7 @@ type connection struct {
 // connect returns a connection, which may not have reached anybody yet. It
 // outlives ctx, but not a ctx that ends while it is being made.
 func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connection, error) {
-	c := &connection{client: p.client, own: p.client == nil, wires: newWires(&p.refusers), login: p.login}
+	c := &connection{client: p.client, own: p.client == nil, members: len(p.endpoints), wires: newWires(&p.refusers), login: p.login}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	if !c.own {
 		if p.client.Ctx().Err() != nil {
@@ -130,11 +133,16 @@ func (c *connection) close() error {
 // default is to wait until the deadline, which hides that; and it carries the
 // token, and asks for another, once, if etcd says that it is not valid.
 func (c *connection) call(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	send := func(ctx context.Context) error {
-		var to peer.Peer
-		sent := time.Now()
-		err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
-		c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
+	send := func(ctx context.Context) (err error) {
+		for range c.members { // one that refuses may be wrong: the next is asked
+			var to peer.Peer
+			sent := time.Now()
+			err = invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
+			c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
+			if !isRefusal(err) || c.wires.refusers.enough(c.members) {
+				break
+			}
+		}
 		return err
 	}
 	if c.login == nil || method == pb.Auth_Authenticate_FullMethodName {
@@ -201,28 +209,23 @@ func withToken(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, rpctypes.TokenFieldNameGRPC, token)
 }
 
-// reach waits until a member can be reached, or says why none can. It returns
-// early with a reason, and after patience without.
+// reach waits until a member answers, or says why none can be asked. It returns early
+// with a reason, and after patience without. What the answer is, it does not say.
 func (c *connection) reach(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cc := c.client.ActiveConnection()
-	for state := cc.GetState(); state != connectivity.Ready; state = cc.GetState() {
+	for state := cc.GetState(); state != connectivity.Ready && state != connectivity.TransientFailure; state = cc.GetState() {
 		if state == connectivity.Idle {
 			cc.Connect()
-		}
-		if state == connectivity.TransientFailure {
-			return c.reason(ctx)
 		}
 		if !cc.WaitForStateChange(ctx, state) {
 			return fmt.Errorf("no connection within %v: %w", patience, ctx.Err())
 		}
 	}
+	_, err := pb.NewKVClient(cc).Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1}, grpc.WaitForReady(false))
+	if isTimeout(err) || status.Code(err) == codes.Unavailable {
+		return err
+	}
 	return nil
-}
-
-// reason makes a call that fails at once when there is no connection.
-func (c *connection) reason(ctx context.Context) error {
-	_, err := pb.NewKVClient(c.client.ActiveConnection()).Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1}, grpc.WaitForReady(false))
-	return err
 }

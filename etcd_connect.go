@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +27,7 @@ import (
 type connection struct {
 	client  *clientv3.Client
 	own     bool
+	foreign bool   // it has dial options of the user's
 	members int    // as far as the endpoints tell
 	wires   *wires // below a client of our own
 	login   *login // nil for the caller's client, and without credentials
@@ -41,8 +42,8 @@ type connection struct {
 
 // connect returns a connection, which may not have reached anybody yet. It
 // outlives ctx, but not a ctx that ends while it is being made.
-func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connection, error) {
-	c := &connection{client: p.client, own: p.client == nil, members: len(p.endpoints), wires: newWires(&p.refusers), login: p.login}
+func (p *etcdProvider) connect(ctx context.Context, req LeaseRequest) (*connection, error) {
+	c := &connection{client: p.client, own: p.client == nil, foreign: len(p.config.DialOptions) > 0, members: len(p.endpoints), wires: newWires(&p.refusers), login: p.login}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	if !c.own {
 		if p.client.Ctx().Err() != nil {
@@ -53,7 +54,7 @@ func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connecti
 	}
 	stop := context.AfterFunc(ctx, c.end)
 	defer stop()
-	config, err := p.clientConfig(c, log)
+	config, err := p.clientConfig(c, req)
 	if err == nil {
 		c.client, err = clientv3.New(config)
 	}
@@ -65,7 +66,7 @@ func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connecti
 
 // clientConfig completes the user's. The login is ours, see [login], and so are
 // the retries: those of the client hide why an attempt failed.
-func (p *etcdProvider) clientConfig(c *connection, log *slog.Logger) (clientv3.Config, error) {
+func (p *etcdProvider) clientConfig(c *connection, req LeaseRequest) (clientv3.Config, error) {
 	if err := p.buildLogger(); err != nil {
 		return clientv3.Config{}, err
 	}
@@ -73,7 +74,7 @@ func (p *etcdProvider) clientConfig(c *connection, log *slog.Logger) (clientv3.C
 	config.Context = c.life
 	config.Endpoints = p.endpoints
 	config.Username, config.Password, config.Token = "", "", ""
-	config.Logger, config.LogConfig = clientLogger(config, log), nil
+	config.Logger, config.LogConfig = clientLogger(config.Logger, req), nil
 	if config.MaxUnaryRetries == 0 {
 		config.MaxUnaryRetries = 1
 	}
@@ -133,12 +134,19 @@ func (c *connection) close() error {
 // default is to wait until the deadline, which hides that; and it carries the
 // token, and asks for another, once, if etcd says that it is not valid.
 func (c *connection) call(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	opts = slices.DeleteFunc(slices.Clone(opts), func(o grpc.CallOption) bool {
+		_, ok := o.(grpc.PeerCallOption) // the client's, for its log, which it reads when we have given up
+		return ok
+	})
 	send := func(ctx context.Context) (err error) {
 		for range c.members { // one that refuses may be wrong: the next is asked
-			var to peer.Peer
-			sent := time.Now()
-			err = invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
-			c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
+			_, err = guard(ctx, c, func() (any, error) {
+				var to peer.Peer
+				sent := time.Now()
+				err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
+				c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
+				return nil, err
+			})
 			if !isRefusal(err) || c.wires.refusers.enough(c.members) {
 				break
 			}
@@ -177,8 +185,23 @@ func (c *connection) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc
 			return nil, err
 		}
 	}
-	s, err := open(withToken(ctx, token), desc, cc, method, opts...)
+	s, err := guard(ctx, c, func() (grpc.ClientStream, error) {
+		return open(withToken(ctx, token), desc, cc, method, opts...)
+	})
 	return &stream{s, c, token}, err
+}
+
+// guard calls f, in which what the user's dial options add is called. If there are
+// any, it waits no longer than until ctx is done, and survives what they do.
+func guard[T any](ctx context.Context, c *connection, f func() (T, error)) (T, error) {
+	if !c.foreign {
+		return f()
+	}
+	v, err := await(ctx, ask("a function of Config.DialOptions", f))
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = status.FromContextError(err).Err()
+	}
+	return v, err
 }
 
 type stream struct {
@@ -187,8 +210,9 @@ type stream struct {
 	token      string
 }
 
-func (s *stream) RecvMsg(m any) error {
-	err := s.ClientStream.RecvMsg(m)
+func (s *stream) RecvMsg(m any) (err error) {
+	defer survive(&err)
+	err = s.ClientStream.RecvMsg(m)
 	refused := err
 	if w, ok := m.(*pb.WatchResponse); ok && err == nil && w.Canceled && w.CancelReason != "" {
 		refused = errors.New(w.CancelReason)
@@ -200,6 +224,18 @@ func (s *stream) RecvMsg(m any) error {
 		s.connection.login.forget(s.token, refused)
 	}
 	return err
+}
+
+func (s *stream) SendMsg(m any) (err error) {
+	defer survive(&err)
+	return s.ClientStream.SendMsg(m)
+}
+
+// survive makes an error of a panic, which is of an interceptor of the user's.
+func survive(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("a stream of Config.DialOptions panicked: %v", v)
+	}
 }
 
 func withToken(ctx context.Context, token string) context.Context {

@@ -111,7 +111,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 			}
 			pause = etcdSilence
 		case <-silence.C:
-			if pause == etcdSilence && ask(ctx, watcher) {
+			if pause == etcdSilence && requestProgress(ctx, watcher) {
 				pause = etcdAnswer
 				continue
 			}
@@ -123,8 +123,8 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	}
 }
 
-// ask asks whether a watch is alive. One that has no connection takes no questions.
-func ask(ctx context.Context, watcher clientv3.Watcher) bool {
+// requestProgress asks whether a watch is alive. One that has no connection takes no questions.
+func requestProgress(ctx context.Context, watcher clientv3.Watcher) bool {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
 	return watcher.RequestProgress(ctx) == nil

@@ -32,7 +32,9 @@ func TestAConnectionIsDroppedAfterTwoAttemptsIntoSilence(t *testing.T) {
 
 // One member of several proves nothing, in however many attempts.
 func TestTwoMembersHaveToRefuse(t *testing.T) {
-	at := func(host byte) *peer.Peer { return &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, host), Port: 2379}} }
+	at := func(host byte) *peer.Peer {
+		return &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, host), Port: 2379}}
+	}
 	denied := status.Error(codes.PermissionDenied, "etcdserver: permission denied")
 	type answer struct {
 		by    *peer.Peer

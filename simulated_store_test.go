@@ -72,12 +72,6 @@ func (s *simulatedStore) commit(key string, value []byte) int64 {
 	return s.head
 }
 
-func (s *simulatedStore) revision() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.head
-}
-
 func (s *simulatedStore) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})

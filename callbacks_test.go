@@ -297,7 +297,7 @@ func (n *pairNode) start() {
 // harness.
 func (n *pairNode) halt() {
 	n.stop()
-	<-n.result
+	_ = <-n.result
 }
 
 func (n *pairNode) spread() time.Duration {

@@ -205,8 +205,7 @@ func (j *Job) run(ctx context.Context, report func(error)) {
 // logFailure says that the Work under l failed with err. The stack of a panic is
 // an attribute: handlers that write lines keep it in one.
 func (l *Leadership) logFailure(err error) {
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		l.owner.log.Error("work failed", "job", l.name, "token", l.token, "error", err, "stack", string(panicked.Stack))
 		return
 	}

@@ -65,7 +65,7 @@ func (k keys) addPiece(pieces map[string][]byte, piece *listValue) (name string,
 func cutByNames(jobs []JobInfo) (all []*listValue) {
 	piece, size := new(listValue), 0
 	for _, j := range jobs {
-		v := jobValue{Name: j.Name, Weight: j.Weight, Prefer: j.Prefer, Avoid: j.Avoid}
+		v := jobValue(j)
 		if v.Weight == 1 {
 			v.Weight = 0
 		}

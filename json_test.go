@@ -90,8 +90,7 @@ func TestEveryFieldThatIsShownHasItsNameInJSON(t *testing.T) {
 		case typ.Kind() != reflect.Struct || typ == reflect.TypeFor[time.Time]():
 			return
 		}
-		for i := range typ.NumField() {
-			field := typ.Field(i)
+		for field := range typ.Fields() {
 			if !field.IsExported() {
 				continue
 			}

@@ -12,9 +12,8 @@ import (
 // announcer keeps in the store what a session tells the others about its node. All
 // is guarded by the session's mu.
 type announcer struct {
-	wake    chan struct{} // capacity 1
-	wanted  *announcement // nil before the first, or while it was not accepted
-	waiting []*announcement
+	wake   chan struct{} // capacity 1
+	wanted *announcement // nil before the first, or while it was not accepted
 
 	listsSeen time.Duration // when pieces of lists were looked at last that nobody needs
 }

@@ -2,6 +2,7 @@ package distributed
 
 import (
 	"bytes"
+	"errors"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -86,7 +87,7 @@ func newMirror(k keys, self string, t timing, known memory) *mirror {
 // memory returns what the next session has to know.
 func (m *mirror) memory() memory {
 	known := memory{last: m.self, epoch: m.epoch, shown: m.shown, amiss: m.amiss, silence: m.silence, nodes: map[string]node{}}
-	if m.torn == errHistory {
+	if errors.Is(m.torn, errHistory) {
 		return known // nothing else that was seen is known to be there
 	}
 	known.rev = max(m.rev, m.least)
@@ -225,7 +226,7 @@ func (m *mirror) read(d Document, v value) error {
 		return nil
 	}
 	err := m.keys.decode(d.Key, d.Value, v)
-	if err != nil && err != errUnreadable {
+	if err != nil && !errors.Is(err, errUnreadable) {
 		m.foreign[d.Key] = err
 		m.tear(err)
 	}

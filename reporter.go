@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -283,6 +284,6 @@ func (h *reportingHandler) WithGroup(name string) slog.Handler {
 
 func (h *reportingHandler) and(with func(slog.Handler) slog.Handler) slog.Handler {
 	other := reportingHandler{reporter: h.reporter, user: h.user, levels: h.levels}
-	other.with = append(h.with[:len(h.with):len(h.with)], with)
+	other.with = append(slices.Clip(h.with), with)
 	return &other
 }

@@ -101,7 +101,6 @@ type simulatedNode struct {
 	known   memory
 	link    *simulatedLink
 	session *session
-	calm    bool
 }
 
 func runStoreSimulation(t *testing.T, seed uint64, total *simTotals) {

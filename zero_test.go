@@ -88,8 +88,7 @@ func TestNoMethodOfAZeroValuePanics(t *testing.T) {
 }
 
 func argumentsOf(t *testing.T, method reflect.Type) (args []reflect.Value) {
-	for i := range method.NumIn() {
-		typ := method.In(i)
+	for typ := range method.Ins() {
 		arg := reflect.Zero(typ)
 		for _, v := range []any{
 			"x", []byte("{}"), distributed.Job{Name: "x", Work: untilDone}, io.Discard,

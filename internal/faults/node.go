@@ -186,8 +186,7 @@ func (h blockingHandler) WithGroup(string) slog.Handler           { return h }
 func blockingHooks() distributed.Hooks {
 	var h distributed.Hooks
 	fields := reflect.ValueOf(&h).Elem()
-	for i := range fields.NumField() {
-		hook := fields.Field(i)
+	for _, hook := range fields.Fields() {
 		hook.Set(reflect.MakeFunc(hook.Type(), func([]reflect.Value) []reflect.Value { select {} }))
 	}
 	return h

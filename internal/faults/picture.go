@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -205,9 +206,7 @@ func edit(key string, value []byte, fields map[string]any) ([]byte, error) {
 	}
 	delete(all, "v")
 	delete(all, "sum")
-	for name, v := range fields {
-		all[name] = v
-	}
+	maps.Copy(all, fields)
 	body, err := json.Marshal(all)
 	if err != nil {
 		return nil, fmt.Errorf("edit %s: %w", key, err)

@@ -93,6 +93,7 @@ func TestAnObserverSeesWhoLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, jobs := newService(t), manyJobs(4, untilDone)
 		a := s.execute("a", jobs, balanced(), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
+		time.Sleep(s.ttl) // its tokens are written down
 		o, err := distributed.Observe(t.Context(), "app", s.provider())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, o.Close()) }()

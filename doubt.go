@@ -30,6 +30,7 @@ type node struct {
 	orphaned bool          // it has claims, and no node document
 	counts   bool          // its claims are in the queues
 	tried    int64         // one above the revision at which we have tried to bury it
+	warned   bool          // it was said that it has our instance name
 
 	touched bool // in this step
 	lost    bool // in this step
@@ -78,12 +79,24 @@ func (t *transition) takeNode(n *node, d Document) {
 	t.learn(n, v.TTL, v.Drift)
 	if v.State == "" && !n.void {
 		n.lost = n.lost || v.Beat <= n.beat
+		t.recognizeNamesake(n, &v)
 		n.seen, n.beat = t.now, max(v.Beat, n.beat)
 	}
 	if n.value.Instance != v.Instance {
 		t.m.changes++
 	}
 	n.value = v
+}
+
+// recognizeNamesake looks whether a heartbeat is a new one of another node with our
+// name. What the first listing shows may be of a dead one; but then we are not valid.
+func (t *transition) recognizeNamesake(n *node, v *nodeValue) {
+	m := t.m
+	self := m.nodes[m.self]
+	fresh := v.Beat > n.beat
+	if fresh && self != nil && n.id != m.self && n.id != m.last && v.Instance == self.value.Instance {
+		t.namesakes = append(t.namesakes, n)
+	}
 }
 
 // settle judges a node by all that a step shows of it.
@@ -279,7 +292,7 @@ func (m *mirror) dug(g grave) {
 // picture that shows the node document go shows the others gone before.
 func (m *mirror) garbage(now time.Duration, limit int) (found []Document) {
 	for id, n := range m.nodes {
-		if !n.void || n.rev == 0 || now < n.voidAt+max(3*n.silence(), garbageAge) {
+		if !n.void || n.rev == 0 || now < n.voidAt+max(3*n.silence(), m.garbageAge) {
 			continue
 		}
 		for k, d := range n.docs {

@@ -68,9 +68,10 @@ type sessionOptions struct {
 	id       string // a fresh one
 	instance string
 	timing   timing
-	clock    *clock // of the process
-	known    memory // what the process remembers
-	claims   int    // a document, at most; 0 for maxClaims
+	clock    *clock        // of the process
+	known    memory        // what the process remembers
+	claims   int           // a document, at most; 0 for maxClaims
+	garbage  time.Duration // how long a node is void before its documents go, at least; 0 for garbageAge
 	remember func(memory)
 	log      *slog.Logger
 	events   LeaseEvents
@@ -85,6 +86,7 @@ func newSession(o sessionOptions) *session {
 	}
 	s.mirror = newMirror(s.keys, s.id, o.timing, o.known)
 	s.announcer.wake = make(chan struct{}, 1)
+	s.mirror.garbageAge = cmp.Or(o.garbage, garbageAge)
 	s.renewal.beats = map[int64]*heartbeat{}
 	s.writer.perDocument = cmp.Or(o.claims, maxClaims)
 	s.writer.candidacies, s.writer.unproven = map[string]*candidacy{}, map[*ownDocument]struct{}{}
@@ -177,8 +179,7 @@ func (s *session) makeEpoch(ctx context.Context) error {
 	}
 	err = s.insist(ctx, func(ctx context.Context) error {
 		_, err := s.store.Put(ctx, s.keys.epoch(), b, 0)
-		var conflict *ConflictError
-		if errors.As(err, &conflict) {
+		if _, ok := errors.AsType[*ConflictError](err); ok {
 			return nil // somebody has; or we have
 		}
 		return err
@@ -246,6 +247,7 @@ func (s *session) apply(step Step) {
 		}
 		s.prove()
 		s.evaluate(c, now)
+		s.warnOfNamesakes(c.namesakes, now)
 		if waited != s.mirror.waits() {
 			signal(s.retime)
 		}
@@ -255,6 +257,17 @@ func (s *session) apply(step Step) {
 			signal(s.announcer.wake)
 		}
 	})
+}
+
+// warnOfNamesakes says, once of each, that another node has our instance name while
+// we live: that is allowed, but seldom what is meant.
+func (s *session) warnOfNamesakes(nodes []*node, now time.Duration) {
+	for _, n := range nodes {
+		if !n.warned && int64(now) < s.validUntil.Load() {
+			n.warned = true
+			s.log.Warn("another live node has this instance name", "node", n.id)
+		}
+	}
 }
 
 // recognize looks what the picture shows of our own documents: a write whose reply

@@ -50,6 +50,8 @@ type LeaseRequest struct {
 
 	// Events may be told what becomes of the lease.
 	Events LeaseEvents
+
+	tell func(func()) // hands over what calls user code, for which nobody waits; nil to call it
 }
 
 // Lease is a node's registration with the store, under which it stands in any

@@ -38,6 +38,7 @@ type writer struct {
 	registered  int                   // documents that are registered
 	making      int                   // documents under way that are being made
 	claiming    int                   // writes under way that bring claims in
+	failing     int                   // writes under way that fail while heartbeats do not
 	gate        int64                 // no more of them before the picture has come to this revision
 	unproven    map[*ownDocument]struct{}
 }
@@ -79,6 +80,8 @@ type flight struct {
 	gone     []chan struct{}
 	done     bool
 	since    time.Duration      // when it was composed
+	failed   time.Duration      // when an attempt failed first, 0 if none has
+	warned   bool               // it counts in writer.failing
 	cancel   context.CancelFunc // of the attempt under way
 }
 
@@ -144,6 +147,7 @@ func (s *session) confirm(f *flight, rev int64) {
 	}
 	d, w := f.document, &s.writer
 	f.done, d.flight = true, nil
+	s.noteSuccess(f)
 	d.rev, d.seq = rev, f.seq
 	if f.seq == 1 {
 		d.made = rev
@@ -414,6 +418,36 @@ func (s *session) persist(f *flight) {
 		if err == nil {
 			return
 		}
+		s.update(func() { s.noteFailure(f, err) })
+	}
+}
+
+// noteFailure says, once until all can be written again, that claims cannot be
+// written: if a heartbeat that was sent since has come back, it is not the store that
+// is away, and nobody else says anything. For update.
+func (s *session) noteFailure(f *flight, err error) {
+	if f.done || s.lost != nil {
+		return
+	}
+	if f.failed == 0 {
+		f.failed = s.clock.now()
+	}
+	if f.warned || time.Duration(s.validUntil.Load())-s.timing.validity() <= f.failed {
+		return
+	}
+	f.warned = true
+	if s.writer.failing++; s.writer.failing == 1 {
+		s.log.Warn("claims cannot be written, trying again", "error", err)
+	}
+}
+
+// noteSuccess is called once f is in the store. For update.
+func (s *session) noteSuccess(f *flight) {
+	if !f.warned {
+		return
+	}
+	if s.writer.failing--; s.writer.failing == 0 {
+		s.log.Info("claims can be written again", "away", s.clock.now()-f.failed)
 	}
 }
 

@@ -79,20 +79,21 @@ func (h *MemoryHub) takeOut(k keys, id string, n int, job string) {
 	}
 }
 
-// Leader returns who leads job, and with which fencing token: zeros for nobody. For
-// a provider with [WithNamespace], app begins with that.
+// Leader returns who leads job, and with which fencing token, as far as the documents
+// tell: zeros for nobody, also while others wait for a node that was lost, and once the
+// leader has not been heard of for its TTL. For a provider with [WithNamespace], app
+// begins with that.
 func (h *MemoryHub) Leader(app, job string) (instance string, token int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m := h.picture(app)
 	q := m.queues[job]
-	if q == nil || len(q.claims) == 0 || m.waits() {
+	if q == nil || len(q.claims) == 0 || !m.led(q) {
 		return "", 0
 	}
 	first := q.claims[0]
 	n := first.doc.node
-	heard := h.changedAt[m.keys.node(n.id)]
-	if time.Since(heard) >= time.Duration(n.value.TTL)*time.Millisecond {
+	if h.age(time.Now())-n.seen >= time.Duration(n.value.TTL)*time.Millisecond {
 		return "", 0
 	}
 	return n.value.Instance, first.number
@@ -114,14 +115,35 @@ func (h *MemoryHub) Candidates(app, job string) []string {
 	return instances
 }
 
-// picture is what somebody sees who has followed from the beginning. It is called
-// with h.mu held.
+// picture is what somebody sees who has followed from the beginning, change by change,
+// if the hub remembers them. It is called with h.mu held.
 func (h *MemoryHub) picture(app string) *mirror {
-	k := keys{app + "/"}
-	m := newMirror(k, "", timing{ttl: maxTTL, drift: maxDrift}, memory{})
-	m.step(Step{Revision: h.revision(), Whole: true, Documents: h.list(k.prefix)}, 0)
+	m := h.pictures[app]
+	if m == nil {
+		if h.pictures == nil {
+			h.pictures = map[string]*mirror{}
+		}
+		m = newMirror(keys{app + "/"}, "", timing{ttl: minTTL}, memory{})
+		h.pictures[app] = m
+		m.step(Step{Revision: 1, Whole: true}, h.age(h.began))
+	}
+	if m.rev < h.forgotten() {
+		m.step(Step{Revision: h.revision(), Whole: true, Documents: h.list(m.keys.prefix)}, h.age(time.Now()))
+	}
+	for _, c := range h.history[m.rev-h.forgotten():] {
+		m.expire(h.age(c.at))
+		step := Step{Revision: c.Revision}
+		if strings.HasPrefix(c.Key, m.keys.prefix) {
+			step.Documents = []Document{c.Document}
+		}
+		m.step(step, h.age(c.at))
+	}
+	m.expire(h.age(time.Now()))
 	return m
 }
+
+// age counts from the first change, and is never 0, which would stand for never.
+func (h *MemoryHub) age(at time.Time) time.Duration { return 1 + at.Sub(h.began) }
 
 // nodeIn reads a node document, of whatever app.
 func nodeIn(d Document) (v nodeValue, ok bool) {

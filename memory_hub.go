@@ -32,16 +32,23 @@ var (
 // is used inside a testing/synctest bubble belongs to that bubble.
 type MemoryHub struct {
 	mu        sync.Mutex
-	changes   int64                // so far
-	documents map[string]Document  // that are there
-	changedAt map[string]time.Time // when each of them changed last
-	history   []Document           // one a revision, the last ones
+	began     time.Time           // of the first change
+	changes   int64               // so far
+	documents map[string]Document // that are there
+	history   []memoryChange      // one a revision, the last ones
+	pictures  map[string]*mirror  // by app, of those that somebody has asked about
 	nodes     map[string]*memoryNode
 	delay     time.Duration
 	writes    int
 	followers map[*memoryFollower]bool
 	awaited   bool          // somebody has waited for followers
 	changed   chan struct{} // closed when there is news for a follower; nil while nobody waits
+}
+
+// memoryChange is a document as a change has left it, and when that was.
+type memoryChange struct {
+	Document
+	at time.Time
 }
 
 // memoryFollower is a call of Follow under way. Guarded by the hub's mutex.
@@ -260,18 +267,16 @@ func (h *MemoryHub) write(name string, w Write) WriteResult {
 
 func (h *MemoryHub) change(key string, value []byte) {
 	if h.documents == nil {
-		h.documents, h.changedAt = map[string]Document{}, map[string]time.Time{}
+		h.documents, h.began = map[string]Document{}, time.Now()
 	}
 	h.changes++
 	d := Document{Key: key, Value: value, Revision: h.revision()}
-	h.changedAt[key] = time.Now()
 	if value == nil {
 		delete(h.documents, key)
-		delete(h.changedAt, key)
 	} else {
 		h.documents[key] = d
 	}
-	h.history = append(h.history, d)
+	h.history = append(h.history, memoryChange{d, time.Now()})
 	h.forget(len(h.history) - maxMemoryHistory)
 	h.wake()
 }
@@ -292,7 +297,7 @@ func (h *MemoryHub) step(prefix string, position int64) (Step, bool) {
 	}
 	for _, d := range h.history[position-h.forgotten():] {
 		if strings.HasPrefix(d.Key, prefix) {
-			return Step{Revision: d.Revision, Documents: []Document{d}}, true
+			return Step{Revision: d.Revision, Documents: []Document{d.Document}}, true
 		}
 	}
 	return Step{}, false

@@ -16,6 +16,7 @@ import (
 type mirror struct {
 	keys  keys
 	self  string // our own id; "" for who only looks
+	last  string // the id of the process's last session, "" if it had none
 	drift float64
 
 	rev    int64
@@ -32,12 +33,15 @@ type mirror struct {
 	silence time.Duration      // the longest that any node seen needs
 	foreign map[string]error   // documents in an unknown version of the format, by key
 
+	garbageAge time.Duration // how long a node is void at least before its documents go
+
 	torn    error // why our own session is over, as far as the picture shows
 	changes int64 // counts what makes another view; heartbeats do not
 }
 
 // memory is what a process knows of an app from one session to the next.
 type memory struct {
+	last    string // the id of the session that knew it
 	rev     int64
 	epoch   string
 	shown   string
@@ -58,15 +62,17 @@ type change struct {
 	queues []*queue // whose first claims may be others now; some twice
 	all    bool     // whoever could not begin to lead may be able to now
 	own    bool     // documents of our own were in it
+
+	namesakes []*node // that have our instance name, and were found to live
 }
 
 func newMirror(k keys, self string, t timing, known memory) *mirror {
 	m := &mirror{
-		keys: k, self: self, drift: t.drift, least: known.rev,
+		keys: k, self: self, last: known.last, drift: t.drift, least: known.rev,
 		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{},
 		epoch: known.epoch, shown: known.shown, amiss: known.amiss, doubted: map[*node]struct{}{},
 		silence: max(known.silence, silence(t.ttl, t.drift)),
-		foreign: map[string]error{},
+		foreign: map[string]error{}, garbageAge: garbageAge,
 	}
 	for id, n := range known.nodes {
 		m.nodes[id] = &n
@@ -79,7 +85,7 @@ func newMirror(k keys, self string, t timing, known memory) *mirror {
 
 // memory returns what the next session has to know.
 func (m *mirror) memory() memory {
-	known := memory{epoch: m.epoch, shown: m.shown, amiss: m.amiss, silence: m.silence, nodes: map[string]node{}}
+	known := memory{last: m.self, epoch: m.epoch, shown: m.shown, amiss: m.amiss, silence: m.silence, nodes: map[string]node{}}
 	if m.torn == errHistory {
 		return known // nothing else that was seen is known to be there
 	}

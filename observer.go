@@ -93,7 +93,7 @@ func Observe(ctx context.Context, appName string, provider LeaseProvider, opts .
 
 // open tries until there is a viewer, meets a permanent failure, or ctx is done.
 func (o *Observer) open(ctx context.Context, app string, provider LeaseProvider) (Viewer, error) {
-	req := LeaseRequest{App: app, Logger: o.log, Events: LeaseEvents{
+	req := LeaseRequest{App: app, Logger: o.log, tell: o.reports.tell, Events: LeaseEvents{
 		Renewed:       func(_, _ time.Duration) { o.store.works() },
 		RenewalFailed: o.store.fails,
 	}}

@@ -213,3 +213,21 @@ func TestALeaderIsTheSameWhenItsTokenBecomesKnown(t *testing.T) {
 		require.Equal(t, time.Now(), again.Since, "another leadership of the same node")
 	})
 }
+
+// No news is no trouble, also while no node runs.
+func TestAnObserverOfAnAppWithoutNodesHearsThatTheStoreLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newService(t), new(journal)
+		o, err := distributed.Observe(t.Context(), "app", s.provider(), log.logger())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		for range 100 {
+			time.Sleep(time.Second)
+			require.Less(t, o.Age(), 5*time.Second)
+		}
+		require.Empty(t, log.with(t, "store unavailable, trying again"))
+		s.hub.Refuse("", errAway)
+		time.Sleep(10 * time.Second)
+		require.Len(t, log.with(t, "store unavailable, trying again"), 1, "but that is")
+	})
+}

@@ -103,8 +103,10 @@ func (s *memoryStore) Follow(ctx context.Context, prefix string, after int64, te
 	f := &memoryFollower{node: s.name, prefix: prefix, position: after}
 	s.hub.enlist(f)
 	defer s.hub.delist(f)
-	for {
-		step, news, err := s.next(prefix, after)
+	silence := time.NewTimer(memorySilence)
+	defer silence.Stop()
+	for silent := false; ; {
+		step, news, err := s.next(prefix, after, silent)
 		if err != nil {
 			return err
 		}
@@ -113,11 +115,18 @@ func (s *memoryStore) Follow(ctx context.Context, prefix string, after int64, te
 			after = step.Revision
 			s.hub.told(f, after)
 		}
-		if err := s.wait(ctx, cut, news); err != nil {
+		if news == nil || silent {
+			silence.Reset(memorySilence)
+		}
+		if silent, err = s.wait(ctx, cut, news, silence.C); err != nil {
 			return err
 		}
 	}
 }
+
+// memorySilence is after what silence a follower is told that nothing has changed. A
+// node with the default TTL hears heartbeats more often.
+const memorySilence = 3 * time.Second
 
 func (s *memoryStore) cut() <-chan struct{} {
 	s.hub.mu.Lock()
@@ -125,8 +134,9 @@ func (s *memoryStore) cut() <-chan struct{} {
 	return s.hub.node(s.name).cut
 }
 
-// next returns the next step, or else what is closed when it is worth asking again.
-func (s *memoryStore) next(prefix string, position int64) (step Step, news <-chan struct{}, err error) {
+// next returns the next step, an empty one if it has been silent, or else what is
+// closed when it is worth asking again.
+func (s *memoryStore) next(prefix string, position int64, silent bool) (step Step, news <-chan struct{}, err error) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	if err := s.hub.refusal(s.name); err != nil {
@@ -137,25 +147,30 @@ func (s *memoryStore) next(prefix string, position int64) (step Step, news <-cha
 		if step, ok := s.hub.step(prefix, position); ok {
 			return step, nil, nil
 		}
+		if silent {
+			return Step{Revision: s.hub.revision()}, nil, nil
+		}
 	}
 	return Step{}, s.hub.news(), nil
 }
 
-// wait returns nil when news is closed, at once if it is nil, or why there will
-// be no more.
-func (s *memoryStore) wait(ctx context.Context, cut, news <-chan struct{}) error {
+// wait returns when news is closed, at once if it is nil, when it has been silent, or
+// why there will be no more.
+func (s *memoryStore) wait(ctx context.Context, cut, news <-chan struct{}, silence <-chan time.Time) (silent bool, err error) {
 	if news == nil && ctx.Err() == nil {
-		return s.open()
+		return false, s.open()
 	}
 	select {
 	case <-news:
-		return nil
+		return false, nil
+	case <-silence:
+		return true, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-s.closed:
-		return ErrClosed
+		return false, ErrClosed
 	case <-cut:
-		return errCut
+		return false, errCut
 	}
 }
 

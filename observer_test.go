@@ -93,6 +93,7 @@ func TestAnObserverSeesWhoLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, jobs := newService(t), manyJobs(4, untilDone)
 		a := s.execute("a", jobs, balanced(), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
+		time.Sleep(s.ttl) // its tokens are written down
 		o, err := distributed.Observe(t.Context(), "app", s.provider())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, o.Close()) }()
@@ -210,5 +211,23 @@ func TestALeaderIsTheSameWhenItsTokenBecomesKnown(t *testing.T) {
 		again, ok := o.Locate("x")
 		require.True(t, ok)
 		require.Equal(t, time.Now(), again.Since, "another leadership of the same node")
+	})
+}
+
+// No news is no trouble, also while no node runs.
+func TestAnObserverOfAnAppWithoutNodesHearsThatTheStoreLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newService(t), new(journal)
+		o, err := distributed.Observe(t.Context(), "app", s.provider(), log.logger())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		for range 100 {
+			time.Sleep(time.Second)
+			require.Less(t, o.Age(), 5*time.Second)
+		}
+		require.Empty(t, log.with(t, "store unavailable, trying again"))
+		s.hub.Refuse("", errAway)
+		time.Sleep(10 * time.Second)
+		require.Len(t, log.with(t, "store unavailable, trying again"), 1, "but that is")
 	})
 }

@@ -89,7 +89,7 @@
 // A node that falls silent is buried. Another one that has not seen its heartbeat move
 // for T·(1+ρ) writes "buried" into the node document, on the revision that it has in
 // its picture. If that succeeds there was no later heartbeat, and there can be none. So
-// the silent node has stopped, and who sees the document heeds its claims no more.
+// the silent node has stopped, and who sees the document ignores its claims.
 // Nobody passes over a silent node by his own clock alone.
 //
 // A loss is a document of a node that somebody else has changed or deleted, or that is

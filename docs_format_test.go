@@ -64,6 +64,7 @@ func TestTheLimitsInTheFormatAreThoseOfTheCode(t *testing.T) {
 		fmt.Sprintf("%d jobs and %d KiB of names", maxClaims, maxNames>>10),
 		fmt.Sprintf("above %d KiB", maxDocument>>10),
 		fmt.Sprintf("%d jobs on average, and is cut when it comes to %d KiB", pieceJobs, pieceBytes>>10),
+		fmt.Sprintf("in order, %d at most", maxLists),
 		fmt.Sprintf("from 0 to %d", maxClaimDocuments-1),
 		fmt.Sprintf("%d minutes", int(garbageAge.Minutes())),
 	} {

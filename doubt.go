@@ -292,7 +292,7 @@ func (m *mirror) dug(g grave) {
 // picture that shows the node document go shows the others gone before.
 func (m *mirror) garbage(now time.Duration, limit int) (found []Document) {
 	for id, n := range m.nodes {
-		if !n.void || n.rev == 0 || now < n.voidAt+max(3*n.silence(), garbageAge) {
+		if !n.void || n.rev == 0 || now < n.voidAt+max(3*n.silence(), m.garbageAge) {
 			continue
 		}
 		for k, d := range n.docs {

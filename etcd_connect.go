@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,19 +14,23 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcdcredentials "go.etcd.io/etcd/client/v3/credentials"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
 
 // connection is a client of etcd: a lease's or an observer's own, or the caller's.
 type connection struct {
-	client *clientv3.Client
-	own    bool
-	wires  *wires // below a client of our own
-	login  *login // nil for the caller's client, and without credentials
+	client  *clientv3.Client
+	own     bool
+	foreign bool   // it has dial options of the user's
+	members int    // as far as the endpoints tell
+	wires   *wires // below a client of our own
+	login   *login // nil for the caller's client, and without credentials
 
 	life context.Context
 	end  context.CancelFunc
@@ -38,8 +42,8 @@ type connection struct {
 
 // connect returns a connection, which may not have reached anybody yet. It
 // outlives ctx, but not a ctx that ends while it is being made.
-func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connection, error) {
-	c := &connection{client: p.client, own: p.client == nil, wires: newWires(&p.refusers), login: p.login}
+func (p *etcdProvider) connect(ctx context.Context, req LeaseRequest) (*connection, error) {
+	c := &connection{client: p.client, own: p.client == nil, foreign: len(p.config.DialOptions) > 0, members: len(p.endpoints), wires: newWires(&p.refusers), login: p.login}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	if !c.own {
 		if p.client.Ctx().Err() != nil {
@@ -50,7 +54,7 @@ func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connecti
 	}
 	stop := context.AfterFunc(ctx, c.end)
 	defer stop()
-	config, err := p.clientConfig(c, log)
+	config, err := p.clientConfig(c, req)
 	if err == nil {
 		c.client, err = clientv3.New(config)
 	}
@@ -62,7 +66,7 @@ func (p *etcdProvider) connect(ctx context.Context, log *slog.Logger) (*connecti
 
 // clientConfig completes the user's. The login is ours, see [login], and so are
 // the retries: those of the client hide why an attempt failed.
-func (p *etcdProvider) clientConfig(c *connection, log *slog.Logger) (clientv3.Config, error) {
+func (p *etcdProvider) clientConfig(c *connection, req LeaseRequest) (clientv3.Config, error) {
 	if err := p.buildLogger(); err != nil {
 		return clientv3.Config{}, err
 	}
@@ -70,7 +74,7 @@ func (p *etcdProvider) clientConfig(c *connection, log *slog.Logger) (clientv3.C
 	config.Context = c.life
 	config.Endpoints = p.endpoints
 	config.Username, config.Password, config.Token = "", "", ""
-	config.Logger, config.LogConfig = clientLogger(config, log), nil
+	config.Logger, config.LogConfig = clientLogger(config.Logger, req), nil
 	if config.MaxUnaryRetries == 0 {
 		config.MaxUnaryRetries = 1
 	}
@@ -130,11 +134,23 @@ func (c *connection) close() error {
 // default is to wait until the deadline, which hides that; and it carries the
 // token, and asks for another, once, if etcd says that it is not valid.
 func (c *connection) call(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	send := func(ctx context.Context) error {
-		var to peer.Peer
-		sent := time.Now()
-		err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
-		c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
+	opts = slices.DeleteFunc(slices.Clone(opts), func(o grpc.CallOption) bool {
+		_, ok := o.(grpc.PeerCallOption) // the client's, for its log, which it reads when we have given up
+		return ok
+	})
+	send := func(ctx context.Context) (err error) {
+		for range c.members { // one that refuses may be wrong: the next is asked
+			_, err = guard(ctx, c, func() (any, error) {
+				var to peer.Peer
+				sent := time.Now()
+				err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
+				c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
+				return nil, err
+			})
+			if !isRefusal(err) || c.wires.refusers.enough(c.members) {
+				break
+			}
+		}
 		return err
 	}
 	if c.login == nil || method == pb.Auth_Authenticate_FullMethodName {
@@ -169,8 +185,23 @@ func (c *connection) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc
 			return nil, err
 		}
 	}
-	s, err := open(withToken(ctx, token), desc, cc, method, opts...)
+	s, err := guard(ctx, c, func() (grpc.ClientStream, error) {
+		return open(withToken(ctx, token), desc, cc, method, opts...)
+	})
 	return &stream{s, c, token}, err
+}
+
+// guard calls f, in which what the user's dial options add is called. If there are
+// any, it waits no longer than until ctx is done, and survives what they do.
+func guard[T any](ctx context.Context, c *connection, f func() (T, error)) (T, error) {
+	if !c.foreign {
+		return f()
+	}
+	v, err := await(ctx, ask("a function of Config.DialOptions", f))
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = status.FromContextError(err).Err()
+	}
+	return v, err
 }
 
 type stream struct {
@@ -179,8 +210,9 @@ type stream struct {
 	token      string
 }
 
-func (s *stream) RecvMsg(m any) error {
-	err := s.ClientStream.RecvMsg(m)
+func (s *stream) RecvMsg(m any) (err error) {
+	defer survive(&err)
+	err = s.ClientStream.RecvMsg(m)
 	refused := err
 	if w, ok := m.(*pb.WatchResponse); ok && err == nil && w.Canceled && w.CancelReason != "" {
 		refused = errors.New(w.CancelReason)
@@ -194,6 +226,18 @@ func (s *stream) RecvMsg(m any) error {
 	return err
 }
 
+func (s *stream) SendMsg(m any) (err error) {
+	defer survive(&err)
+	return s.ClientStream.SendMsg(m)
+}
+
+// survive makes an error of a panic, which is of an interceptor of the user's.
+func survive(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("a stream of Config.DialOptions panicked: %v", v)
+	}
+}
+
 func withToken(ctx context.Context, token string) context.Context {
 	if token == "" {
 		return ctx
@@ -201,28 +245,23 @@ func withToken(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, rpctypes.TokenFieldNameGRPC, token)
 }
 
-// reach waits until a member can be reached, or says why none can. It returns
-// early with a reason, and after patience without.
+// reach waits until a member answers, or says why none can be asked. It returns early
+// with a reason, and after patience without. What the answer is, it does not say.
 func (c *connection) reach(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cc := c.client.ActiveConnection()
-	for state := cc.GetState(); state != connectivity.Ready; state = cc.GetState() {
+	for state := cc.GetState(); state != connectivity.Ready && state != connectivity.TransientFailure; state = cc.GetState() {
 		if state == connectivity.Idle {
 			cc.Connect()
-		}
-		if state == connectivity.TransientFailure {
-			return c.reason(ctx)
 		}
 		if !cc.WaitForStateChange(ctx, state) {
 			return fmt.Errorf("no connection within %v: %w", patience, ctx.Err())
 		}
 	}
+	_, err := pb.NewKVClient(cc).Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1}, grpc.WaitForReady(false))
+	if isTimeout(err) || status.Code(err) == codes.Unavailable {
+		return err
+	}
 	return nil
-}
-
-// reason makes a call that fails at once when there is no connection.
-func (c *connection) reason(ctx context.Context) error {
-	_, err := pb.NewKVClient(c.client.ActiveConnection()).Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1}, grpc.WaitForReady(false))
-	return err
 }

@@ -107,7 +107,7 @@ func TestASilentConnectionIsReplacedBeforeTheLeaseIsLost(t *testing.T) {
 		distributed.WithHooks(distributed.Hooks{LeaseRenewed: func(_, remaining time.Duration) { renewed <- remaining }}))
 	defer func() { require.NoError(t, c.Close()) }()
 	l := lead(t, c, "x")
-	for range 3 {
+	for range 2 {
 		<-renewed
 		network.Silence()
 		least := 10 * time.Second

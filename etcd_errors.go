@@ -92,7 +92,7 @@ func ignoreCanceled(err error) error {
 // two members at least, if there are so many, for one of them may be wrong. Of the
 // caller's client it is not known which have answered.
 func (c *connection) refusal(err error) error {
-	if isRefusal(err) && (!c.own || c.client == nil || c.wires.refusers.enough(len(c.client.Endpoints()))) {
+	if isRefusal(err) && (!c.own || c.client == nil || c.wires.refusers.enough(c.members)) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err

@@ -111,35 +111,46 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 			}
 			pause = etcdSilence
 		case <-silence.C:
-			if pause == etcdAnswer && f.wentBack(ctx) {
-				return nil
+			if pause == etcdSilence && requestProgress(ctx, watcher) {
+				pause = etcdAnswer
+				continue
 			}
-			if err := watcher.RequestProgress(ctx); err != nil {
+			if back, err := f.wentBack(ctx); back || err != nil {
 				return err
 			}
-			pause = etcdAnswer
+			pause = etcdSilence
 		}
 	}
+}
+
+// requestProgress asks whether a watch is alive. One that has no connection takes no questions.
+func requestProgress(ctx context.Context, watcher clientv3.Watcher) bool {
+	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
+	defer cancel()
+	return watcher.RequestProgress(ctx) == nil
 }
 
 // wentBack looks where etcd is, when a watch has not said how far it is. It does not
 // if it begins behind the last revision: because nothing has happened since, and
 // then that is told as a proof of life; or because etcd goes on from an earlier
-// state, a backup.
-func (f *etcdFollower) wentBack(ctx context.Context) bool {
-	for range maxUnanswered { // whoever hears nothing drops the connection then
+// state, a backup. The error says why etcd cannot be asked.
+func (f *etcdFollower) wentBack(ctx context.Context) (back bool, err error) {
+	var resp *clientv3.GetResponse
+	for range maxUnanswered { // on a connection that has gone silent, the next gets another
 		attempt, cancel := context.WithTimeout(ctx, callTimeout)
-		resp, err := f.client.Get(attempt, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		resp, err = f.client.Get(attempt, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 		cancel()
-		if err != nil {
-			continue
+		if !isTimeout(err) {
+			break
 		}
-		if resp.Header.Revision == f.position {
-			f.advance(Step{Revision: f.position})
-		}
-		return resp.Header.Revision < f.position
 	}
-	return false
+	if err != nil {
+		return false, err
+	}
+	if resp.Header.Revision == f.position {
+		f.advance(Step{Revision: f.position})
+	}
+	return resp.Header.Revision < f.position, nil
 }
 
 var errEnded = errors.New("distributed: the watch has ended")

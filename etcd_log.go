@@ -5,18 +5,64 @@ import (
 	"fmt"
 	"log/slog"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// clientLogger returns the logger for the etcd client: the user's, if config has
-// one, or else log.
-func clientLogger(config clientv3.Config, log *slog.Logger) *zap.Logger {
-	if config.Logger != nil {
-		return config.Logger
+// clientLogger returns the logger for the etcd client: the user's, if there is one,
+// or else that of req. The client logs from wherever it likes, as in a heartbeat.
+func clientLogger(user *zap.Logger, req LeaseRequest) *zap.Logger {
+	if user == nil {
+		return zapTo(req.Logger)
 	}
-	return zapTo(log)
+	tell := req.tell
+	if tell == nil {
+		tell = func(f func()) { f() }
+	}
+	return zap.New(userCore{core: user.Core(), tell: tell}).Named(user.Name())
+}
+
+// userCore hands entries to tell, which alone calls the core of the user's logger.
+type userCore struct {
+	core zapcore.Core
+	tell func(func())
+	with []zapcore.Field
+}
+
+func (c userCore) Enabled(zapcore.Level) bool { return true }
+
+func (c userCore) With(fields []zapcore.Field) zapcore.Core {
+	c.with = append(c.with[:len(c.with):len(c.with)], encoded(fields)...)
+	return c
+}
+
+func (c userCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return ce.AddCore(e, c)
+}
+
+func (c userCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	fields = append(c.with[:len(c.with):len(c.with)], encoded(fields)...)
+	c.tell(func() {
+		if ce := c.core.Check(e, nil); ce != nil {
+			ce.Write(fields...)
+		}
+	})
+	return nil
+}
+
+func (c userCore) Sync() error { return nil } // the client does not ask for it
+
+// encoded are fields as they are now: what they refer to may change.
+func encoded(fields []zapcore.Field) []zapcore.Field {
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(enc)
+	}
+	fields = make([]zapcore.Field, 0, len(enc.Fields))
+	for k, v := range enc.Fields {
+		fields = append(fields, zap.Any(k, v))
+	}
+	return fields
 }
 
 // buildLogger makes what the user has configured, once: it may open files.

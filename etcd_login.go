@@ -2,7 +2,6 @@ package distributed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -50,7 +49,7 @@ func newLogin(config clientv3.Config, ask func(context.Context) (string, error))
 	switch {
 	case ask != nil:
 		s := &tokenSource{ask: ask}
-		return &login{from: "the function of WithETCDToken", fetch: func(ctx context.Context, _ *connection, _ *grpc.ClientConn) (string, error) { return s.get(ctx) }}
+		return &login{from: tokenFunction, fetch: func(ctx context.Context, _ *connection, _ *grpc.ClientConn) (string, error) { return s.get(ctx) }}
 	case config.Token != "":
 		return &login{from: "Config.Token", fetch: func(context.Context, *connection, *grpc.ClientConn) (string, error) { return config.Token, nil }}
 	case config.Username != "":
@@ -163,54 +162,35 @@ type tokenSource struct {
 	ask func(context.Context) (string, error)
 
 	mu    sync.Mutex
-	asked chan tokenAnswer // of the call under way, nil if there is none; capacity 1
+	asked chan answer[string] // of the call under way, nil if there is none
 }
 
-type tokenAnswer struct {
-	token string
-	err   error
-}
+const tokenFunction = "the function of WithETCDToken"
 
-var errTokenEmpty = errors.New("the function of WithETCDToken returned an empty token")
-
-// get calls the user's function, on a goroutine of its own that nobody waits for
-// longer than tokenTimeout. If it has not returned since the last time, its answer
-// is waited for instead of asking again.
+// get calls the user's function, and waits no longer than tokenTimeout. If it has not
+// returned since the last time, its answer is waited for instead of asking again.
 func (s *tokenSource) get(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
 	s.mu.Lock()
 	if s.asked == nil {
-		s.asked = make(chan tokenAnswer, 1)
-		go s.call(context.WithoutCancel(ctx), s.asked)
+		s.asked = ask(tokenFunction, func() (string, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tokenTimeout)
+			defer cancel()
+			return s.ask(ctx)
+		})
 	}
 	asked := s.asked
 	s.mu.Unlock()
-	select {
-	case a := <-asked:
-		s.mu.Lock()
-		s.asked = nil
-		s.mu.Unlock()
-		if a.err == nil && a.token == "" {
-			a.err = errTokenEmpty
-		}
-		return a.token, a.err
-	case <-ctx.Done():
-		return "", fmt.Errorf("the function of WithETCDToken has not returned: %w", ctx.Err())
+	token, err := await(ctx, asked)
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("%s has not returned: %w", tokenFunction, ctx.Err())
 	}
-}
-
-// call survives what the user's function does to its goroutine.
-func (s *tokenSource) call(ctx context.Context, to chan<- tokenAnswer) {
-	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
-	defer cancel()
-	a := tokenAnswer{err: errors.New("the function of WithETCDToken has ended its goroutine")}
-	defer func() {
-		if r := recover(); r != nil {
-			a.err = fmt.Errorf("the function of WithETCDToken panicked: %v", r)
-		}
-		to <- a
-	}()
-	token, err := s.ask(ctx)
-	a = tokenAnswer{token, err}
+	s.mu.Lock()
+	s.asked = nil
+	s.mu.Unlock()
+	if err == nil && token == "" {
+		return "", fmt.Errorf("%s returned an empty token", tokenFunction)
+	}
+	return token, err
 }

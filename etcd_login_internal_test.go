@@ -14,7 +14,7 @@ import (
 )
 
 func newTestConnection() *connection {
-	c := &connection{wires: newWires(new(refusers))}
+	c := &connection{members: 1, wires: newWires(new(refusers))}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c
 }

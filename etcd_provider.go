@@ -67,7 +67,7 @@ func (o etcdOption) applyETCD(e *etcdProvider) { o(e) }
 
 // open is an [OpenStore].
 func (e *etcdProvider) open(ctx context.Context, req LeaseRequest) (Store, error) {
-	c, err := e.connect(ctx, req.Logger)
+	c, err := e.connect(ctx, req)
 	if err != nil {
 		return nil, err
 	}

@@ -156,47 +156,34 @@ func TestWhatAllRefuseIsFinalOnlyAtAStart(t *testing.T) {
 	require.Equal(t, 1, log.count(told))
 }
 
-// A node that may do all but stand for its jobs is told so as well, and one that
-// may not stand for some of them goes on with the others.
-func TestJobsThatMayNotBeStoodFor(t *testing.T) {
+// Whatever the call, a refusal says that it is one.
+func TestEachCallThatIsRefusedSaysSo(t *testing.T) {
 	t.Parallel()
 	cluster := authCluster(t)
-	root, err := cluster.NewClient(clientv3.Config{Username: "root", Password: "secret"})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, root.Close()) }()
-	as := func(user string, jobs ...string) distributed.LeaseProvider {
-		ctx := testContext(t)
-		_, err := root.UserAdd(ctx, user, "secret")
-		require.NoError(t, err)
-		_, err = root.RoleAdd(ctx, user)
-		require.NoError(t, err)
-		_, err = root.UserGrantRole(ctx, user, user)
-		require.NoError(t, err)
-		_, err = root.RoleGrantPermission(ctx, user, "app/", clientv3.GetPrefixRangeEnd("app/"), clientv3.PermissionType(clientv3.PermRead))
-		require.NoError(t, err)
-		for _, prefix := range append(jobs, "epoch", "node", "alive") {
-			_, err = root.RoleGrantPermission(ctx, user, "app/"+prefix, clientv3.GetPrefixRangeEnd("app/"+prefix), clientv3.PermissionType(clientv3.PermReadWrite))
-			require.NoError(t, err)
+	secure := etcdtest.New(t, etcdtest.Config{TLS: true, UnsafeNoFsync: true})
+	stranger := secure.Authority().AnonymousConfig()
+	stranger.RootCAs = x509.NewCertPool()
+	_, err := distributed.OpenETCDStore(secure.Endpoints(), clientv3.Config{TLS: stranger})
+	require.ErrorIs(t, err, distributed.ErrRefused)
+	for name, c := range map[string]clientv3.Config{
+		"permission": {Username: "stranger", Password: "secret"},
+		"password":   {Username: "user", Password: "wrong"},
+		"no user":    {},
+	} {
+		s, err := distributed.OpenETCDStore(cluster.Endpoints(), c)
+		require.NoError(t, err, name)
+		_, err = s.Put(testContext(t), "app/key", nil, 0)
+		require.ErrorIs(t, err, distributed.ErrRefused, name)
+		require.ErrorIs(t, s.Delete(testContext(t), "app/key", 1), distributed.ErrRefused, name)
+		for _, r := range s.(distributed.BatchStore).PutAll(testContext(t), []distributed.Write{{Key: "app/a", Value: []byte{}}, {Key: "app/b", Value: []byte{}}}) {
+			require.ErrorIs(t, r.Err, distributed.ErrRefused, name)
 		}
-		return distributed.NewETCDLeaseProvider(cluster.Endpoints(), config(clientv3.Config{Username: user, Password: "secret"}))
-	}
-	running := make(chan string, 100)
-	none := execute(t, as("none"), running, new(logBuffer), "x", "y")
-	var log logBuffer
-	jobs := []string{"may-0", "may-1", "may-2", "not-0", "not-1", "not-2"}
-	some := execute(t, as("some", "may"), running, &log, jobs...)
-	for range 3 {
-		require.Contains(t, some.runs(t, running), "may-")
-	}
-	<-none.done
-	require.ErrorIs(t, none.err, distributed.ErrPermanent)
-	require.ErrorContains(t, none.err, "etcd refuses the candidate key: ")
-
-	require.Eventually(t, func() bool { return log.count("the store refuses what it took before, trying again") == 1 }, patience, 10*time.Millisecond)
-	_, err = root.RoleGrantPermission(testContext(t), "some", "app/not", clientv3.GetPrefixRangeEnd("app/not"), clientv3.PermissionType(clientv3.PermReadWrite))
-	require.NoError(t, err)
-	for range 3 {
-		require.Contains(t, some.runs(t, running), "not-")
+		for _, after := range []int64{0, 1} {
+			err = s.Follow(testContext(t), "app/", after, func(distributed.Step) { t.Error(name, "told") })
+			require.ErrorIs(t, err, distributed.ErrRefused, name)
+			require.ErrorContains(t, err, cluster.Endpoints()[0], name)
+		}
+		require.NoError(t, s.Close())
 	}
 }
 

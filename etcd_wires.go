@@ -134,7 +134,14 @@ type wireCredentials struct {
 func (c wireCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	ws := c.wires
 	w := &wire{Conn: conn, wires: ws}
-	made, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, w)
+	type secured struct {
+		conn net.Conn
+		info credentials.AuthInfo
+	}
+	made, err := await(ctx, ask("a function of Config.TLS", func() (secured, error) {
+		made, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, w)
+		return secured{made, info}, err
+	}))
 	if isRefusal(err) {
 		ws.refusers.add(conn.RemoteAddr())
 	}
@@ -145,7 +152,7 @@ func (c wireCredentials) ClientHandshake(ctx context.Context, authority string, 
 		return nil, nil, err
 	}
 	ws.open[w] = true
-	return made, info, nil
+	return made.conn, made.info, nil
 }
 
 func (c wireCredentials) Clone() credentials.TransportCredentials {

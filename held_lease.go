@@ -125,7 +125,7 @@ func (c *Concurrency) acquireLease(ctx context.Context) (Lease, *leaseReport, er
 			return nil, nil, err
 		}
 		report := &leaseReport{owner: c}
-		lease, err := c.provider.AcquireLease(ctx, LeaseRequest{App: c.app, Instance: c.instance, Logger: c.log, Events: report.events()})
+		lease, err := c.provider.AcquireLease(ctx, LeaseRequest{App: c.app, Instance: c.instance, Logger: c.log, Events: report.events(), tell: c.reports.tell})
 		switch {
 		case err == nil:
 			c.store.works()

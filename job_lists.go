@@ -190,7 +190,7 @@ func (m *mirror) unusedLists(now time.Duration, limit int) (found []Document) {
 		if told.unused == 0 {
 			told.unused = now
 		}
-		if now-told.unused >= garbageAge && len(found) < limit {
+		if now-told.unused >= m.garbageAge && len(found) < limit {
 			found = append(found, Document{Key: key, Revision: told.rev})
 		}
 	}

@@ -68,9 +68,10 @@ type sessionOptions struct {
 	id       string // a fresh one
 	instance string
 	timing   timing
-	clock    *clock // of the process
-	known    memory // what the process remembers
-	claims   int    // a document, at most; 0 for maxClaims
+	clock    *clock        // of the process
+	known    memory        // what the process remembers
+	claims   int           // a document, at most; 0 for maxClaims
+	garbage  time.Duration // how long a node is void before its documents go, at least; 0 for garbageAge
 	remember func(memory)
 	log      *slog.Logger
 	events   LeaseEvents
@@ -85,6 +86,7 @@ func newSession(o sessionOptions) *session {
 	}
 	s.mirror = newMirror(s.keys, s.id, o.timing, o.known)
 	s.announcer.wake = make(chan struct{}, 1)
+	s.mirror.garbageAge = cmp.Or(o.garbage, garbageAge)
 	s.renewal.beats = map[int64]*heartbeat{}
 	s.writer.perDocument = cmp.Or(o.claims, maxClaims)
 	s.writer.candidacies, s.writer.unproven = map[string]*candidacy{}, map[*ownDocument]struct{}{}
@@ -177,8 +179,7 @@ func (s *session) makeEpoch(ctx context.Context) error {
 	}
 	err = s.insist(ctx, func(ctx context.Context) error {
 		_, err := s.store.Put(ctx, s.keys.epoch(), b, 0)
-		var conflict *ConflictError
-		if errors.As(err, &conflict) {
+		if _, ok := errors.AsType[*ConflictError](err); ok {
 			return nil // somebody has; or we have
 		}
 		return err

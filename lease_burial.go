@@ -68,7 +68,7 @@ func (s *session) collect() {
 		if s.mirror.collects() {
 			now := s.clock.now()
 			found = s.mirror.garbage(now, maxGarbage)
-			if now-s.announcer.listsSeen >= garbageAge/10 {
+			if now-s.announcer.listsSeen >= s.mirror.garbageAge/10 {
 				s.announcer.listsSeen = now
 				found = append(found, s.mirror.unusedLists(now, maxGarbage)...)
 			}

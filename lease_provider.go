@@ -50,6 +50,8 @@ type LeaseRequest struct {
 
 	// Events may be told what becomes of the lease.
 	Events LeaseEvents
+
+	tell func(func()) // hands over what calls user code, for which nobody waits; nil to call it
 }
 
 // Lease is a node's registration with the store, under which it stands in any
@@ -179,9 +181,9 @@ var (
 	ErrLeaseLost = errors.New("distributed: lease lost")
 
 	// ErrLeadershipLost is the cause of a leadership's context when the
-	// leadership ended without this node's doing: the lease could not be
-	// renewed in time, the store took it away, or somebody deleted the
-	// candidacy.
+	// leadership ended without this node's doing: no heartbeat came back in
+	// time, somebody changed or deleted documents of the node or the app, or
+	// the store goes on from an earlier state.
 	ErrLeadershipLost = errors.New("distributed: leadership lost")
 
 	// ErrPermanent marks a failure of the store that waiting cannot mend, such

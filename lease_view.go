@@ -77,7 +77,7 @@ func (m *mirror) sketch() *sketch {
 		}
 		start := len(candidates)
 		for _, c := range q.claims {
-			candidates = append(candidates, CandidateView{Node: c.doc.node.id, Token: c.number})
+			candidates = append(candidates, CandidateView{Node: c.doc.node.id, Token: c.number, guessed: c.number == c.doc.bound})
 		}
 		end := len(candidates)
 		v.Jobs = append(v.Jobs, JobView{Name: job, Queue: candidates[start:end:end], Led: m.led(q)})

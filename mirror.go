@@ -33,6 +33,8 @@ type mirror struct {
 	silence time.Duration      // the longest that any node seen needs
 	foreign map[string]error   // documents in an unknown version of the format, by key
 
+	garbageAge time.Duration // how long a node is void at least before its documents go
+
 	torn    error // why our own session is over, as far as the picture shows
 	changes int64 // counts what makes another view; heartbeats do not
 }
@@ -70,7 +72,7 @@ func newMirror(k keys, self string, t timing, known memory) *mirror {
 		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{},
 		epoch: known.epoch, shown: known.shown, amiss: known.amiss, doubted: map[*node]struct{}{},
 		silence: max(known.silence, silence(t.ttl, t.drift)),
-		foreign: map[string]error{},
+		foreign: map[string]error{}, garbageAge: garbageAge,
 	}
 	for id, n := range known.nodes {
 		m.nodes[id] = &n

@@ -445,8 +445,9 @@ func (m *model) exchange(n *modelNode) {
 			continue
 		}
 		n.send()
-		for i := 0; i < len(n.wire); i++ {
-			w := n.wire[i]
+		for next := 0; next < len(n.wire); { // answers may send more
+			w := n.wire[next]
+			next++
 			if !w.executed {
 				m.run(w)
 				w.executed = true

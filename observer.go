@@ -38,8 +38,14 @@ type Observer struct {
 
 // term is a leadership as an observer has seen it.
 type term struct {
-	token int64
+	CandidateView
 	since time.Time
+}
+
+// goesOn reports whether it is the same leadership that a later view shows: its token
+// may not have been known.
+func (t term) goesOn(c CandidateView) bool {
+	return t.Token == c.Token || (t.guessed && t.Node == c.Node && t.Token < c.Token)
 }
 
 // Leader is who leads a job.
@@ -87,7 +93,7 @@ func Observe(ctx context.Context, appName string, provider LeaseProvider, opts .
 
 // open tries until there is a viewer, meets a permanent failure, or ctx is done.
 func (o *Observer) open(ctx context.Context, app string, provider LeaseProvider) (Viewer, error) {
-	req := LeaseRequest{App: app, Logger: o.log, Events: LeaseEvents{
+	req := LeaseRequest{App: app, Logger: o.log, tell: o.reports.tell, Events: LeaseEvents{
 		Renewed:       func(_, _ time.Duration) { o.store.works() },
 		RenewalFailed: o.store.fails,
 	}}
@@ -271,10 +277,11 @@ func (o *Observer) take(view *View, now time.Time) {
 		if !job.Led {
 			continue
 		}
-		terms[job.Name] = term{job.Queue[0].Token, now}
-		if was := o.terms[job.Name]; was.token == job.Queue[0].Token {
-			terms[job.Name] = was
+		t := term{job.Queue[0], now}
+		if was := o.terms[job.Name]; was.goesOn(t.CandidateView) {
+			t.since = was.since
 		}
+		terms[job.Name] = t
 	}
 	o.view, o.terms = view, terms
 	close(o.changed)

@@ -169,3 +169,46 @@ func TestPlanAndExplainSayWhatMovesAndWhy(t *testing.T) {
 		require.False(t, ok)
 	})
 }
+
+// In a store that others write to as well, the revision of a claim is not known to
+// who looks on before its node has written it down. That is no other leadership.
+func TestALeaderIsTheSameWhenItsTokenBecomesKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		o, err := distributed.Observe(t.Context(), "app", s.provider())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		node := distributed.NewConcurrency("app", "a", s.provider())
+		defer node.Close()
+		_, err = node.Campaign(t.Context(), "first")
+		require.NoError(t, err)
+		synctest.Wait()
+
+		others := s.hub.Open("others")
+		for n := range 10 {
+			_, err := others.Put(t.Context(), fmt.Sprint("elsewhere/", n), []byte("x"), 0)
+			require.NoError(t, err)
+		}
+		x, err := node.Campaign(t.Context(), "x")
+		require.NoError(t, err)
+		synctest.Wait()
+		began := time.Now()
+		before, ok := o.Locate("x")
+		require.True(t, ok)
+		require.Less(t, before.Token, x.Token())
+		require.Equal(t, began, before.Since)
+		time.Sleep(10 * time.Second)
+		after, ok := o.Locate("x")
+		require.True(t, ok)
+		require.Equal(t, x.Token(), after.Token)
+		require.Equal(t, began, after.Since)
+
+		require.NoError(t, x.Resign(t.Context()))
+		_, err = node.Campaign(t.Context(), "x")
+		require.NoError(t, err)
+		synctest.Wait()
+		again, ok := o.Locate("x")
+		require.True(t, ok)
+		require.Equal(t, time.Now(), again.Since, "another leadership of the same node")
+	})
+}

@@ -2,7 +2,6 @@ package distributed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -82,31 +81,16 @@ func durationOf(ctx context.Context, option string, f func(job string) time.Dura
 	if f == nil {
 		return 0, nil
 	}
-	answers := make(chan error, 1)
-	var d time.Duration
-	go func() { // nobody waits for it if it blocks: then it goes on behind the processor
-		err := errors.New("called runtime.Goexit")
-		defer func() {
-			if v := recover(); v != nil {
-				err = fmt.Errorf("panicked: %v", v)
-			}
-			answers <- err
-		}()
-		d = f(job)
-		err = nil
-	}()
-	select {
-	case err := <-answers:
-		switch {
-		case err != nil:
-			return 0, fmt.Errorf("%w: %s for job %q: the function %w", ErrInvalidConfig, option, job, err)
-		case d < 0:
-			return 0, fmt.Errorf("%w: %s returned %v for job %q: must not be negative", ErrInvalidConfig, option, d, job)
-		}
-		return d, nil
-	case <-ctx.Done():
+	d, err := await(ctx, ask(fmt.Sprintf("%s for job %q: the function", option, job), func() (time.Duration, error) { return f(job), nil }))
+	switch {
+	case ctx.Err() != nil:
 		return 0, ctx.Err()
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	case d < 0:
+		return 0, fmt.Errorf("%w: %s returned %v for job %q: must not be negative", ErrInvalidConfig, option, d, job)
 	}
+	return d, nil
 }
 
 type processorOption func(*processorOptions)

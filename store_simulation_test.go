@@ -173,7 +173,7 @@ func (n *simulatedNode) join() (*session, error) {
 	defer cancel()
 	timing := newTiming(simulatedTTL)
 	session, err := join(ctx, sessionOptions{
-		store: store, prefix: testKeys.prefix, id: fmt.Sprintf("%s-%x", n.name, n.rng.Uint32()), instance: n.name, timing: timing, clock: n.clock, known: known, claims: 1,
+		store: store, prefix: testKeys.prefix, id: fmt.Sprintf("%s-%x", n.name, n.rng.Uint32()), instance: n.name, timing: timing, clock: n.clock, known: known, claims: 1, garbage: 1,
 		remember: func(known memory) {
 			n.mu.Lock()
 			defer n.mu.Unlock()

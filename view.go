@@ -142,4 +142,6 @@ type JobView struct {
 type CandidateView struct {
 	Node  string `json:"node"`  // ID
 	Token int64  `json:"token"` // of its leadership, also while it waits; others may see a smaller one for up to half a TTL after it came
+
+	guessed bool // its node has not written the token yet
 }

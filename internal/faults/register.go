@@ -39,6 +39,9 @@ type written struct {
 	count         int
 }
 
+// run tells a run from all others, also where tokens have begun anew.
+func (w written) run() string { return fmt.Sprint(w.process, " ", w.token) }
+
 func startRegister() (*Register, error) {
 	l, err := link.Listen()
 	if err != nil {

@@ -242,7 +242,7 @@ func (w *world) awaitTaken(from map[string]written) {
 	w.await("all jobs run elsewhere", func() bool {
 		return !slices.ContainsFunc(w.allJobs(), func(job string) bool {
 			last, ok := w.register.holder(job)
-			return !ok || last.token == from[job].token || monotonic()-last.at > 20*w.tick
+			return !ok || last.run() == from[job].run() || monotonic()-last.at > 20*w.tick
 		})
 	})
 }

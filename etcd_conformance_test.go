@@ -63,18 +63,11 @@ type etcdOwner struct {
 func (o *etcdOwner) documents(app, kind string, each func(name string, value []byte)) {
 	prefix := app + "/" + kind + "/"
 	resp, err := o.client.Get(context.Background(), prefix, clientv3.WithPrefix())
-	if err != nil {
-		o.t.Errorf("list %s: %v", prefix, err) // not require: it may be another goroutine
+	if o.check(err); err != nil {
 		return
 	}
 	for _, kv := range resp.Kvs {
 		each(strings.TrimPrefix(string(kv.Key), prefix), kv.Value)
-	}
-}
-
-func (o *etcdOwner) read(value []byte, to any) {
-	if err := json.Unmarshal(value, to); err != nil {
-		o.t.Errorf("read %s: %v", value, err)
 	}
 }
 
@@ -83,7 +76,7 @@ func (o *etcdOwner) nodes(app, instance string) map[string]bool {
 	ids := map[string]bool{}
 	o.documents(app, "nodes", func(id string, value []byte) {
 		var node struct{ Instance, State string }
-		o.read(value, &node)
+		o.check(json.Unmarshal(value, &node))
 		if node.State == "" && (instance == "" || node.Instance == instance) {
 			ids[id] = true
 		}
@@ -97,7 +90,7 @@ func (o *etcdOwner) claims(app, election, instance string) (names []string) {
 	live := o.nodes(app, instance)
 	o.documents(app, "claims", func(name string, value []byte) {
 		var document struct{ Claims map[string]int64 }
-		o.read(value, &document)
+		o.check(json.Unmarshal(value, &document))
 		id, _, _ := strings.Cut(name, "/")
 		if _, claimed := document.Claims[election]; claimed && live[id] {
 			names = append(names, name)
@@ -109,9 +102,14 @@ func (o *etcdOwner) claims(app, election, instance string) (names []string) {
 func (o *etcdOwner) deleteNodes(app, instance string) {
 	for id := range o.nodes(app, instance) {
 		_, err := o.client.Delete(context.Background(), app+"/nodes/"+id)
-		if err != nil {
-			o.t.Errorf("delete: %v", err)
-		}
+		o.check(err)
+	}
+}
+
+// check is for any goroutine.
+func (o *etcdOwner) check(err error) {
+	if err != nil {
+		o.t.Error(err)
 	}
 }
 

@@ -130,11 +130,20 @@ func (c *connection) close() error {
 // default is to wait until the deadline, which hides that; and it carries the
 // token, and asks for another, once, if etcd says that it is not valid.
 func (c *connection) call(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	send := func(ctx context.Context) error {
+	ask := func(ctx context.Context) error {
 		var to peer.Peer
 		sent := time.Now()
 		err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false), grpc.Peer(&to))...)
 		c.wires.note(&to, sent, method == pb.KV_Txn_FullMethodName, err)
+		return err
+	}
+	send := func(ctx context.Context) error {
+		err := ask(ctx)
+		for range c.others(err) { // one after the other, as the client does with calls
+			if err = ask(ctx); !isRefusal(err) {
+				return err
+			}
+		}
 		return err
 	}
 	if c.login == nil || method == pb.Auth_Authenticate_FullMethodName {
@@ -157,6 +166,15 @@ func (c *connection) call(ctx context.Context, method string, req, reply any, cc
 			return err
 		}
 	}
+}
+
+// others returns how many members are to be asked the same after one that refused:
+// it may be wrong, and nothing has happened.
+func (c *connection) others(err error) int {
+	if !isRefusal(err) {
+		return 0
+	}
+	return len(c.client.Endpoints()) - 1
 }
 
 // stream gives a stream the token. That it is not valid becomes known by what

@@ -172,7 +172,8 @@
 //	Work ignores its context    it is reported as stuck         nobody else runs it; after a loss,
 //	                                                            others do: two at once
 //	Work fails or panics        the node's jobs are released    as when the node stops
-//	wrong password              Execute returns ErrPermanent    the node, until that is changed
+//	wrong password, at first    ErrPermanent, after some 10 s   the node, until that is changed
+//	wrong password, later on    contexts done, the node waits   until that is changed
 //
 //	* T·(1+ρ) at most; until then nobody begins to lead anything in the app
 //

@@ -20,6 +20,11 @@ import (
 // config.Context is not used. Each lease makes its own client from config, and
 // closes it; all of them share one login. What cannot work, such as a user
 // without a password, is an error of Campaign or Execute.
+//
+// Interceptors and credentials of config.DialOptions may block or panic: the call
+// fails then. For that, give interceptors with grpc.WithChainUnaryInterceptor and
+// grpc.WithChainStreamInterceptor: others replace those of etcd's client, and are
+// called outside of ours. A dialer that panics ends the process, as gRPC calls it.
 func WithETCDConfig(config clientv3.Config) ETCDOption {
 	return etcdOption(func(p *etcdProvider) { p.config, p.configured = config, true })
 }
@@ -30,8 +35,9 @@ func WithETCDConfig(config clientv3.Config) ETCDOption {
 // One whose KV, Lease or Watcher has been replaced, as by etcd's namespace
 // package, is an error of Campaign or Execute: use [WithNamespace]. Such a client
 // logs in as etcd's own does, once for each call that finds its token run out;
-// with passwords, [WithETCDConfig] spares etcd that. nil is as if the option were
-// not given.
+// with passwords, [WithETCDConfig] spares etcd that. Whether it notices that a
+// connection has gone silent depends on its DialKeepAliveTime. nil is as if the option
+// were not given.
 func WithETCDClient(client *clientv3.Client) ETCDOption {
 	return etcdOption(func(p *etcdProvider) { p.client = client })
 }

@@ -55,15 +55,19 @@ func (c userCore) Sync() error { return nil } // the client does not ask for it
 
 // encoded are fields as they are now: what they refer to may change.
 func encoded(fields []zapcore.Field) []zapcore.Field {
+	now := make([]zapcore.Field, 0, len(fields))
+	for k, v := range values(fields) {
+		now = append(now, zap.Any(k, v))
+	}
+	return now
+}
+
+func values(fields []zapcore.Field) map[string]any {
 	enc := zapcore.NewMapObjectEncoder()
 	for _, f := range fields {
 		f.AddTo(enc)
 	}
-	fields = make([]zapcore.Field, 0, len(enc.Fields))
-	for k, v := range enc.Fields {
-		fields = append(fields, zap.Any(k, v))
-	}
-	return fields
+	return enc.Fields
 }
 
 // buildLogger makes what the user has configured, once: it may open files.
@@ -111,12 +115,8 @@ func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 func (c slogCore) Sync() error { return nil }
 
 func slogArgs(fields []zapcore.Field) []any {
-	enc := zapcore.NewMapObjectEncoder()
-	for _, f := range fields {
-		f.AddTo(enc)
-	}
-	args := make([]any, 0, len(enc.Fields))
-	for k, v := range enc.Fields {
+	args := make([]any, 0, len(fields))
+	for k, v := range values(fields) {
 		args = append(args, slog.Any(k, v))
 	}
 	return args

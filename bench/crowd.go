@@ -18,6 +18,11 @@ func (m *measurement) crowd(ctx context.Context) error {
 	}
 	var took time.Duration
 	cost, err := m.cost(ctx, m.Jobs*m.Nodes, func() error {
+		stopProfile, err := m.profileCPU()
+		if err != nil {
+			return err
+		}
+		defer stopProfile()
 		began := time.Now()
 		for i := range m.nodes {
 			m.start(i)
@@ -26,7 +31,7 @@ func (m *measurement) crowd(ctx context.Context) error {
 			return err
 		}
 		took = time.Since(began)
-		_, err := m.allRun(ctx, -1)
+		_, err = m.allRun(ctx, -1)
 		return err
 	})
 	if err != nil {

@@ -99,8 +99,8 @@ func parse(args []string) (options, error) {
 	etcd := flags.String("etcd", "", "client `URLs` of an etcd cluster, separated by commas (default: one is started)")
 	only := flags.String("only", "", "measure only these of handover, fleet, crowd, crash and calls, separated by commas")
 	rounds := flags.Int("rounds", 0, "measure everything so often (default: 5 times, and the largest less often)")
-	jobs := flags.String("jobs", "", "numbers of jobs, separated by commas, for fleet and crash")
-	nodes := flags.Int("nodes", 3, "nodes of a fleet, with -jobs")
+	jobs := flags.String("jobs", "", "numbers of jobs, separated by commas, for fleet, crowd and crash")
+	nodes := flags.Int("nodes", 3, "nodes of a fleet and of a crowd, with -jobs")
 	svg := flags.String("svg", "", "draw how cost grows with the number of jobs into this `file`")
 	profiles := flags.String("profiles", "", "write profiles of each fleet's drain and memory into this `directory`; slows them down")
 	if err := flags.Parse(args); err != nil {
@@ -135,7 +135,7 @@ func parse(args []string) (options, error) {
 	}
 	slices.Sort(sizes)
 	sizes = slices.Compact(sizes)
-	o.plans, o.crashJobs = []fleetPlan{{*nodes, sizes}}, sizes
+	o.plans, o.crashJobs, o.crowd = []fleetPlan{{*nodes, sizes}}, sizes, fleetPlan{*nodes, sizes[len(sizes)-1:]}
 	return o, nil
 }
 

@@ -123,7 +123,7 @@ func inTurn(round int, subjects []string) []string {
 func (b *bench) crowds(ctx context.Context) error {
 	for _, jobs := range b.crowd.jobs {
 		for range min(b.rounds, 3) {
-			if err := b.fleet(ctx, fleetSpec{By: byOurs, Jobs: jobs, Nodes: b.crowd.nodes, Crowd: true, Idle: b.idle}); err != nil {
+			if err := b.fleet(ctx, fleetSpec{By: byOurs, Jobs: jobs, Nodes: b.crowd.nodes, Crowd: true, Idle: b.idle, Profiles: b.profiles}); err != nil {
 				return fmt.Errorf("%d jobs on %d nodes at once: %w", jobs, b.crowd.nodes, err)
 			}
 		}

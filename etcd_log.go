@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -32,7 +33,7 @@ type userCore struct {
 func (c userCore) Enabled(zapcore.Level) bool { return true }
 
 func (c userCore) With(fields []zapcore.Field) zapcore.Core {
-	c.with = append(c.with[:len(c.with):len(c.with)], encoded(fields)...)
+	c.with = append(slices.Clip(c.with), encoded(fields)...)
 	return c
 }
 
@@ -41,7 +42,7 @@ func (c userCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 }
 
 func (c userCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	fields = append(c.with[:len(c.with):len(c.with)], encoded(fields)...)
+	fields = append(slices.Clip(c.with), encoded(fields)...)
 	c.tell(func() {
 		if ce := c.core.Check(e, nil); ce != nil {
 			ce.Write(fields...)

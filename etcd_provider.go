@@ -66,32 +66,32 @@ type etcdOption func(*etcdProvider)
 func (o etcdOption) applyETCD(e *etcdProvider) { o(e) }
 
 // open is an [OpenStore].
-func (e *etcdProvider) open(ctx context.Context, req LeaseRequest) (Store, error) {
-	c, err := e.connect(ctx, req)
+func (p *etcdProvider) open(ctx context.Context, req LeaseRequest) (Store, error) {
+	c, err := p.connect(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.reach(ctx, e.patience()); err != nil {
-		e.reached(false)
+	if err := c.reach(ctx, p.patience()); err != nil {
+		p.reached(false)
 		return nil, errors.Join(c.explain(err), c.close())
 	}
-	e.reached(true)
+	p.reached(true)
 	return newETCDStore(c), nil
 }
 
 // patience is how long an attempt waits until it has reached a member: the first
 // time not long, so that we can say why not, then longer, as etcd may be slow.
-func (e *etcdProvider) patience() time.Duration {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return min(callTimeout<<min(e.failed, 3), joinTimeout)
+func (p *etcdProvider) patience() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return min(callTimeout<<min(p.failed, 3), joinTimeout)
 }
 
-func (e *etcdProvider) reached(ok bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.failed++
+func (p *etcdProvider) reached(ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed++
 	if ok {
-		e.failed = 0
+		p.failed = 0
 	}
 }

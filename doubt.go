@@ -30,6 +30,7 @@ type node struct {
 	orphaned bool          // it has claims, and no node document
 	counts   bool          // its claims are in the queues
 	tried    int64         // one above the revision at which we have tried to bury it
+	retry    time.Duration // when to try that again
 	warned   bool          // it was said that it has our instance name
 
 	touched bool // in this step
@@ -260,7 +261,13 @@ type grave struct {
 // to be void, if its node document does not say so any more.
 func (m *mirror) due(now time.Duration) (graves []grave, next time.Duration) {
 	for id, n := range m.nodes {
-		if id == m.self || n.tried == n.rev+1 || (n.rev == 0 && n.doubt > 0 && !n.void) {
+		if id == m.self || (n.rev == 0 && n.doubt > 0 && !n.void) {
+			continue
+		}
+		if n.tried == n.rev+1 && now < n.retry {
+			if next == 0 || n.retry < next {
+				next = n.retry
+			}
 			continue
 		}
 		if n.void {
@@ -279,10 +286,11 @@ func (m *mirror) due(now time.Duration) (graves []grave, next time.Duration) {
 	return graves, next
 }
 
-// dug notes that there is no need to try that again: the feed will tell more.
-func (m *mirror) dug(g grave) {
+// dug notes that there is no need to try that again soon: the feed will tell more,
+// unless the store goes on from an earlier state that it has not told of.
+func (m *mirror) dug(g grave, now time.Duration) {
 	if n := m.nodes[g.id]; n != nil {
-		n.tried = g.rev + 1
+		n.tried, n.retry = g.rev+1, now+n.silence()
 	}
 }
 

@@ -187,6 +187,11 @@ func (s *etcdSimulation) settle() {
 	for _, job := range s.jobs {
 		s.requireRecentRun(job, restTime+s.grace+time.Second)
 	}
+	for _, n := range s.nodes {
+		if session := n.currentSession(); session != nil && s.t.Failed() {
+			s.note("%s is %v", n.name, session)
+		}
+	}
 }
 
 // requireNothingLeft looks when all calls have been executed that came late. What is

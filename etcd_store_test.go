@@ -194,7 +194,7 @@ func TestETCDStoreListsAnewWhenTheRevisionOfAListingIsCompacted(t *testing.T) {
 	pages := 0
 	s := openETCDStore(t, cluster, clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(
 		func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			if _, ok := req.(*pb.RangeRequest); ok {
+			if r, ok := req.(*pb.RangeRequest); ok && !r.CountOnly {
 				if pages++; pages == 2 {
 					resp, err := cluster.Client().Put(ctx, "00000", "changed")
 					require.NoError(t, err)
@@ -210,7 +210,7 @@ func TestETCDStoreListsAnewWhenTheRevisionOfAListingIsCompacted(t *testing.T) {
 	require.Len(t, step.Documents, documents)
 	require.Equal(t, "changed", string(step.Documents[0].Value))
 	require.Equal(t, step.Documents[0].Revision, step.Revision)
-	require.Equal(t, 4, pages)
+	require.GreaterOrEqual(t, pages, 3, "one before, and all from the first on after")
 	require.ErrorIs(t, end(), context.Canceled)
 	require.NoError(t, s.Close())
 }

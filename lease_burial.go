@@ -48,17 +48,40 @@ func (s *session) putTombstone(g grave) {
 		v.TTL, v.Drift = s.timing.ttl.Milliseconds(), s.timing.drift // its own is not known, nor needed any more
 	}
 	b, err := s.keys.encode(s.keys.node(g.id), &v)
+	var rev, picture int64
 	if err == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, s.timing.attempt())
-		_, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)
+		s.update(func() { picture = s.mirror.rev })
+		rev, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)
 		cancel()
 	}
+	s.update(func() { s.buried(g, rev, picture, err) })
+}
+
+// buried takes in the answer to a tombstone that was sent when the picture was of the
+// revision picture. If the document is at another revision than our picture shows,
+// though that has come so far, the store has gone on from an earlier state without our
+// seeing it. For update.
+func (s *session) buried(g grave, rev, picture int64, err error) {
 	var conflict *ConflictError
-	if err == nil || errors.As(err, &conflict) {
-		s.update(func() { s.mirror.dug(g) })
+	switch {
+	case err == nil:
+		s.confirmedAt(rev, picture)
+	case !errors.As(err, &conflict):
+		s.log.Debug("node not buried, trying again", "node", g.id, "error", err)
 		return
+	case conflict.Known && conflict.There.Revision != 0:
+		shown := int64(0)
+		if n := s.mirror.nodes[g.id]; n != nil {
+			shown = n.rev
+		}
+		there := conflict.There.Revision
+		if there < g.rev || (shown < there && there <= s.mirror.rev) {
+			s.mirror.replaced(s.clock.now())
+			s.end(errHistory)
+		}
 	}
-	s.log.Debug("node not buried, trying again", "node", g.id, "error", err)
+	s.mirror.dug(g, s.clock.now())
 }
 
 // collect deletes documents of nodes that have been void for long.

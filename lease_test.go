@@ -374,6 +374,21 @@ func TestHowARefusedDocumentGoesOn(t *testing.T) {
 
 func TestAWriteThatTheStoreHasForgottenEndsTheSession(t *testing.T) {
 	for name, c := range map[string]func(l *lone){
+		"a tombstone is confirmed at a revision that was shown": func(l *lone) {
+			l.update(func() { l.buried(grave{id: "y", rev: 1}, l.shown, l.shown, nil) })
+		},
+		"a tombstone is refused for a change that the picture lacks": func(l *lone) {
+			l.put(testKeys.node("y"), &nodeValue{TTL: 1000, Beat: 1})
+			l.show()
+			l.commit("other", nil)
+			l.show()
+			refusal := &ConflictError{Known: true, There: Document{Revision: l.shown}}
+			l.update(func() { l.buried(grave{id: "y", rev: l.shown - 1}, 0, l.shown, refusal) })
+		},
+		"a tombstone is refused for a document that is older than was seen": func(l *lone) {
+			refusal := &ConflictError{Known: true, There: Document{Revision: 1}}
+			l.update(func() { l.buried(grave{id: "y", rev: 2}, 0, l.shown, refusal) })
+		},
 		"a heartbeat is confirmed at a revision that was shown": func(l *lone) {
 			h, a := l.makeBeat()
 			_ = l.session.answeredUnderMu(h, a, l.shown, nil)

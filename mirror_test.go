@@ -366,9 +366,12 @@ func TestASilentNodeIsBuriedAndNotPassedOver(t *testing.T) {
 	require.Equal(t, p.docs[testKeys.node("y")].Revision, graves[0].rev)
 	p.requireFirst("y") // until the tombstone is there
 
-	p.dug(graves[0])
-	again, _ := p.due(heard + testSilence)
+	p.dug(graves[0], heard+testSilence)
+	again, next := p.due(heard + testSilence)
 	require.Empty(t, again)
+	require.Equal(t, heard+2*testSilence, next, "a store that was taken back does not tell of the tombstone")
+	again, _ = p.due(next)
+	require.Len(t, again, 1)
 	p.show(p.touch(testKeys.node("y")))
 	again, next = p.due(heard + testSilence)
 	require.Empty(t, again)

@@ -589,12 +589,22 @@ func (n *simulatedNode) String() string {
 	if n.session == nil {
 		return n.name + " has never joined"
 	}
-	l := n.session
+	return n.name + " is " + n.session.String()
+}
+
+// String tells what a session waits for.
+func (s *session) String() string {
+	l := s
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := fmt.Sprintf("%s is %s at %v: over %v, picture of %d, amiss %v, epoch %q, registered %d", n.name, l.id, l.clock.now(), l.lost, l.mirror.rev, l.mirror.amiss, l.mirror.epoch, l.writer.registered)
+	out := fmt.Sprintf("%s at %v: over %v, picture of %d, amiss %v, epoch %q, registered %d", l.id, l.clock.now(), l.lost, l.mirror.rev, l.mirror.amiss, l.mirror.epoch, l.writer.registered)
 	for d := range l.mirror.doubted {
 		out += fmt.Sprintf("; doubts %+v", *d)
+	}
+	for _, n := range l.mirror.nodes {
+		if n.counts {
+			out += fmt.Sprintf("; sees %s at %d, heard at %v, %+v, tried to bury %d until %v", n.id, n.rev, n.seen, n.value, n.tried, n.retry)
+		}
 	}
 	for _, c := range l.writer.candidacies {
 		out += fmt.Sprintf("; stands for %s %+v", c.job, c.standing)

@@ -86,12 +86,12 @@ var mutants = []mutant{
 	{
 		name:     "leadership before the picture has come to the own number",
 		changes:  []change{{"claims.go", "if m.waits() || s.number == 0 || s.number > m.rev {", "if m.waits() || s.number == 0 {"}},
-		caughtBy: []detector{model},
+		caughtBy: []detector{unit("TestTheFirstClaimLeadsAndAReleaseLetsTheNextLead")},
 	},
 	{
 		name:     "leadership while somebody is in doubt",
 		changes:  []change{{"claims.go", "if m.waits() || s.number == 0 || s.number > m.rev {", "if s.number == 0 || s.number > m.rev {"}},
-		caughtBy: []detector{model, stores, fault("claims-deleted-while-the-node-is-cut-off")},
+		caughtBy: []detector{unit("TestNobodyLeadsBesideAnUnknownVersion"), model, stores, fault("claims-deleted-while-the-node-is-cut-off")},
 	},
 	{
 		name:     "leadership not checked against the clock when used",

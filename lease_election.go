@@ -56,7 +56,7 @@ func (e *election) outcome(ctx context.Context) (token int64, done bool, err err
 			return
 		}
 		done = true
-		e.withdraw(false)
+		e.withdraw()
 	})
 	return token, done, err
 }
@@ -70,8 +70,7 @@ func (e *election) Valid() bool {
 func (e *election) Resign(ctx context.Context) error {
 	var gone chan struct{}
 	var over bool
-	waits := ctx.Err() == nil // or else the caller closes the lease when it has resigned everything
-	e.session.update(func() { gone, over = e.withdraw(waits), e.session.lost != nil })
+	e.session.update(func() { gone, over = e.withdraw(), e.session.lost != nil })
 	if gone == nil || over {
 		return nil // what there is goes with the session
 	}
@@ -116,9 +115,9 @@ func (e *election) stand(lost context.CancelCauseFunc) {
 	signal(s.wakeup)
 }
 
-// withdraw gives the candidacy or leadership up, at once if somebody waits. It returns what is closed when the
+// withdraw gives the candidacy or leadership up. It returns what is closed when the
 // store has confirmed that, or nil if there is nothing to confirm. For update.
-func (e *election) withdraw(waits bool) chan struct{} {
+func (e *election) withdraw() chan struct{} {
 	s, c := e.session, e.candidacy
 	e.leading.Store(false)
 	e.candidacy = nil
@@ -132,10 +131,6 @@ func (e *election) withdraw(waits bool) chan struct{} {
 	}
 	if c.gone == nil {
 		c.gone = make(chan struct{})
-	}
-	if !waits {
-		s.releaseSoon(c.document)
-		return c.gone
 	}
 	c.document.urgent = true
 	signal(s.wakeup)

@@ -283,7 +283,7 @@ func TestClaimsWaitUntilThePictureShowsTheLastOnesAndReleasesDoNot(t *testing.T)
 	l.write()
 	l.stand("b")
 	require.Empty(t, l.flights())
-	l.update(func() { a.withdraw(true) })
+	l.update(func() { a.withdraw() })
 	f := l.flights()
 	require.Len(t, f, 1)
 	require.Empty(t, f[0].claims, "b has no document yet")
@@ -472,7 +472,7 @@ func TestAJobThatStandsAnewAtOnceHasANewPlace(t *testing.T) {
 	first := e.token
 	var gone chan struct{}
 	l.update(func() {
-		gone = e.withdraw(true)
+		gone = e.withdraw()
 		e.stand(func(error) {})
 	})
 	require.False(t, e.Valid())
@@ -498,7 +498,7 @@ func TestNothingRemainsOfACampaignThatIsOver(t *testing.T) {
 			l.write()
 		}
 		var gone chan struct{}
-		l.update(func() { gone = e.withdraw(true) })
+		l.update(func() { gone = e.withdraw() })
 		require.Equal(t, sent, gone != nil)
 		l.write()
 		l.show()

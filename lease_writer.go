@@ -41,8 +41,6 @@ type writer struct {
 	failing     int                   // writes under way that fail while heartbeats do not
 	gate        int64                 // no more of them before the picture has come to this revision
 	unproven    map[*ownDocument]struct{}
-	releaseAt   time.Duration // when releases for which nobody waits are sent, 0 if there are none
-	releaseBy   time.Duration // at the latest
 }
 
 // candidacy is our part in the queue of a job, from when it is asked for until the
@@ -67,7 +65,6 @@ type ownDocument struct {
 	names    int           // bytes of their names
 	dirty    bool          // there are claims to bring in
 	urgent   bool          // there are claims to release: others wait for them
-	idle     bool          // there are claims to release, at releaseAt
 	numberAt time.Duration // when positions of 0 are to be replaced, 0 if there are none
 	flight   *flight
 }
@@ -136,7 +133,7 @@ func (s *session) compose(d *ownDocument) *flight {
 		f.claims = append(f.claims, position{c.job, c.number})
 	}
 	sortPositions(f.claims)
-	d.flight, d.dirty, d.urgent, d.idle, d.numberAt = f, false, false, false, 0
+	d.flight, d.dirty, d.urgent, d.numberAt = f, false, false, 0
 	if f.claiming {
 		s.writer.claiming++
 	}
@@ -246,7 +243,6 @@ func (s *session) take() (flights []*flight) {
 		return nil
 	}
 	now := s.clock.now()
-	s.releaseIdle(now)
 	open := w.claiming == 0 && s.mirror.rev >= w.gate
 	if open {
 		flights = s.assign()
@@ -258,37 +254,6 @@ func (s *session) take() (flights []*flight) {
 		}
 	}
 	return flights
-}
-
-// How long a release for which nobody waits does: for others that follow it closely,
-// and in all. A node that stops gives everything up with a single write when the last
-// Work has returned, and should not have begun to do so job by job.
-const (
-	idlePause = 10 * time.Millisecond
-	idleLimit = 100 * time.Millisecond
-)
-
-// releaseSoon has a claim of d released when no others follow. For update.
-func (s *session) releaseSoon(d *ownDocument) {
-	w, now := &s.writer, s.clock.now()
-	d.idle = true
-	if w.releaseAt == 0 {
-		w.releaseBy = now + idleLimit
-		signal(s.retime)
-	}
-	w.releaseAt = min(now+idlePause, w.releaseBy)
-}
-
-// releaseIdle makes urgent what has waited long enough. For update.
-func (s *session) releaseIdle(now time.Duration) {
-	w := &s.writer
-	if w.releaseAt == 0 || now < w.releaseAt {
-		return
-	}
-	w.releaseAt = 0
-	for _, d := range w.documents {
-		d.urgent, d.idle = d.urgent || d.idle, false
-	}
 }
 
 // assign gives a document to candidacies that have none, and makes more documents
@@ -346,17 +311,9 @@ func (s *session) openGate() {
 	}
 }
 
-// renumber wakes write when positions of 0 are to be replaced, or releases to be sent
-// that have waited, and returns how long until there are others; 0 if there are none.
-// For update.
+// renumber wakes write when positions of 0 are to be replaced, and returns how long
+// until there are others; 0 if there are none. For update.
 func (s *session) renumber(now time.Duration) (left time.Duration) {
-	if at := s.writer.releaseAt; at != 0 {
-		if at <= now {
-			signal(s.wakeup)
-		} else {
-			left = at - now
-		}
-	}
 	for _, d := range s.writer.documents {
 		switch {
 		case d.numberAt == 0:

@@ -485,7 +485,7 @@ func (m *model) stand(t *rapid.T) {
 
 func (m *model) resign(t *rapid.T) {
 	e := m.node(t).elections[rapid.SampledFrom(modelJobs).Draw(t, "job")]
-	e.session.update(func() { e.withdraw(true) })
+	e.session.update(func() { e.withdraw() })
 	if rapid.Bool().Draw(t, "again") && e.session.over() == nil {
 		e.session.update(func() { e.stand(func(error) {}) })
 	}

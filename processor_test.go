@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -1061,25 +1060,5 @@ func TestHooksTellWhatHappens(t *testing.T) {
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
 		require.ElementsMatch(t, []string{"elected x true 0s", "lost x true 1m0s true", "elected x true 0s", "resigned x true 1h0m0s shutting down"}, happened.all())
-	})
-}
-
-// However many jobs it has, and although their Works do not return all at once.
-func TestNodeThatStopsGivesEverythingUpWithOneWrite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newService(t)
-		slowly := func(ctx context.Context) error {
-			<-ctx.Done()
-			time.Sleep(rand.N(50 * time.Millisecond))
-			return nil
-		}
-		a := s.execute("a", jobs(300, slowly))
-		s.execute("b", jobs(300, slowly))
-		time.Sleep(time.Minute)
-		before := s.hub.Writes()
-		a.stop(nil)
-		time.Sleep(time.Second)
-		require.LessOrEqual(t, s.hub.Writes(), before+2, "with a heartbeat of the other, if it falls into that second")
-		require.Equal(t, "b", s.runner("0"))
 	})
 }

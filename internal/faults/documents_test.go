@@ -178,6 +178,11 @@ func longFaultsOfDocuments() []fault {
 func tear(w *world, _ *node) {
 	for _, l := range losses {
 		before, leader := w.holders(), w.holder()
+		for job, last := range before { // the others may run elsewhere by now
+			if last.node != leader.name {
+				delete(before, job)
+			}
+		}
 		node, claims := w.documents(leader)
 		if strings.HasPrefix(l.name, "node") {
 			w.awaitHeartbeat(node) // the next one is far, and would notice as well

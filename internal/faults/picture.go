@@ -113,7 +113,7 @@ func (p *picture) takeClaims(e change, touched map[string]bool) {
 		}
 		c := p.queues[job][e.key]
 		switch {
-		case c == nil || (place != 0 && place != c.place):
+		case c == nil || (place != 0 && place != c.place) || (place == 0 && v.Seq != c.seq): // given up and claimed anew in one write
 			c = &claim{id: strings.Split(e.key, "/")[1], place: place, seq: v.Seq, tokens: []int64{place}}
 			if place == 0 {
 				c.place, c.tokens = e.rev, []int64{e.rev}
@@ -122,6 +122,7 @@ func (p *picture) takeClaims(e change, touched map[string]bool) {
 		case place == 0 && v.Seq == c.seq: // touched
 			c.tokens = append(c.tokens, e.rev)
 		}
+		p.queues[job][e.key].seq = v.Seq
 		touched[job] = true
 	}
 }

@@ -256,9 +256,10 @@ func (s *session) take() (flights []*flight) {
 	return flights
 }
 
-// How long a release for which nobody waits does: for others that follow it closely,
-// and in all. A node that stops gives everything up with a single write when the last
-// Work has returned, and should not have begun to do so job by job.
+// idlePause and idleLimit are for how long a release that nobody waits for is held
+// back: until no other has followed for the one, and for the other at most. A node
+// that stops gives everything up with a single write when its last Work has returned,
+// and should not have begun to do so job by job.
 const (
 	idlePause = 10 * time.Millisecond
 	idleLimit = 100 * time.Millisecond

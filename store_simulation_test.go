@@ -186,7 +186,7 @@ func (n *simulatedNode) join() (*session, error) {
 		return nil, err
 	}
 	n.s.note("%s has joined as %s", n.name, session.id)
-	session.writer.perDocument = 1
+	session.update(func() { session.writer.perDocument = 1 })
 	n.mu.Lock()
 	n.session = session
 	n.mu.Unlock()

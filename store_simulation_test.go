@@ -544,6 +544,8 @@ func (s *storeSimulation) calm() {
 		}
 		time.Sleep(simulatedTTL / 4)
 	}
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
 	for _, d := range s.store.docs {
 		var v nodeValue
 		if testKeys.decode(d.Key, d.Value, &v) == nil && v.State == stateBuried {

@@ -177,10 +177,11 @@ func (l *simulatedLink) call(ctx context.Context, execute func() error) error {
 }
 
 // Put implements Store.
-func (l *simulatedLink) Put(ctx context.Context, key string, value []byte, rev int64) (at int64, err error) {
+func (l *simulatedLink) Put(ctx context.Context, key string, value []byte, rev int64) (int64, error) {
+	var at int64
 	var mu sync.Mutex // a late copy has no answer
 	first := true
-	err = l.call(ctx, func() error {
+	err := l.call(ctx, func() error {
 		r, err := l.store.change(key, value, rev)
 		mu.Lock()
 		defer mu.Unlock()
@@ -210,19 +211,24 @@ type simulatedBatches struct{ *simulatedLink }
 
 // PutAll implements BatchStore.
 func (l simulatedBatches) PutAll(ctx context.Context, writes []Write) []WriteResult {
-	results := make([]WriteResult, len(writes))
-	answers := make([]WriteResult, len(writes))
+	var mu sync.Mutex // a late copy has no answer
+	var results []WriteResult
 	err := l.call(ctx, func() error {
+		answers := make([]WriteResult, len(writes))
 		for i, w := range writes {
 			answers[i].Revision, answers[i].Err = l.store.change(w.Key, w.Value, w.Revision)
 		}
-		copy(results, answers)
+		mu.Lock()
+		defer mu.Unlock()
+		results = answers
 		return nil
 	})
 	if err != nil {
-		results = slices.Repeat([]WriteResult{{Err: err}}, len(writes))
+		return slices.Repeat([]WriteResult{{Err: err}}, len(writes))
 	}
-	return slices.Clone(results)
+	mu.Lock()
+	defer mu.Unlock()
+	return results
 }
 
 var errFeedEnds = errors.New("the feed ends")

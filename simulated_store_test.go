@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -113,13 +112,15 @@ func (s *simulatedStore) restore(rev int64, bump bool) {
 // simulatedLink is a session's way to the store.
 type simulatedLink struct {
 	store *simulatedStore
+	node  *simulatedNode
 
-	mu     sync.Mutex
-	deaf   bool // feeds stand still
-	mute   bool // calls do not get through
-	broken chan struct{}
-	seen   int64 // the revision that the feed has told
-	listed bool
+	mu        sync.Mutex
+	deaf      bool // feeds stand still
+	mute      bool // calls do not get through
+	broken    chan struct{}
+	seen      int64 // the revision that the feed has told
+	listed    bool
+	forgotten bool // its feed has to list anew
 }
 
 func newSimulatedLink(store *simulatedStore) *simulatedLink {
@@ -177,13 +178,21 @@ func (l *simulatedLink) call(ctx context.Context, execute func() error) error {
 
 // Put implements Store.
 func (l *simulatedLink) Put(ctx context.Context, key string, value []byte, rev int64) (int64, error) {
-	var at atomic.Int64 // of the first copy that is accepted: there is no other
+	var at int64
+	var mu sync.Mutex // a late copy has no answer
+	first := true
 	err := l.call(ctx, func() error {
-		rev, err := l.store.change(key, value, rev)
-		at.CompareAndSwap(0, rev)
+		r, err := l.store.change(key, value, rev)
+		mu.Lock()
+		defer mu.Unlock()
+		if first {
+			at, first = r, false
+		}
 		return err
 	})
-	return at.Load(), err
+	mu.Lock()
+	defer mu.Unlock()
+	return at, err
 }
 
 // Delete implements Store.
@@ -202,19 +211,24 @@ type simulatedBatches struct{ *simulatedLink }
 
 // PutAll implements BatchStore.
 func (l simulatedBatches) PutAll(ctx context.Context, writes []Write) []WriteResult {
-	var first atomic.Pointer[[]WriteResult]
+	var mu sync.Mutex // a late copy has no answer
+	var results []WriteResult
 	err := l.call(ctx, func() error {
-		results := make([]WriteResult, len(writes))
+		answers := make([]WriteResult, len(writes))
 		for i, w := range writes {
-			results[i].Revision, results[i].Err = l.store.change(w.Key, w.Value, w.Revision)
+			answers[i].Revision, answers[i].Err = l.store.change(w.Key, w.Value, w.Revision)
 		}
-		first.CompareAndSwap(nil, &results)
+		mu.Lock()
+		defer mu.Unlock()
+		results = answers
 		return nil
 	})
 	if err != nil {
 		return slices.Repeat([]WriteResult{{Err: err}}, len(writes))
 	}
-	return *first.Load()
+	mu.Lock()
+	defer mu.Unlock()
+	return results
 }
 
 var errFeedEnds = errors.New("the feed ends")

@@ -101,6 +101,7 @@ type simulatedNode struct {
 	known   memory
 	link    *simulatedLink
 	session *session
+	calm    bool
 }
 
 func runStoreSimulation(t *testing.T, seed uint64, total *simTotals) {
@@ -172,7 +173,7 @@ func (n *simulatedNode) join() (*session, error) {
 	defer cancel()
 	timing := newTiming(simulatedTTL)
 	session, err := join(ctx, sessionOptions{
-		store: store, prefix: testKeys.prefix, id: fmt.Sprintf("%s-%x", n.name, n.rng.Uint32()), instance: n.name, timing: timing, clock: n.clock, known: known, claims: 1, garbage: 1,
+		store: store, prefix: testKeys.prefix, id: fmt.Sprintf("%s-%x", n.name, n.rng.Uint32()), instance: n.name, timing: timing, clock: n.clock, known: known,
 		remember: func(known memory) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -185,6 +186,7 @@ func (n *simulatedNode) join() (*session, error) {
 		return nil, err
 	}
 	n.s.note("%s has joined as %s", n.name, session.id)
+	session.update(func() { session.writer.perDocument = 1 })
 	n.mu.Lock()
 	n.session = session
 	n.mu.Unlock()
@@ -594,9 +596,9 @@ func (n *simulatedNode) String() string {
 
 // String tells what a session waits for.
 func (s *session) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	l := s
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	out := fmt.Sprintf("%s at %v: over %v, picture of %d, amiss %v, epoch %q, registered %d", l.id, l.clock.now(), l.lost, l.mirror.rev, l.mirror.amiss, l.mirror.epoch, l.writer.registered)
 	for d := range l.mirror.doubted {
 		out += fmt.Sprintf("; doubts %+v", *d)

@@ -98,6 +98,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	watcher := clientv3.NewWatcher(f.client)
 	defer func() { _ = watcher.Close() }() // says only that ctx is done
 	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithCreatedNotify())
+	resumed := f.resumed(ctx)
 	silence := time.NewTimer(etcdSilence)
 	defer silence.Stop()
 	for pause := etcdSilence; ; silence.Reset(pause) {
@@ -110,6 +111,10 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 				return err
 			}
 			pause = etcdSilence
+		case at := <-resumed:
+			if at < from-1 {
+				return nil
+			}
 		case <-silence.C:
 			if pause == etcdSilence && requestProgress(ctx, watcher) {
 				pause = etcdAnswer
@@ -128,6 +133,23 @@ func requestProgress(ctx context.Context, watcher clientv3.Watcher) bool {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
 	return watcher.RequestProgress(ctx) == nil
+}
+
+// resumed looks where etcd is when a watch goes on from where another was. A watch
+// ends when etcd is taken back to a backup, and then the revision is lower for a
+// moment; a watch that goes on behind that would miss what has happened since.
+func (f *etcdFollower) resumed(ctx context.Context) <-chan int64 {
+	if f.position == 0 {
+		return nil
+	}
+	at := make(chan int64, 1)
+	go func() { // ends with ctx, which the watch does not outlive
+		resp, err := f.client.Get(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if err == nil {
+			at <- resp.Header.Revision
+		}
+	}()
+	return at
 }
 
 // wentBack looks where etcd is, when a watch has not said how far it is. It does not

@@ -189,7 +189,7 @@ func (s *etcdSimulation) settle() {
 	}
 	for _, n := range s.nodes {
 		if session := n.currentSession(); session != nil && s.t.Failed() {
-			s.note("%s is %v", n.name, session)
+			s.note("%s is %s", n.name, session.state())
 		}
 	}
 }

@@ -112,15 +112,13 @@ func (s *simulatedStore) restore(rev int64, bump bool) {
 // simulatedLink is a session's way to the store.
 type simulatedLink struct {
 	store *simulatedStore
-	node  *simulatedNode
 
-	mu        sync.Mutex
-	deaf      bool // feeds stand still
-	mute      bool // calls do not get through
-	broken    chan struct{}
-	seen      int64 // the revision that the feed has told
-	listed    bool
-	forgotten bool // its feed has to list anew
+	mu     sync.Mutex
+	deaf   bool // feeds stand still
+	mute   bool // calls do not get through
+	broken chan struct{}
+	seen   int64 // the revision that the feed has told
+	listed bool
 }
 
 func newSimulatedLink(store *simulatedStore) *simulatedLink {

@@ -101,7 +101,6 @@ type simulatedNode struct {
 	known   memory
 	link    *simulatedLink
 	session *session
-	calm    bool
 }
 
 func runStoreSimulation(t *testing.T, seed uint64, total *simTotals) {
@@ -591,26 +590,25 @@ func (n *simulatedNode) String() string {
 	if n.session == nil {
 		return n.name + " has never joined"
 	}
-	return n.name + " is " + n.session.String()
+	return n.name + " is " + n.session.state()
 }
 
-// String tells what a session waits for.
-func (s *session) String() string {
+// state tells what a session waits for.
+func (s *session) state() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s
-	out := fmt.Sprintf("%s at %v: over %v, picture of %d, amiss %v, epoch %q, registered %d", l.id, l.clock.now(), l.lost, l.mirror.rev, l.mirror.amiss, l.mirror.epoch, l.writer.registered)
-	for d := range l.mirror.doubted {
+	out := fmt.Sprintf("%s at %v: over %v, picture of %d, amiss %v, epoch %q, registered %d", s.id, s.clock.now(), s.lost, s.mirror.rev, s.mirror.amiss, s.mirror.epoch, s.writer.registered)
+	for d := range s.mirror.doubted {
 		out += fmt.Sprintf("; doubts %+v", *d)
 	}
-	for _, n := range l.mirror.nodes {
+	for _, n := range s.mirror.nodes {
 		if n.counts {
 			out += fmt.Sprintf("; sees %s at %d, heard at %v, %+v, tried to bury %d until %v", n.id, n.rev, n.seen, n.value, n.tried, n.retry)
 		}
 	}
-	for _, c := range l.writer.candidacies {
+	for _, c := range s.writer.candidacies {
 		out += fmt.Sprintf("; stands for %s %+v", c.job, c.standing)
-		if q := l.mirror.queues[c.job]; q != nil {
+		if q := s.mirror.queues[c.job]; q != nil {
 			for _, c := range q.claims {
 				out += fmt.Sprintf(" %s:%d", c.doc.node.id, c.number)
 			}

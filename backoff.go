@@ -60,6 +60,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// eitherDone returns a context that is done when either of the two is.
+func eitherDone(ctx, other context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
 // notBefore returns a context with the values of ctx that is done when ctx is,
 // but not before d has passed.
 func notBefore(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

@@ -136,20 +136,16 @@ func (b *balancer) run(ctx context.Context) {
 
 // serve does this node's part under one lease.
 func (b *balancer) serve(ctx context.Context, lease Lease) error {
-	roster, ok := lease.(Roster)
-	if !ok {
-		return fmt.Errorf("%w: WithLoadBalancing: the leases of this provider are no Roster", ErrInvalidConfig)
-	}
 	var calm calm
 	announce := true
 	for {
 		if news := b.takeNews(); news || announce {
-			if err := roster.Announce(ctx, b.info()); err != nil {
+			if err := lease.Announce(ctx, b.info()); err != nil {
 				return err
 			}
 			announce = false
 		}
-		view, outdated, err := roster.View()
+		view, outdated, err := lease.View()
 		if err != nil {
 			return err
 		}
@@ -160,14 +156,14 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 
 		// No more than a fifth of a processor for this.
 		if err := sleep(ctx, 4*time.Since(started)); err != nil {
-			return b.leave(ctx, roster)
+			return b.leave(ctx, lease)
 		}
 		select {
 		case <-outdated:
 		case <-b.wake:
 		case <-after(wait):
 		case <-ctx.Done():
-			return b.leave(ctx, roster)
+			return b.leave(ctx, lease)
 		}
 	}
 }
@@ -190,13 +186,13 @@ func (b *balancer) awaitLeave(ctx context.Context) {
 const leaveTimeout = time.Second
 
 // leave tells the others that this node takes no more jobs.
-func (b *balancer) leave(ctx context.Context, roster Roster) error {
+func (b *balancer) leave(ctx context.Context, lease Lease) error {
 	b.mu.Lock()
 	b.draining = true
 	b.mu.Unlock()
 	announcing, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	if err := roster.Announce(announcing, b.info()); err != nil && !errors.Is(err, ErrLeaseLost) {
+	if err := lease.Announce(announcing, b.info()); err != nil && !errors.Is(err, ErrLeaseLost) {
 		b.processor.concurrency.log.Warn("could not announce that the node leaves", "error", err)
 	}
 	return ctx.Err()

@@ -469,7 +469,7 @@ func TestWhatBalancingDoesNotAccept(t *testing.T) {
 			err := p.Execute(t.Context())
 			require.ErrorIs(t, err, distributed.ErrInvalidConfig)
 			require.ErrorContains(t, err, tc.says)
-			require.Zero(t, hub.Calls())
+			require.Zero(t, hub.Writes())
 		})
 	}
 	p := distributed.NewLeadershipBasedJobProcessor("app", "a", distributed.NewMemoryLeaseProvider(nil), nil)
@@ -499,22 +499,28 @@ func TestPreferNamesAnyLabel(t *testing.T) {
 	}
 }
 
-// plainLease is a lease and nothing else.
-type plainLease struct{ distributed.Lease }
+// wrapped is a lease that somebody has put something of their own around.
+type wrapped struct{ distributed.Lease }
 
-func TestBalancingNeedsARoster(t *testing.T) {
+func TestBalancingWorksWithAProviderThatIsWrapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		plain := acquire(func(ctx context.Context, req distributed.LeaseRequest) (distributed.Lease, error) {
+		var jobs []distributed.Job
+		for name, work := range manyJobs(4, untilDone) {
+			jobs = append(jobs, s.job("a", name, work))
+		}
+		provider := acquire(func(ctx context.Context, req distributed.LeaseRequest) (distributed.Lease, error) {
 			l, err := s.provider().AcquireLease(ctx, req)
-			return plainLease{l}, err
+			return wrapped{l}, err
 		})
-		p := distributed.NewLeadershipBasedJobProcessor("app", "a", plain, []distributed.Job{s.job("a", "x", untilDone)}, balanced())
-		err := p.Execute(t.Context())
-		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
-		require.ErrorContains(t, err, "Roster")
-		_, err = distributed.Observe(t.Context(), "app", plain)
-		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+		start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", provider, jobs, balanced()))
+		s.execute("b", manyJobs(4, untilDone), balanced())
+		time.Sleep(time.Minute)
+		running := map[string]int{}
+		for name := range manyJobs(4, untilDone) {
+			running[s.runner(name)]++
+		}
+		require.Equal(t, map[string]int{"a": 2, "b": 2}, running)
 	})
 }
 

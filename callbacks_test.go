@@ -297,7 +297,9 @@ func (n *pairNode) start() {
 // harness.
 func (n *pairNode) halt() {
 	n.stop()
-	<-n.result
+	if err := <-n.result; err != nil {
+		panic(err) // none of them has a reason to fail
+	}
 }
 
 func (n *pairNode) spread() time.Duration {

@@ -198,7 +198,7 @@ type clockRun struct {
 // a slow clock, and the successor that of the bubble.
 func newClockPair(t *testing.T, drift, rates float64, newClock func() *clock) *clockPair {
 	p := &clockPair{ttl: 10 * time.Second, rate: (1 - rates) / (1 + rates), etcd: simetcd.New(noFaults{})}
-	p.timing = timing{ttl: p.ttl, drift: drift}.granted(p.ttl)
+	p.timing = timing{ttl: p.ttl, drift: drift, grace: p.ttl / 5}
 	for _, name := range []string{"leader", "successor"} {
 		rate := 1.0
 		if name == "leader" {
@@ -208,13 +208,14 @@ func newClockPair(t *testing.T, drift, rates float64, newClock func() *clock) *c
 		if p.link == nil {
 			p.link = link
 		}
-		provider := NewETCDLeaseProvider([]string{"etcd"}, WithLeaseTTL(p.ttl), WithClockDrift(drift),
+		provider := NewETCDLeaseProvider([]string{"etcd:2379"}, WithLeaseTTL(p.ttl), WithClockDrift(drift),
 			WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}}),
-			func(e *etcdProvider) {
-				if e.newClock = newClock; newClock == nil {
-					e.newClock = func() *clock { return clockOfRate(rate) }
-				}
-			})
+		)
+		clock := clockOfRate(rate)
+		if newClock != nil {
+			clock = newClock()
+		}
+		provider.(*storeProvider).clock = clock
 		job := Job{Name: "job", Work: func(ctx context.Context) error {
 			r := clockRun{node: name, start: time.Now()}
 			<-ctx.Done()
@@ -248,10 +249,9 @@ func (p *clockPair) trueTime(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / p.rate)
 }
 
-// cutOff takes the leader's lease away, and the leader cannot know.
+// cutOff keeps the leader from etcd: the other buries it, and it cannot know.
 func (p *clockPair) cutOff() {
 	p.link.Hold(true, true)
-	p.etcd.Revoke("leader")
 	p.cut = time.Now()
 }
 
@@ -281,3 +281,13 @@ type noFaults struct{}
 
 func (noFaults) Call(string, string) simetcd.Fate { return simetcd.Fate{} }
 func (noFaults) Event(string) time.Duration       { return 0 }
+
+// 0 stands for never, wherever a time is kept.
+func TestTheClockNeverTellsZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		c.boot = func() (time.Duration, bool) { return 0, false }
+		require.Positive(t, c.now())
+		require.Positive(t, c.sync())
+	})
+}

@@ -128,9 +128,9 @@ func (c *Concurrency) Resign(ctx context.Context, name string) error {
 // under them has stopped, or resign them one by one before.
 //
 // It blocks until that is done, some 5 s when the store does not answer; the error
-// then says what is left for the store to expire. It waits for hooks and the log
-// handler for one second more at most. A second Close waits for the first and
-// returns nil.
+// then says why, and others wait until the lease has run out. It waits for hooks
+// and the log handler for one second more at most. A second Close waits for the
+// first and returns nil.
 func (c *Concurrency) Close() error {
 	if err := c.made(); err != nil {
 		return err
@@ -190,9 +190,8 @@ func (c *Concurrency) shut() (first bool, leases []*heldLease, leaderships []*Le
 }
 
 // View returns a picture of the app, as this node sees it. It returns false while
-// there is no lease: before the first Campaign, after a loss, and after Close; and
-// for a provider whose leases are no [Roster]. It does not block and makes no call
-// to the store.
+// there is no lease: before the first Campaign, after a loss, and after Close. It
+// does not block and makes no call to the store.
 func (c *Concurrency) View() (*View, bool) {
 	c.mu.Lock()
 	held := c.lease
@@ -200,11 +199,7 @@ func (c *Concurrency) View() (*View, bool) {
 	if held == nil {
 		return nil, false
 	}
-	roster, ok := held.lease.(Roster)
-	if !ok {
-		return nil, false
-	}
-	view, _, err := roster.View()
+	view, _, err := held.lease.View()
 	return view, err == nil
 }
 

@@ -1,77 +1,125 @@
 // Package distributed runs the jobs of a service that must run on one node at a
-// time, under leadership elected on etcd. [LeadershipBasedJobProcessor] runs
-// jobs; [Concurrency] is the same for programs that steer leadership themselves.
+// time. The nodes elect a leader for each job through a store that they share:
+// etcd, or any other that keeps what [Store] asks for. [LeadershipBasedJobProcessor]
+// runs jobs; [Concurrency] is the same for programs that steer leadership themselves.
 //
 // # Guarantee
 //
-// No two nodes execute the Work of the same job at the same time: not under
-// partitions, lost or delayed replies, restarts of etcd or changes of its
-// leader, not when etcd takes away the lease of a node that is alive, and not
-// when a log handler or a hook blocks, is slow or panics.
+// No two nodes execute the Work of the same job at the same time. This holds under
+// partitions, lost or delayed replies, restarts of the store and changes of its
+// leader. It holds if somebody deletes documents of this library, and whatever the
+// user has plugged in does: a log handler, a hook or a callback that blocks, is
+// slow, panics or ends its goroutine.
 //
-// This rests on two conditions. The clock of each node runs within 2 % of true
-// time ([WithClockDrift]). And when leadership was lost, Work returns within the
-// grace period after its context is done ([WithLeaseGrace], 2 s by default);
-// when it ends in any other way, the job stays with the node until Work returns.
+// It rests on three conditions. The clocks of the nodes run within 2 % of true time
+// ([WithClockDrift]); the time of day does not matter. The process is not frozen. And
+// if leadership was lost, Work returns within the grace period after its context is
+// done ([WithLeaseGrace], a fifth of the TTL by default); if leadership ends in any
+// other way, the job stays with the node until Work returns.
+//
+// Each leadership has a fencing token ([Leadership.Token]), greater than those of all
+// leaderships of that job before.
 //
 // # What is not guaranteed
 //
-// A frozen process (SIGSTOP, a paused virtual machine) stops nothing, and others
-// go on without it. When it wakes, [Leadership.Valid] is false and its contexts
-// are done within milliseconds, unless its clock stood still as well, as that of
-// a paused virtual machine may, and of a suspended host except on Linux. And
-// what it had sent before is under way still. Only a store that checks the
-// fencing token ([Leadership.Token]) rejects that.
+// A frozen process (SIGSTOP, a paused virtual machine) cannot be stopped by anybody,
+// and the others go on without it. When it wakes, [Leadership.Valid] is false at once
+// and its contexts are done within milliseconds. But what it had sent before is still
+// under way, and only a store that checks the fencing token rejects that. If its clock
+// stood still as well, not even Valid is right: that may happen on a paused virtual
+// machine, and on a suspended host except on Linux.
 //
-// A Work that goes on after its leadership was lost runs beside its successor.
-// It is reported ([Hooks].Stuck), but nobody can end a goroutine from outside.
+// A Work that ignores its context after its leadership was lost runs beside its
+// successor. It is reported ([Hooks].Stuck), but nobody can end a goroutine from
+// outside. The same holds for clocks that run slower or faster than allowed.
 //
-// What etcd forgets nobody knows. When somebody deletes all keys of the app, or
-// etcd comes back without its data, nodes that run wait until none of them can be
-// working; but a process that starts within that time knows of nothing to wait
-// for, no more than one that starts after somebody has deleted the keys of one
-// node, its node key among them. When etcd comes back without its data, tokens
-// begin anew; when it is restored from a backup while nodes run, exclusion does
-// not hold across that moment either.
+// A process that starts knows only what it finds in the store. So if somebody deletes
+// all documents of a node, or of the app, a process that starts within T·(1+ρ) of that
+// has nothing to wait for (T is the TTL of the lost node's lease, ρ the drift). The
+// same holds if the store has lost its data or was taken back to a backup. Nodes that
+// ran at the time notice it, and wait.
 //
-// # Protocol
+// If somebody puts an old version of a document back by hand, unchanged, the nodes
+// that have seen a newer one notice. A process that starts afterwards does not. And
+// nobody can tell a forged document with a right checksum from a true one: a node that
+// somebody marks as buried while it works is passed over at once.
 //
-// The etcd lease is only the garbage collector. Exclusion rests on the order of
-// keys in etcd, on heartbeats that the other nodes witness, and on everybody's
-// own monotonic clock. With T for the lease's TTL and ρ for the clock drift:
+// If the store loses its data, tokens begin anew; if it goes on from a backup, they
+// repeat. docs/operations.md says how to raise them.
 //
-//   - A node has a lease and three kinds of keys: its node key, rewritten by each
-//     heartbeat, outlives the lease; its alive key and, for each job that it
-//     stands for, a candidate key go with the lease. One watch of all keys of the
-//     app tells it everything.
-//   - The candidate key with the lowest create revision leads. That revision is
-//     the fencing token.
-//   - A heartbeat, one every T/4, counts when it comes back through the node's own
-//     watch, and then from when it was sent: the node is valid for T·(1-ρ), less
-//     25 ms, from there. Contexts are done a grace period before that ends. So a
-//     watch that hangs ends a leadership as surely as a heartbeat that is lost.
-//   - Release: once Work has returned, the candidate key is deleted in one
-//     transaction with a put of the alive key. So others see that the owner did
-//     it, and the next in the queue leads at once. Each such transaction is made
-//     on condition that the alive key is as the one before left it: it takes
-//     effect once, however often it was sent, and never after the lease has gone.
-//   - Unclean loss: the candidate key goes without that put, as the lease expired
-//     or was revoked, or somebody deleted the key. Its owner may not know yet. Its
-//     place in the queue stays taken until the owner says that it has stopped, or
-//     T·(1+ρ) have passed since its last heartbeat was seen: no earlier than it
-//     was sent, so the owner has stopped by then.
-//   - The alive key holds the number of the node's candidate keys. A node that
-//     starts has not seen what was lost before; a node key without an alive key,
-//     or with fewer candidate keys than the alive key says, tells it that
-//     something was. Then it leads nothing until it has waited that long.
-//   - The epoch key is made once, and deleted by nobody. A process that has known
-//     the app and finds another epoch, or none, knows that keys have been deleted
-//     of which it cannot know, and leads nothing until it has waited that long.
+// # How it works
 //
-// The keys are <namespace><app>/epoch, <namespace><app>/node/<lease>,
-// <namespace><app>/alive/<lease> and <namespace><app>/<job>/leader/<lease>. The
-// last is the layout of etcd's own elections, so "etcdctl elect -l <app>/<job>/leader" shows the leader, and a
-// candidate of that kind queues among ours, with no more than etcd's guarantee.
+// All that nodes know of one another is in a few JSON documents in the store, below
+// <namespace><app>/. docs/format.md shows each of them. A node that takes part makes
+// itself a random id, which is used for one lease and never again, and writes
+//
+//	nodes/<id>       its heartbeat: a number that rises, four times a TTL
+//	claims/<id>/<k>  which jobs it leads or waits for, up to 48 in each document
+//	info/<id>        what it tells of itself; lists/<hash>: the list of its jobs
+//
+// The first node of the app also writes the document epoch, a random value, once.
+// Each write names the revision that it replaces, and does nothing if the document is
+// at another one. So it takes effect once, however often it was sent. Each node
+// follows all documents of the app, in the order in which they change, and keeps a
+// picture of them. It decides by that picture and by its own monotonic clock; the
+// clocks of two machines are never compared.
+//
+// A heartbeat, from its sending to its effect. The node notes the time s and writes
+// nodes/<id> with the next number, on the revision that it knows. The store's answer
+// counts for nothing. When the heartbeat comes back through the node's own feed, its
+// lease is valid until s + T·(1-ρ) less 25 ms. A grace period before that ends, all
+// contexts of the node are done. So a feed that hangs ends leadership as surely as a
+// heartbeat that is lost. A heartbeat that comes back later than that is worth
+// nothing: the lease is over for good, and the node begins another with a new id.
+// Each other node notes when it has seen the heartbeat.
+//
+// A claim, from its sending to leadership. The node writes the job's name into one of
+// its claim documents, with the number 0. The revision at which it then finds that
+// write in the store is the claim's number: its place in the queue, and the fencing
+// token. The node writes it in place of the 0 within T/4. The node leads if its lease
+// is valid, its claim is in its picture, that picture is not older than the claim's
+// number, and no other node that counts has a lower number for the job. It calls
+// Work, and when Work has returned it writes the document without the name. The next
+// in the queue sees that and leads at once: a handover costs one write, and one event
+// for each node.
+//
+// A node that stops writes "drained" into its node document when no Work runs any more.
+// From then on nothing that it claims counts: one write for any number of jobs.
+//
+// A node that falls silent is buried. Another one that has not seen its heartbeat move
+// for T·(1+ρ) writes "buried" into the node document, on the revision that it has in
+// its picture. If that succeeds there was no later heartbeat, and there can be none. So
+// the silent node has stopped, and who sees the document ignores its claims.
+// Nobody passes over a silent node by his own clock alone.
+//
+// A loss is a document of a node that somebody else has changed or deleted, or that is
+// not there any more though the node document says that it was made. A node that sees
+// a loss of its own ends its lease: all its contexts are done. The others cannot know
+// whether it has seen it. Until it has drained, or T·(1+ρ) have passed since they saw
+// the loss, nobody begins to lead anything in the app. Who leads already goes on. A
+// document that is written again with the same content is no loss.
+//
+// If the epoch is gone or another one, or if the store turns out to go on from an
+// earlier state, any node may have lost documents. All leases of the app end, and
+// nobody leads anything for T·(1+ρ), T being the longest TTL that the process has seen
+// in the app. How an earlier state is noticed: revisions go back, a document of a
+// known revision has another content, a write of ours is confirmed at a revision that
+// we have seen before, or a confirmed write of ours is missing from the picture.
+//
+// Documents of nodes that have drained or were buried are deleted later, by the
+// running node with the lowest id: after 10 minutes, or 3·T·(1+ρ) if that is longer.
+// So are, after 10 minutes, parts of lists that nobody uses any more.
+//
+// # What a store must keep
+//
+// There is one order of changes (P1). A follower's picture is exact after each step,
+// and never lacks a change that came before another which it shows (P2). A write takes
+// effect only on the revision that it names (P3). What was confirmed or shown is never
+// undone, and no second store goes on beside this one (P4). If P4 is broken all the
+// same, as by a backup that is restored, this library notices it by what it writes
+// (P5). [Store] has the methods, and the package storetest has the rules in full, a
+// guide for whoever brings a store, and the tests. [NewLeaseProvider] runs the protocol
+// on it. No lease of the store and no transaction over several documents is needed.
 //
 // # Balance
 //
@@ -107,25 +155,33 @@
 //
 // # What fails, what happens, and what it costs
 //
-//	node stops in order       released as Work returns       one commit, one watch event
-//	term ends                 the same; others come first    the same
-//	node crashes              others wait for its silence    about T
-//	node frozen               the same                       about T; what it sent meets the token
-//	node cut off, briefly     the next heartbeat counts      nothing, up to about T/2
-//	node cut off, for longer  contexts are done in time      about T/4, as it worked until then
-//	key deleted by hand       context is done at once        until that Work has stopped *
-//	all keys deleted by hand  contexts are done at once      T·(1+ρ)
-//	lease revoked by etcd     contexts are done at once      until all Work has stopped *
-//	etcd member, leader lost  calls and watch move on        nothing, up to about T/2
-//	etcd away, out of space   contexts done, nodes retry     until it is back, and up to T more
-//	Work ignores its context  it is reported as stuck        nobody else runs it; after a loss,
-//	                                                         others do: two at once
-//	Work fails or panics      the node's jobs are released   as when the node stops
-//	wrong password            Execute returns ErrPermanent   the node, until that is mended
+//	node stops in order         released as Work returns        one write, one event
+//	term ends                   the same; others come first     the same
+//	node crashes                others wait, and bury it        0.75 T to 1.02 T, one write
+//	another starts afterwards   it waits for what it finds      T·(1+ρ) from its start
+//	node frozen                 the same as a crash             the same; what it sent meets the token
+//	node cut off, briefly       the next heartbeat counts       nothing, up to about T/2
+//	node cut off, for longer    contexts are done in time       about T/4, as it worked until then
+//	its document is deleted     its lease ends at once          until all its Work has stopped *
+//	all documents deleted       all leases end at once          T·(1+ρ)
+//	backup restored             noticed: all leases end         T·(1+ρ)
+//	store replaced by another   the same; tokens begin anew     T·(1+ρ)
+//	etcd's leader changes       calls and feed move on          nothing, up to about T/2 without one;
+//	                                                            with T below some 4 s all leases end
+//	store away, or full         contexts done, nodes retry      until it is back, and up to some 5 s more
+//	Work ignores its context    it is reported as stuck         nobody else runs it; after a loss,
+//	                                                            others do: two at once
+//	Work fails or panics        the node's jobs are released    as when the node stops
+//	wrong password, at first    ErrPermanent, after some 10 s   the node, until that is changed
+//	wrong password, later on    contexts done, the node waits   until that is changed
 //
-//	* T·(1+ρ) at most
+//	* T·(1+ρ) at most; until then nobody begins to lead anything in the app
 //
-// With the default T of 10 s, a node that hears nothing more from etcd stops its
+// The cost is how long the jobs concerned run nowhere. T·(1+ρ) counts from the last
+// heartbeat that others saw if a node falls silent, and from when the nodes saw what
+// happened if documents are lost.
+//
+// With the default T of 10 s, a node that hears nothing more from the store stops its
 // jobs 7.8 s after it sent its last heartbeat, and others start them 10.2 s after
-// they saw it.
+// they saw it. T may be as short as 200 ms. docs/operations.md says what that costs.
 package distributed

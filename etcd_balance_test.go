@@ -126,6 +126,6 @@ func TestETCDNodesBalanceJobsAndShowThem(t *testing.T) {
 	require.Eventually(t, func() bool { return len(o.View().Nodes) == 2 }, patience, 10*time.Millisecond)
 	stops["a"]()
 	stops["c"]()
-	require.Equal(t, []string{"app/epoch"}, view(t, cluster).keys())
+	require.Equal(t, []string{"app/epoch"}, view(t, cluster).left())
 	require.Eventually(t, func() bool { return len(o.Leaders()) == 0 }, patience, 10*time.Millisecond)
 }

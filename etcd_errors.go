@@ -4,49 +4,46 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// permanentErrors are etcd's answers that stay the same until somebody changes
-// the configuration, here or there.
-var permanentErrors = []error{
+// refusals are etcd's answers that stay the same until somebody changes something,
+// there or here, if all members give them for a while.
+var refusals = []error{
 	rpctypes.ErrAuthFailed,
 	rpctypes.ErrPermissionDenied,
 	rpctypes.ErrUserEmpty,
 	rpctypes.ErrUserNotFound,
-	rpctypes.ErrLeaseTTLTooLarge,
-	rpctypes.ErrRequestTooLarge,
-	clientv3.ErrMutuallyExclusiveCfg,
+	rpctypes.ErrInvalidAuthToken,
 	clientv3.ErrOldCluster,
 }
 
-// classify marks err with ErrPermanent if waiting cannot mend it.
-func classify(err error) error {
-	if isPermanent(err) && !errors.Is(err, ErrPermanent) {
-		return fmt.Errorf("%w: %w", ErrPermanent, err)
-	}
-	return err
+// staleTokens are etcd's answers that another login may mend.
+var staleTokens = []error{
+	rpctypes.ErrInvalidAuthToken,
+	rpctypes.ErrAuthOldRevision,
+	rpctypes.ErrUserEmpty,
 }
 
-func isPermanent(err error) bool {
-	for _, p := range permanentErrors {
-		if isETCD(err, p) {
+// isRefusal reports whether this node, or its user, was turned away.
+func isRefusal(err error) bool { return isAny(err, refusals) || isTLS(err) }
+
+func isStale(err error) bool { return isAny(err, staleTokens) }
+
+func isAny(err error, targets []error) bool {
+	for _, t := range targets {
+		if isETCD(err, t) {
 			return true
 		}
 	}
-	return isTLS(err)
-}
-
-// isFinal reports whether repeating the same call cannot help.
-func isFinal(err error) bool {
-	return isPermanent(err) || errors.Is(err, errTornAway) ||
-		isETCD(err, rpctypes.ErrLeaseNotFound) || isETCD(err, rpctypes.ErrTooManyOps)
+	return false
 }
 
 // isETCD reports whether err is the given error of etcd's, which reaches us
@@ -55,25 +52,33 @@ func isETCD(err, target error) bool {
 	return err != nil && (errors.Is(err, target) || strings.Contains(err.Error(), rpctypes.ErrorDesc(target)))
 }
 
-// isTLS recognizes a failed handshake by its text: gRPC passes on nothing else.
-// A connection that broke off during the handshake has neither prefix.
+// isTLS recognizes a handshake in which one side turned the other away, by its
+// text: gRPC passes on nothing else. A connection that broke off during the
+// handshake has neither prefix.
 func isTLS(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: "))
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	for _, t := range passingTLS {
+		if strings.Contains(text, t) {
+			return false
+		}
+	}
+	return strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ")
 }
 
-// diagnose finds out why err was a mere timeout: calls of a client that is not
-// ours wait for a connection, and do not say why there is none.
-func diagnose(ctx context.Context, client *clientv3.Client, err error) error {
-	if !errors.Is(err, context.DeadlineExceeded) && status.Code(err) != codes.DeadlineExceeded {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	_, cause := pb.NewKVClient(client.ActiveConnection()).Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1})
-	if isTLS(cause) {
-		return fmt.Errorf("%w: %w", err, cause)
-	}
-	return err
+// passingTLS are failed handshakes that pass: a certificate that has expired is
+// replaced sooner or later, and what speaks no TLS, or no HTTP/2, is no member, but
+// perhaps a balancer that has none to offer at the moment.
+var passingTLS = []string{
+	"x509: certificate has expired or is not yet valid",
+	"tls: first record does not look like a TLS handshake",
+	"tls: no application protocol",
+}
+
+func isTimeout(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded
 }
 
 func ignoreCanceled(err error) error {
@@ -81,4 +86,68 @@ func ignoreCanceled(err error) error {
 		return nil
 	}
 	return err
+}
+
+// refusal marks err with ErrRefused if this node, or its user, was turned away: by
+// two members at least, if there are so many, for one of them may be wrong. Of the
+// caller's client it is not known which have answered.
+func (c *connection) refusal(err error) error {
+	if isRefusal(err) && (!c.own || c.client == nil || c.wires.refusers.enough(c.members)) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
+// explain adds to err where etcd is looked for, and, if nobody has answered, what is
+// known of why.
+func (c *connection) explain(err error) error {
+	if isTimeout(err) {
+		if last := c.wires.trouble(); last != nil && !isTimeout(last) {
+			err = fmt.Errorf("%w: %w", err, last)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return c.refusal(fmt.Errorf("etcd at %s: %w", strings.Join(c.client.Endpoints(), ", "), err))
+}
+
+// refusers are the members that have refused this process, and not taken a write from
+// it since, for all connections of a provider.
+type refusers struct {
+	mu sync.Mutex
+	at map[string]bool // by address; nowhere if no member could be reached, for such a reason
+}
+
+const nowhere = ""
+
+func (r *refusers) add(by net.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at == nil {
+		r.at = map[string]bool{}
+	}
+	delete(r.at, nowhere)
+	r.at[address(by)] = true
+}
+
+func (r *refusers) remove(by net.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.at, nowhere)
+	delete(r.at, address(by))
+}
+
+func address(of net.Addr) string {
+	if of == nil {
+		return nowhere
+	}
+	return of.String()
+}
+
+// enough reports whether so many have refused that it is no mistake of one of them.
+func (r *refusers) enough(members int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at[nowhere] || len(r.at) >= min(2, members)
 }

@@ -127,38 +127,72 @@ func (v etcdView) keys() []string {
 	return keys
 }
 
-// leases returns the hex ids of the leases of the nodes called instance.
-func (v etcdView) leases(instance string) []string {
-	resp, err := v.client.Get(testContext(v.t), v.prefix+"node/", clientv3.WithPrefix())
+// nodes returns the instances by id of the sessions that have not ended.
+func (v etcdView) nodes() map[string]string {
+	resp, err := v.client.Get(testContext(v.t), v.prefix+"nodes/", clientv3.WithPrefix())
 	require.NoError(v.t, err)
-	var leases []string
+	alive := map[string]string{}
 	for _, kv := range resp.Kvs {
-		var node struct{ Instance string }
+		var node struct{ Instance, State string }
 		require.NoError(v.t, json.Unmarshal(kv.Value, &node))
-		if node.Instance == instance {
-			leases = append(leases, strings.TrimPrefix(string(kv.Key), v.prefix+"node/"))
+		if node.State == "" {
+			alive[strings.TrimPrefix(string(kv.Key), v.prefix+"nodes/")] = node.Instance
 		}
 	}
-	return leases
+	return alive
 }
 
-func (v etcdView) lease(instance string) string {
-	leases := v.leases(instance)
-	require.Len(v.t, leases, 1, "nodes called %s", instance)
-	return leases[0]
-}
-
-func (v etcdView) revoke(instance string) {
-	for _, lease := range v.leases(instance) {
-		_, err := v.client.Revoke(testContext(v.t), leaseID(v.t, lease))
-		require.NoError(v.t, err)
+// node returns the id of the only session of an instance.
+func (v etcdView) node(instance string) string {
+	var ids []string
+	for id, of := range v.nodes() {
+		if of == instance {
+			ids = append(ids, id)
+		}
 	}
+	require.Len(v.t, ids, 1, "nodes called %s", instance)
+	return ids[0]
+}
+
+// candidates returns how many sessions claim a job.
+func (v etcdView) candidates(job string) (n int) {
+	for id := range v.nodes() {
+		resp, err := v.client.Get(testContext(v.t), v.prefix+"claims/"+id+"/", clientv3.WithPrefix())
+		require.NoError(v.t, err)
+		for _, kv := range resp.Kvs {
+			var document struct{ Claims map[string]int64 }
+			require.NoError(v.t, json.Unmarshal(kv.Value, &document))
+			if _, claimed := document.Claims[job]; claimed {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// left returns what is there beyond the documents of sessions that have ended, which
+// stay until nobody can take them for anything else, and lists of jobs.
+func (v etcdView) left() (keys []string) {
+	alive := v.nodes()
+	for _, key := range v.keys() {
+		dir, rest, _ := strings.Cut(strings.TrimPrefix(key, v.prefix), "/")
+		id, _, _ := strings.Cut(rest, "/")
+		if _, ok := alive[id]; ok || (dir != "nodes" && dir != "claims" && dir != "info" && dir != "lists") {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 func (v etcdView) delete(key string, opts ...clientv3.OpOption) {
 	resp, err := v.client.Delete(testContext(v.t), v.prefix+key, opts...)
 	require.NoError(v.t, err)
 	require.Positive(v.t, resp.Deleted, "keys deleted at %s", v.prefix+key)
+}
+
+func (v etcdView) put(key, value string) {
+	_, err := v.client.Put(testContext(v.t), v.prefix+key, value)
+	require.NoError(v.t, err)
 }
 
 func (v etcdView) revision() int64 {
@@ -202,10 +236,13 @@ func (c *campaign) won() *distributed.Leadership {
 
 // awaitCandidates waits until n candidates stand for job.
 func (v etcdView) awaitCandidates(job string, n int) {
-	require.Eventually(v.t, func() bool {
-		resp, err := v.client.Get(testContext(v.t), v.prefix+job+"/leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		return err == nil && resp.Count == int64(n)
-	}, patience, 5*time.Millisecond, "%d candidates for %s", n, job)
+	for ctx := testContext(v.t); v.candidates(job) != n; {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			require.FailNow(v.t, "waited in vain", "%d candidates for %s", n, job)
+		}
+	}
 }
 
 // stopped notes when a leadership's context was done.

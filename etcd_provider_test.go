@@ -6,32 +6,20 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 
 	"github.com/b2552be4/distributed"
 	"github.com/b2552be4/distributed/internal/etcdtest"
-	"github.com/b2552be4/distributed/leasetest"
 )
-
-func leaseID(t *testing.T, hex string) clientv3.LeaseID {
-	id, err := strconv.ParseInt(hex, 16, 64)
-	require.NoError(t, err)
-	return clientv3.LeaseID(id)
-}
 
 // node returns the Concurrency of a node, closed at the end of the test.
 func node(t *testing.T, c *etcdtest.Cluster, instance string, opts ...distributed.ETCDOption) *distributed.Concurrency {
@@ -45,64 +33,15 @@ func view(t *testing.T, c *etcdtest.Cluster) etcdView {
 	return etcdView{t: t, client: c.Client(), prefix: "app/"}
 }
 
-func TestETCDProviderConforms(t *testing.T) {
-	for _, members := range []int{1, 3} {
-		t.Run(fmt.Sprintf("members=%d", members), func(t *testing.T) {
-			t.Parallel()
-			cluster := etcdtest.New(t, etcdtest.Config{Members: members, UnsafeNoFsync: true})
-			leasetest.Run(t, func(t *testing.T) leasetest.Store { return etcdStore(t, cluster) })
-		})
-	}
-}
-
-func etcdStore(t *testing.T, cluster *etcdtest.Cluster) leasetest.Store {
-	view := func(app string) etcdView { return etcdView{t: t, client: cluster.Client(), prefix: app + "/"} }
-	var calls atomic.Int64
-	return leasetest.Store{
-		Provider: func() distributed.LeaseProvider {
-			return distributed.NewETCDLeaseProvider(cluster.Endpoints(), distributed.WithLeaseTTL(3*time.Second),
-				distributed.WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(countCalls(&calls))}}))
-		},
-		TTL:    3 * time.Second,
-		Expire: func(app, instance string) { view(app).revoke(instance) },
-		DeleteCandidate: func(app, election, instance string) {
-			v := view(app)
-			v.delete(election + "/leader/" + v.lease(instance))
-		},
-		Candidates: func(app, election string) int {
-			resp, err := cluster.Client().Get(testContext(t), app+"/"+election+"/leader/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-			require.NoError(t, err)
-			return int(resp.Count)
-		},
-		Calls: func() int { return int(calls.Load()) },
-	}
-}
-
-// countCalls counts the calls that are not heartbeats: those write a node key,
-// and keep-alives are no unary calls.
-func countCalls(n *atomic.Int64) grpc.UnaryClientInterceptor {
-	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		txn, ok := req.(*pb.TxnRequest)
-		heartbeat := ok && len(txn.Success) == 1 && strings.Contains(string(txn.Success[0].GetRequestPut().GetKey()), "/node/")
-		if !heartbeat {
-			n.Add(1)
-		}
-		return invoke(ctx, method, req, reply, cc, opts...)
-	}
-}
-
 // The ways in which a node that is cut off can lose its leadership while it goes
 // on working. Whoever leads next must wait until that node has stopped, even one
 // that starts after the loss and sees in etcd only what is left.
 func TestNobodyLeadsBeforeANodeThatIsCutOffHasStopped(t *testing.T) {
 	for name, lose := range map[string]func(v etcdView){
-		"etcd expires the lease":       func(v etcdView) {},
-		"the lease is revoked":         func(v etcdView) { v.revoke("a") },
-		"the candidate key is deleted": func(v etcdView) { v.delete("x/leader/" + v.lease("a")) },
-		"the alive key is deleted, and then the lease revoked": func(v etcdView) {
-			v.delete("alive/" + v.lease("a"))
-			v.revoke("a")
-		},
+		"others bury the node":         func(etcdView) {},
+		"the node document is deleted": func(v etcdView) { v.delete("nodes/" + v.node("a")) },
+		"the claims are deleted":       func(v etcdView) { v.delete("claims/" + v.node("a") + "/0") },
+		"the claims are broken":        func(v etcdView) { v.put("claims/"+v.node("a")+"/0", "{}") },
 	} {
 		for _, starts := range []string{"waits already", "starts later"} {
 			t.Run(name+", successor "+starts, func(t *testing.T) {
@@ -140,11 +79,11 @@ func TestNobodyLeadsBeforeANodeThatIsCutOffHasStopped(t *testing.T) {
 	}
 }
 
-// When all keys go at once, etcd tells nothing of the nodes that run. Whoever has
+// When all documents go at once, etcd tells nothing of the nodes that run. Whoever has
 // known the app must wait all the same.
 func TestNobodyLeadsBeforeANodeThatIsCutOffHasStoppedWhenETCDForgetsAll(t *testing.T) {
 	for name, forget := range map[string]func(t *testing.T, c *etcdtest.Cluster){
-		"all keys are deleted": func(t *testing.T, c *etcdtest.Cluster) {
+		"all documents are deleted": func(t *testing.T, c *etcdtest.Cluster) {
 			view(t, c).delete("", clientv3.WithPrefix())
 		},
 		"etcd loses its data": func(t *testing.T, c *etcdtest.Cluster) {
@@ -180,9 +119,9 @@ func TestNobodyLeadsBeforeANodeThatIsCutOffHasStoppedWhenETCDForgetsAll(t *testi
 // When the owner is well, and has stopped, nobody needs to wait: it says so.
 func TestAnOwnerThatNoticesItsLossHandsOverAtOnce(t *testing.T) {
 	for name, lose := range map[string]func(v etcdView){
-		"the lease is revoked":         func(v etcdView) { v.revoke("a") },
-		"the candidate key is deleted": func(v etcdView) { v.delete("x/leader/" + v.lease("a")) },
-		"the node key is deleted":      func(v etcdView) { v.delete("node/" + v.lease("a")) },
+		"the node document is deleted": func(v etcdView) { v.delete("nodes/" + v.node("a")) },
+		"the claims are deleted":       func(v etcdView) { v.delete("claims/" + v.node("a") + "/0") },
+		"the claims are broken":        func(v etcdView) { v.put("claims/"+v.node("a")+"/0", "{}") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -285,32 +224,8 @@ func TestACompactionWhileTheWatchIsDownIsSurvived(t *testing.T) {
 	require.NoError(t, kept.Context().Err(), "b was away for less than its validity")
 }
 
-// Plain etcd elections and ours queue in the same place.
-func TestForeignCandidatesQueueWithOurs(t *testing.T) {
-	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
-	v := view(t, cluster)
-	session, err := concurrency.NewSession(cluster.Client())
-	require.NoError(t, err)
-	defer func() { require.NoError(t, session.Close()) }()
-	foreign := concurrency.NewElection(session, "app/x/leader")
-	require.NoError(t, foreign.Campaign(testContext(t), "somebody"))
-	ours := campaignFor(t, node(t, cluster, "a"), "x")
-	v.awaitCandidates("x", 2)
-	require.NoError(t, foreign.Resign(testContext(t)))
-	l := ours.won()
-	leader, err := foreign.Leader(testContext(t))
-	require.NoError(t, err)
-	require.JSONEq(t, `{"instance":"a"}`, string(leader.Kvs[0].Value))
-
-	done := make(chan error)
-	go func() { done <- foreign.Campaign(testContext(t), "somebody") }()
-	v.awaitCandidates("x", 2)
-	require.NoError(t, l.Resign(testContext(t)))
-	require.NoError(t, <-done)
-}
-
-// Starting and draining many jobs takes a transaction for each 127 of them and
-// for what comes in between, one watch, and no goroutine beyond the campaigns.
+// Starting and draining many jobs takes a few transactions, one watch, and no
+// goroutine beyond the campaigns.
 func TestManyJobsShareTransactionsAndOneWatch(t *testing.T) {
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
 	v := view(t, cluster)
@@ -354,22 +269,26 @@ func TestAServerThatTakesFewerOperationsIsServed(t *testing.T) {
 	})
 }
 
-func TestClosingLeavesNothingOfTheNodesInETCD(t *testing.T) {
+// What stays of a node that has closed are its documents, which say that it has
+// drained; others delete them when nobody can take that for a loss any more.
+func TestClosingLeavesNothingThatCounts(t *testing.T) {
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
 	a, b := node(t, cluster, "a"), node(t, cluster, "b")
 	lead(t, a, "x")
 	next := campaignFor(t, b, "x")
-	view(t, cluster).awaitCandidates("x", 2)
+	v := view(t, cluster)
+	v.awaitCandidates("x", 2)
 	require.NoError(t, a.Close())
 	next.won()
 	require.NoError(t, b.Close())
-	require.Equal(t, []string{"app/epoch"}, view(t, cluster).keys())
+	require.Equal(t, []string{"app/epoch"}, v.left())
+	require.Len(t, v.keys(), 5, "a node document and one of claims each, and the epoch: %v", v.keys())
 	leases, err := cluster.Client().Leases(testContext(t))
 	require.NoError(t, err)
 	require.Empty(t, leases.Leases)
 }
 
-func TestOthersCleanUpAfterADeadNode(t *testing.T) {
+func TestOthersBuryADeadNode(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
 	v := view(t, cluster)
@@ -379,7 +298,9 @@ func TestOthersCleanUpAfterADeadNode(t *testing.T) {
 	lead(t, a, "x")
 	network.cut() // for good, as far as the others can tell
 	lead(t, b, "x")
-	require.Eventually(t, func() bool { return len(v.leases("a")) == 0 }, patience, 20*time.Millisecond)
+	for _, instance := range v.nodes() {
+		require.Equal(t, "b", instance)
+	}
 }
 
 func TestNamespacesAndAppsAreApart(t *testing.T) {
@@ -396,8 +317,9 @@ func TestNamespacesAndAppsAreApart(t *testing.T) {
 		lead(t, c, "x") // all four at once
 		defer func() { require.NoError(t, c.Close()) }()
 	}
-	require.Len(t, etcdView{t: t, client: cluster.Client(), prefix: "ns/app/x/leader/"}.keys(), 1)
-	require.Len(t, etcdView{t: t, client: cluster.Client(), prefix: "other-app/node/"}.keys(), 1)
+	for _, prefix := range []string{"app/", "app2/", "ns/app/", "other-app/"} {
+		require.Equal(t, 1, etcdView{t: t, client: cluster.Client(), prefix: prefix}.candidates("x"), prefix)
+	}
 }
 
 func TestAClientOfTheCallersIsUsedAndNotClosed(t *testing.T) {
@@ -405,27 +327,7 @@ func TestAClientOfTheCallersIsUsedAndNotClosed(t *testing.T) {
 	c := distributed.NewConcurrency("app", "a", distributed.NewETCDLeaseProvider(nil, distributed.WithETCDClient(cluster.Client())))
 	lead(t, c, "x")
 	require.NoError(t, c.Close())
-	require.Equal(t, []string{"app/epoch"}, view(t, cluster).keys(), "and the client still works")
-}
-
-func TestATTLThatETCDRaisesIsTheOneThatCounts(t *testing.T) {
-	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
-	var logged logBuffer
-	c := distributed.NewConcurrency("app", "a", distributed.NewETCDLeaseProvider(cluster.Endpoints(), distributed.WithLeaseTTL(time.Second)), distributed.WithLogger(logged.logger()))
-	defer func() { require.NoError(t, c.Close()) }()
-	lead(t, c, "x")
-	resp, err := cluster.Client().Get(testContext(t), "app/node/", clientv3.WithPrefix())
-	require.NoError(t, err)
-	require.Contains(t, string(resp.Kvs[0].Value), `"ttl":2`)
-	require.Equal(t, 1, logged.count("etcd grants another lease TTL than asked for"))
-
-	leases, err := cluster.Client().Leases(testContext(t))
-	require.NoError(t, err)
-	_, err = cluster.Client().Revoke(testContext(t), leases.Leases[0].ID)
-	require.NoError(t, err)
-	lead(t, c, "y")
-	require.Equal(t, 2, strings.Count(logged.String(), `msg="etcd lease granted"`))
-	require.Equal(t, 1, logged.count("etcd grants another lease TTL than asked for"), "said once")
+	require.Equal(t, []string{"app/epoch"}, view(t, cluster).left(), "and the client still works")
 }
 
 func TestTheClientLogsToTheLogger(t *testing.T) {
@@ -496,9 +398,13 @@ func campaignError(t *testing.T, cluster *etcdtest.Cluster, config clientv3.Conf
 // authCluster has a root, a user who may do what our keys need, and a stranger
 // who may nothing. Tokens end after a second.
 func authCluster(t *testing.T) *etcdtest.Cluster {
+	return authClusterWith(t, func(c *embed.Config) { c.AuthTokenTTL = 1 })
+}
+
+func authClusterWith(t *testing.T, configure func(*embed.Config)) *etcdtest.Cluster {
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true, Configure: func(c *embed.Config) {
-		c.AuthTokenTTL = 1
 		c.BcryptCost = 4 // the least: under the race detector it is slow enough
+		configure(c)
 	}})
 	ctx, client := testContext(t), cluster.Client()
 	for _, user := range []string{"root", "user", "viewer", "stranger"} {
@@ -574,9 +480,9 @@ func TestETCDOptionsAreChecked(t *testing.T) {
 		"endpoints: there must be at least one":                                    distributed.NewETCDLeaseProvider(nil),
 		"endpoints[1] is empty":                                                    distributed.NewETCDLeaseProvider([]string{"a:1", ""}),
 		`endpoints[0] " a:1" has space`:                                            distributed.NewETCDLeaseProvider([]string{" a:1"}),
-		"WithLeaseTTL(0s): must be between 1s and 5m0s":                            with(distributed.WithLeaseTTL(0)),
+		"WithLeaseTTL(0s): must be between 200ms and 5m0s":                         with(distributed.WithLeaseTTL(0)),
 		"WithLeaseTTL(5m1s): must be between":                                      with(distributed.WithLeaseTTL(301 * time.Second)),
-		"WithLeaseTTL(1.5s): must be a whole number of seconds":                    with(distributed.WithLeaseTTL(1500 * time.Millisecond)),
+		"WithLeaseTTL(300.5ms): must be a whole number of milliseconds":            with(distributed.WithLeaseTTL(300500 * time.Microsecond)),
 		"WithLeaseGrace(-1s): must be between 0":                                   with(distributed.WithLeaseGrace(-time.Second)),
 		"WithLeaseGrace(8s): must be between 0 and 6.275s with a lease TTL of 10s": with(distributed.WithLeaseGrace(8 * time.Second)),
 		"WithClockDrift(0.5): must be between 0 and 0.1":                           with(distributed.WithClockDrift(0.5)),

@@ -3,7 +3,6 @@ package distributed
 import (
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,20 +16,19 @@ const simLatency = 50 * time.Microsecond
 
 // simWeather is what befalls single messages: it implements simetcd.Faults.
 type simWeather struct {
-	s                             *simulation
+	s                             *etcdSimulation
 	clears                        time.Time // from then on messages are at most a little late, and none is lost
 	lost, mute, again, late, slow float64   // how likely
 
 	mu    sync.Mutex
 	calls map[string]uint64
 	lags  map[string]time.Duration // by link: of its watches
-	stale map[string]bool          // by link: its keep-alives renew nothing
 }
 
-func newSimWeather(s *simulation, rng *rand.Rand) *simWeather {
+func newSimWeather(s *etcdSimulation, rng *rand.Rand) *simWeather {
 	w := &simWeather{
 		s: s, clears: s.start.Add(12 * s.ttl),
-		calls: map[string]uint64{}, lags: map[string]time.Duration{}, stale: map[string]bool{},
+		calls: map[string]uint64{}, lags: map[string]time.Duration{},
 	}
 	if !s.calm {
 		w.lost, w.mute = pick(rng, 0, 0.02, 0.1), pick(rng, 0, 0.02, 0.1)
@@ -64,9 +62,6 @@ func (w *simWeather) Call(link, method string) simetcd.Fate {
 	}
 	fate.Lost = w.befalls(rng, w.lost, "request lost")
 	fate.Mute = w.befalls(rng, w.mute, "reply lost")
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	fate.Stale = w.stale[link]
 	return fate
 }
 
@@ -87,8 +82,8 @@ func (w *simWeather) Event(link string) time.Duration {
 // Told implements simetcd.Observer.
 func (w *simWeather) Told(link string, deleted []*mvccpb.KeyValue) {
 	for _, kv := range deleted {
-		if kind, job, lease := (etcdKeys{prefix: "app/"}).parse(string(kv.Key)); kind == aliveKey || kind == candidateKey {
-			w.s.requireStopped(link, lease, job, kv.ModRevision)
+		if kind, id, _ := simKeys.parse(string(kv.Key)); kind == nodeDocument || kind == claimsDocument {
+			w.s.requireStopped(link, id, kv.ModRevision)
 		}
 	}
 }
@@ -106,18 +101,12 @@ func (w *simWeather) setLag(link string, lag time.Duration) {
 	w.lags[link] = lag
 }
 
-func (w *simWeather) setStale(link string, stale bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stale[link] = stale
-}
-
 func simLatencyOf(rng *rand.Rand) time.Duration {
 	return between(rng, simLatency, pick(rng, 200*time.Microsecond, 2*time.Millisecond, 20*time.Millisecond))
 }
 
 // trouble lets one fault follow the other, in part while those before last.
-func (s *simulation) trouble() {
+func (s *etcdSimulation) trouble() {
 	rng := simDraw(s.seed, "trouble", 0)
 	for i := uint64(0); ; i++ {
 		pause := between(rng, 0, s.ttl)
@@ -128,7 +117,7 @@ func (s *simulation) trouble() {
 			break
 		}
 		time.Sleep(pause)
-		f := &simFault{simulation: s, rng: simDraw(s.seed, "fault", i)}
+		f := &simFault{etcdSimulation: s, rng: simDraw(s.seed, "fault", i)}
 		f.node = pick(f.rng, s.nodes...)
 		f.link, f.id = f.node.current()
 		s.faults.Go(f.happen)
@@ -138,11 +127,11 @@ func (s *simulation) trouble() {
 }
 
 // left is the time until the trouble is over.
-func (s *simulation) left() time.Duration { return time.Until(s.clears) }
+func (s *etcdSimulation) left() time.Duration { return time.Until(s.clears) }
 
 // simFault is one that befalls a node, or all of etcd.
 type simFault struct {
-	*simulation
+	*etcdSimulation
 	rng  *rand.Rand
 	node *simNode
 	link *simetcd.Link
@@ -159,13 +148,15 @@ var simFaults = []struct {
 	{"coup", 4, (*simFault).coup},
 	{"node cut off", 1, (*simFault).isolate},
 	{"watch lags", 1, (*simFault).lag},
-	{"lease revoked", 1, (*simFault).revoke},
-	{"keep-alives renew nothing", 1, (*simFault).staleOK},
+	{"history replaced", 1, (*simFault).restore},
+	{"everything deleted", 1, (*simFault).wipe},
 	{"unheard history compacted", 1, (*simFault).forget},
 	{"etcd hangs", 1, (*simFault).pauseAll},
 	{"etcd away", 1, (*simFault).refuseAll},
 	{"no leader", 1, (*simFault).loseLeader},
-	{"key deleted", 2, (*simFault).operator},
+	{"document deleted", 2, (*simFault).operator},
+	{"document written over", 1, (*simFault).stranger},
+	{"document touched", 1, (*simFault).touch},
 	{"node stopped", 1, (*simFault).stop},
 	{"node crashed", 1, (*simFault).crash},
 }
@@ -188,18 +179,18 @@ func (f *simFault) while(from, to time.Duration) {
 	time.Sleep(min(between(f.rng, from, to), f.left()))
 }
 
-// coup takes a node's lease away while the node cannot know, and, now and then,
+// coup deletes a document of a node while the node cannot know, and, now and then,
 // makes another look at etcd afresh: the moments at which two may come to lead.
 func (f *simFault) coup() {
 	if f.rng.IntN(2) == 0 {
-		most := min(callTimeout, f.ttl/5) * 95 / 100 // or the node starts another watch
+		most := timing{ttl: f.ttl}.lag() * 95 / 100 // or the node starts another feed
 		f.setLag(f.id, pick(f.rng, most, between(f.rng, 0, most)))
 		defer f.setLag(f.id, 0)
 		f.while(f.ttl/2, f.ttl)
 	}
 	defer f.cut()()
 	f.while(0, f.ttl/4)
-	f.revoke()
+	f.rob()
 	f.while(0, f.ttl/2)
 	if other := pick(f.rng, f.nodes...); other != f.node && f.rng.IntN(2) == 0 {
 		if f.rng.IntN(2) == 0 {
@@ -251,9 +242,16 @@ func (f *simFault) lag() {
 	f.setLag(f.id, 0)
 }
 
-func (f *simFault) revoke() {
-	f.note("fault: the leases of %s are revoked", f.id)
-	f.etcd.Revoke(f.id)
+// rob deletes a document of the node's session.
+func (f *simFault) rob() {
+	session := f.node.currentSession()
+	if session == nil {
+		return
+	}
+	f.edit("an operator deletes", func(d Document) bool {
+		kind, id, _ := simKeys.parse(d.Key)
+		return id == session.id && (kind == nodeDocument || kind == claimsDocument)
+	}, func([]byte) []byte { return nil })
 }
 
 // forget compacts what a node has not heard.
@@ -273,7 +271,7 @@ func (f *simFault) pauseAll() {
 	f.etcd.Pause()
 	f.while(0, 2*f.ttl)
 	f.note("fault over: etcd goes on")
-	f.etcd.Resume(f.rng.IntN(2) == 0)
+	f.etcd.Resume()
 }
 
 func (f *simFault) refuseAll() {
@@ -295,19 +293,51 @@ func (f *simFault) loseLeader() {
 	}
 }
 
-// operator deletes a key; not a node key: that is announced to be unsafe.
+// operator deletes any document.
 func (f *simFault) operator() {
-	var keys []string
-	for _, key := range f.etcd.Keys() {
-		if !strings.HasPrefix(key, "app/node/") {
-			keys = append(keys, key)
+	f.edit("an operator deletes", anyDocument, func([]byte) []byte { return nil })
+}
+
+// stranger writes over any document.
+func (f *simFault) stranger() {
+	f.edit("a stranger writes over", anyDocument, func([]byte) []byte { return []byte("x") })
+}
+
+// touch writes any document again as it is.
+func (f *simFault) touch() {
+	f.edit("a stranger touches", anyDocument, func(value []byte) []byte { return value })
+}
+
+func anyDocument(Document) bool { return true }
+
+// edit changes one of the documents, but not the last one that tells of a session:
+// who comes then cannot know.
+func (f *simFault) edit(what string, which func(Document) bool, change func(value []byte) []byte) {
+	f.etcd.Edit(func(kvs map[string]*mvccpb.KeyValue) (string, []byte) {
+		docs := documentsOf(kvs)
+		var keys []string
+		for key, d := range docs {
+			if which(d) && !isLastTrace(simKeys, key, docs) {
+				keys = append(keys, key)
+			}
 		}
-	}
-	if len(keys) > 0 {
+		if len(keys) == 0 {
+			return "", nil
+		}
+		slices.Sort(keys)
 		key := pick(f.rng, keys...)
-		f.note("fault: an operator deletes %s", key)
-		f.etcd.Delete(key)
+		f.note("fault: %s %s", what, key)
+		f.editing(key)
+		return key, change(kvs[key].Value)
+	})
+}
+
+func documentsOf(kvs map[string]*mvccpb.KeyValue) map[string]Document {
+	docs := map[string]Document{}
+	for key, kv := range kvs {
+		docs[key] = document(kv)
 	}
+	return docs
 }
 
 func (f *simFault) stop() { f.node.restart(simRestart{pause: between(f.rng, 0, f.ttl)}) }
@@ -324,10 +354,60 @@ func (n *simNode) restart(r simRestart) {
 	}
 }
 
-// staleOK makes etcd answer a node's keep-alives, and let its lease run out.
-func (f *simFault) staleOK() {
-	f.note("fault: keep-alives of %s renew nothing", f.id)
-	f.setStale(f.id, true)
-	f.while(f.ttl, 2*f.ttl)
-	f.setStale(f.id, false)
+// wipe deletes everything, if each process has seen it.
+func (f *simFault) wipe() {
+	for f.left() > 0 && !f.wipeNow() {
+		f.while(0, f.ttl/2)
+	}
+}
+
+func (f *simFault) wipeNow() bool {
+	if !f.hold(f.ttl*3/2, func() bool { return f.allKnow(0) }) {
+		return false
+	}
+	f.total.count("wiped")
+	f.note("fault: an operator deletes everything")
+	for _, key := range f.etcd.Keys() {
+		f.etcd.Delete(key)
+	}
+	return true
+}
+
+// restore puts back a backup of a moment ago, when each process has seen all until
+// now.
+func (f *simFault) restore() {
+	for f.left() > 0 && !f.restoreNow() {
+		f.while(0, f.ttl/20)
+	}
+}
+
+func (f *simFault) restoreNow() bool {
+	ago, bumped := 2+f.rng.Int64N(40), f.rng.IntN(2) == 0
+	return f.etcd.Restore(ago, bumped, func(rev int64) bool {
+		if !f.hold(f.ttl*3/2, func() bool { return f.allKnow(rev) }) {
+			return false
+		}
+		f.note("fault: a backup of %d revisions ago is put back, bumped %v; it was %d", ago, bumped, rev)
+		f.replaced()
+		f.total.count("restored")
+		return true
+	})
+}
+
+// allKnow reports whether each process has a session that has seen the app; and,
+// unless rev is 0, all up to that.
+func (f *simFault) allKnow(rev int64) bool {
+	for _, n := range f.nodes {
+		s := n.currentSession()
+		if s == nil || !s.hasSeen(rev) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *session) hasSeen(rev int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost == nil && s.mirror.listed && s.mirror.rev >= rev
 }

@@ -7,7 +7,7 @@ import (
 
 // simOracle judges the runs of all jobs.
 type simOracle struct {
-	s    *simulation
+	s    *etcdSimulation
 	mu   sync.Mutex
 	runs map[string][]*simRun // by job, in the order of their begin
 }
@@ -20,7 +20,7 @@ type simRun struct {
 	start, end time.Time // end is zero while it runs
 }
 
-func newSimOracle(s *simulation) *simOracle {
+func newSimOracle(s *etcdSimulation) *simOracle {
 	return &simOracle{s: s, runs: map[string][]*simRun{}}
 }
 
@@ -37,7 +37,7 @@ func (o *simOracle) begin(node string, l *Leadership) *simRun {
 			o.s.fail("%s is led by %s with token %d, and by %s with token %d", l.Name(), b.node, b.l.Token(), node, l.Token())
 		}
 	}
-	if n := len(before); n > 0 && l.Token() <= before[n-1].l.Token() {
+	if n := len(before); n > 0 && l.Token() <= before[n-1].l.Token() && before[n-1].start.After(o.s.replacedUntil()) {
 		o.s.fail("%s runs on %s with token %d after token %d on %s", l.Name(), node, l.Token(), before[n-1].l.Token(), before[n-1].node)
 	}
 	o.runs[l.Name()] = append(before, r)
@@ -65,28 +65,31 @@ func (o *simOracle) end(r *simRun) {
 	}
 }
 
-// requireStopped fails if node, a process, relies on a key of its own that it has
-// seen deleted at rev: on a candidate key for its job, on the alive key for all.
-func (o *simOracle) requireStopped(node, lease, job string, rev int64) {
+// requireStopped fails if node, a process, relies on a session of which it has seen
+// a document deleted at rev.
+func (o *simOracle) requireStopped(node, session string, rev int64) {
+	if time.Now().Before(o.s.replacedUntil()) {
+		return // revisions are of two histories
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for name, runs := range o.runs {
 		for _, r := range runs {
-			if r.node != node || !r.end.IsZero() || r.l.Token() > rev || (job != "" && job != name) || !r.hasSeen(lease, rev) {
+			if r.node != node || !r.end.IsZero() || r.l.Token() > rev || !r.hasSeen(session, rev) {
 				continue
 			}
 			o.s.total.count("told of a loss")
 			if r.l.Valid() || r.l.Context().Err() == nil {
-				o.s.fail("%s relies on token %d for %s, and has seen that its key is gone", node, r.l.Token(), name)
+				o.s.fail("%s relies on token %d for %s, and has seen that a document of its session is gone", node, r.l.Token(), name)
 			}
 		}
 	}
 }
 
-// hasSeen reports whether the run is under a lease whose watch has come to rev.
-func (r *simRun) hasSeen(lease string, rev int64) bool {
-	l, ok := r.l.lease.lease.(*etcdLease)
-	if !ok || l.name != lease {
+// hasSeen reports whether the run is under a session whose feed has come to rev.
+func (r *simRun) hasSeen(id string, rev int64) bool {
+	l, ok := r.l.lease.lease.(*session)
+	if !ok || l.id != id {
 		return false
 	}
 	l.mu.Lock()

@@ -25,7 +25,7 @@ import (
 	"github.com/b2552be4/distributed/internal/simetcd"
 )
 
-var simSeeds = flag.String("sim.seeds", simDefault(), "seeds to simulate: one, or first-last")
+var simSeeds = flag.String("sim.seeds", simDefault(), "seeds to simulate on etcd: one, or first-last")
 
 // simDefault takes some seconds.
 func simDefault() string {
@@ -35,11 +35,15 @@ func simDefault() string {
 	return "1-200"
 }
 
-// The simulation runs whole nodes, with every loop and the real etcd client,
-// against an etcd in memory, in virtual time, while all goes wrong that may: see
-// simFaults and simWeather. At no moment may two nodes execute a job, or hold a
-// valid leadership of it; tokens rise; when the trouble is over every job runs
-// again within settleTime; and in the end nothing is left, here or in etcd.
+// There are two simulations. This one runs whole nodes, with every loop and the real
+// etcd client, against an etcd in memory, in virtual time, while all goes wrong that
+// may, hooks and log handlers included: see simFaults, simWeather and misbehaviour.
+// TestSimulationOfStoresNeverHasTwoRunners runs sessions alone, on a store that does
+// what any store may, and does so ten times as fast.
+//
+// At no moment may two nodes execute a job, or hold a valid leadership of it; tokens
+// rise; when the trouble is over every job runs again within settleTime; and in the
+// end nothing runs on, and every session has been given back, or buried.
 //
 // A seed gives the configuration, all faults and what befalls the n-th call of
 // each method by each node. It does not give the order in which goroutines run
@@ -69,7 +73,10 @@ func TestSimulationNeverHasTwoRunners(t *testing.T) {
 	})
 	t.Logf("seeds %d to %d: %v", first, last, total.n)
 	if last-first >= simMinimum {
-		total.requireAll(t)
+		total.requireAll(t, "run", "leadership lost", "executed again", "executed late", "request lost", "reply lost", "told of a loss", "wiped", "restored")
+		for _, f := range simFaults {
+			total.requireAll(t, f.name)
+		}
 	}
 }
 
@@ -88,7 +95,7 @@ func simRange(t *testing.T) (first, last uint64) {
 }
 
 // simulation is one service of a few nodes on one etcd, inside a bubble.
-type simulation struct {
+type etcdSimulation struct {
 	t      *testing.T
 	seed   uint64
 	start  time.Time
@@ -104,16 +111,17 @@ type simulation struct {
 	faults sync.WaitGroup
 	over   chan struct{} // closed when the nodes have to stop
 
+	*simHistory
 	*simWeather
 	*simOracle
 	*simJournal
 }
 
-func newSimulation(t *testing.T, seed uint64, total *simTotals) *simulation {
+func newSimulation(t *testing.T, seed uint64, total *simTotals) *etcdSimulation {
 	rng := simDraw(seed, "configuration", 0)
-	s := &simulation{
+	s := &etcdSimulation{
 		t: t, seed: seed, start: time.Now().Round(0), total: total, over: make(chan struct{}),
-		ttl:   pick(rng, 2*time.Second, 5*time.Second, 10*time.Second),
+		ttl:   pick(rng, time.Second, 2*time.Second, 5*time.Second, 10*time.Second),
 		drift: pick(rng, defaultDrift, defaultDrift, maxDrift),
 		term:  pick[time.Duration](rng, 0, 1, 2, 4), // TTLs, so far
 		calm:  rng.IntN(3) == 0,
@@ -124,6 +132,7 @@ func newSimulation(t *testing.T, seed uint64, total *simTotals) *simulation {
 		s.jobs = append(s.jobs, fmt.Sprintf("job%d", i+1))
 	}
 	s.simJournal = &simJournal{start: s.start}
+	s.simHistory = &simHistory{touched: map[string]bool{}}
 	s.simOracle = newSimOracle(s)
 	s.simWeather = newSimWeather(s, rng)
 	for i := range 2 + rng.IntN(2) {
@@ -132,7 +141,7 @@ func newSimulation(t *testing.T, seed uint64, total *simTotals) *simulation {
 	return s
 }
 
-func (s *simulation) run() {
+func (s *etcdSimulation) run() {
 	defer s.report()
 	s.etcd = simetcd.New(s.simWeather)
 	defer s.etcd.Close()
@@ -149,7 +158,7 @@ func (s *simulation) run() {
 
 // stopAll gives the nodes settleTime as well, which is more than the grace and
 // closeTimeout.
-func (s *simulation) stopAll(lives *sync.WaitGroup) {
+func (s *etcdSimulation) stopAll(lives *sync.WaitGroup) {
 	close(s.over)
 	stopped := make(chan struct{})
 	go func() { lives.Wait(); close(stopped) }()
@@ -165,37 +174,47 @@ func (s *simulation) stopAll(lives *sync.WaitGroup) {
 // longest way there: a lease that was lost at the last moment, the pause between
 // acquisitions and the time that one may take, and the wait for a node of which
 // nobody knows what it ran.
-func (s *simulation) settleTime() time.Duration { return 3*s.ttl + backoffMax + 5*callTimeout }
+func (s *etcdSimulation) settleTime() time.Duration { return 3*s.ttl + backoffMax + 5*callTimeout }
 
-func (s *simulation) settle() {
+func (s *etcdSimulation) settle() {
 	s.note("the trouble is over")
 	time.Sleep(s.settleTime())
+	if s.doubtsStrangers() {
+		s.total.count("long doubt")
+		s.note("somebody waits for a session of which it does not know the TTL")
+		time.Sleep(longestSilence * 5 / 4)
+	}
 	for _, job := range s.jobs {
 		s.requireRecentRun(job, restTime+s.grace+time.Second)
 	}
+	for _, n := range s.nodes {
+		if session := n.currentSession(); session != nil && s.t.Failed() {
+			s.note("%s is %s", n.name, session.state())
+		}
+	}
 }
 
-// requireNothingLeft looks after all leases must have expired that nobody knew
-// of, and all calls been executed that came late.
-func (s *simulation) requireNothingLeft() {
+// requireNothingLeft looks when all calls have been executed that came late. What is
+// left of sessions is void, but where somebody has edited it.
+func (s *etcdSimulation) requireNothingLeft() {
 	time.Sleep(2*s.ttl + 5*time.Second)
-	left := slices.DeleteFunc(s.etcd.Keys(), func(key string) bool { return key == "app/epoch" }) // which is to stay
-	if len(left) > 0 {
-		s.fail("left in etcd: %v", left)
-	}
-	if n := s.etcd.Leases(); n > 0 {
-		s.fail("%d leases left in etcd", n)
+	for _, key := range s.etcd.Keys() {
+		kind, id, _ := simKeys.parse(key)
+		var v nodeValue
+		if kind == nodeDocument && !s.wasTouched(id) && (simKeys.decode(key, s.etcd.Value(key), &v) != nil || v.State == "") {
+			s.fail("%s is left as of a node that lives: %s", key, s.etcd.Value(key))
+		}
 	}
 	s.requireAllEnded()
 }
 
-func (s *simulation) fail(format string, args ...any) {
+func (s *etcdSimulation) fail(format string, args ...any) {
 	s.note("FAILED: "+format, args...)
 	s.total.failed.Store(true)
 	s.t.Errorf("seed %d: at %v: "+format, append([]any{s.seed, time.Since(s.start)}, args...)...)
 }
 
-func (s *simulation) report() {
+func (s *etcdSimulation) report() {
 	if s.t.Failed() {
 		s.t.Logf("the end of the journal of seed %d:\n%s", s.seed, s.simJournal.tail())
 	}
@@ -203,15 +222,16 @@ func (s *simulation) report() {
 
 // simNode is a machine, on which one process follows another.
 type simNode struct {
-	*simulation
+	*etcdSimulation
 	name      string
 	rate      float64 // of its clock, against that of the bubble
 	campaigns bool    // runs a Concurrency, not a processor
 	restarts  chan simRestart
 
-	mu   sync.Mutex
-	link *simetcd.Link
-	id   string // of the link
+	mu      sync.Mutex
+	link    *simetcd.Link
+	id      string   // of the link
+	session *session // the last of this process
 }
 
 // simRestart ends a process and begins the next after a pause. A process that
@@ -224,10 +244,10 @@ type simRestart struct {
 // newSimNode draws a clock rate in 1±drift. Rates are scaled so that the fastest
 // possible clock is the bubble's: timers, which run on that, are early then, if
 // anything, as the library does not rely on their being late.
-func newSimNode(s *simulation, rng *rand.Rand, name string) *simNode {
+func newSimNode(s *etcdSimulation, rng *rand.Rand, name string) *simNode {
 	rate := 1 + s.drift*pick(rng, -1, -1, 1, 1, 2*rng.Float64()-1)
 	return &simNode{
-		simulation: s, name: name, rate: rate / (1 + s.drift),
+		etcdSimulation: s, name: name, rate: rate / (1 + s.drift),
 		campaigns: rng.IntN(3) == 0, restarts: make(chan simRestart, 1),
 	}
 }
@@ -255,7 +275,9 @@ func (n *simNode) live() {
 			if !r.crash {
 				<-done
 			}
+			n.forget()
 			time.Sleep(r.pause)
+			time.Sleep(time.Until(n.begins()))
 		case <-n.over:
 			stop()
 			return
@@ -272,6 +294,34 @@ func (n *simNode) connect(life int) (link *simetcd.Link, id string) {
 	return link, id
 }
 
+// forget is what a process that ends does.
+func (n *simNode) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.session = nil
+}
+
+// simProvider notes the sessions of a process.
+type simProvider struct {
+	*storeProvider
+	node *simNode
+	link *simetcd.Link
+}
+
+// AcquireLease implements [LeaseProvider].
+func (p simProvider) AcquireLease(ctx context.Context, req LeaseRequest) (Lease, error) {
+	l, err := p.storeProvider.AcquireLease(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	p.node.mu.Lock()
+	defer p.node.mu.Unlock()
+	if p.node.link == p.link { // or else another process has begun
+		p.node.session = l.(*session)
+	}
+	return l, nil
+}
+
 // current returns the link of the present process.
 func (n *simNode) current() (*simetcd.Link, string) {
 	n.mu.Lock()
@@ -280,11 +330,11 @@ func (n *simNode) current() (*simetcd.Link, string) {
 }
 
 func (n *simNode) execute(ctx context.Context, link *simetcd.Link, id string) {
-	provider := NewETCDLeaseProvider([]string{"etcd"},
+	provider := simProvider{node: n, link: link, storeProvider: NewETCDLeaseProvider([]string{"etcd:2379"},
 		WithLeaseTTL(n.ttl), WithClockDrift(n.drift), WithLeaseGrace(n.grace),
-		WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}}),
-		func(p *etcdProvider) { p.newClock = n.newClock })
-	log := WithLogger(n.logger(n.name))
+		WithETCDConfig(clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(link.Dial)}})).(*storeProvider)}
+	provider.clock = n.newClock()
+	log := WithLogger(n.logger(n.name, n.misbehaviour("log handler of "+id)))
 	hooks := WithHooks(Hooks{Lost: func(string, int64, time.Duration, error) { n.total.count("leadership lost") }}.and(n.hooks(id)))
 	if n.campaigns {
 		n.campaignAll(ctx, id, NewConcurrency("app", n.name, provider, log, hooks))
@@ -303,12 +353,24 @@ func (n *simNode) execute(ctx context.Context, link *simetcd.Link, id string) {
 	}
 }
 
-// hooks misbehave in one life of two, all alike.
-func (n *simNode) hooks(id string) Hooks {
-	rng := simDraw(n.seed, "hooks of "+id, 0)
-	misbehave := pick(rng,
+// misbehaviour is what the user's code does in one life of two.
+func (n *simNode) misbehaviour(of string) func() {
+	return pick(simDraw(n.seed, of, 0),
 		func() {}, func() {}, func() {}, func() {},
-		func() { <-n.over }, func() { time.Sleep(n.ttl / 10) }, func() { panic("a hook") }, runtime.Goexit)
+		func() { <-n.over }, n.dawdle, func() { panic(of) }, runtime.Goexit)
+}
+
+// dawdle takes its time, until the simulation is over.
+func (n *simNode) dawdle() {
+	select {
+	case <-time.After(n.ttl / 10):
+	case <-n.over:
+	}
+}
+
+// hooks misbehave all alike.
+func (n *simNode) hooks(id string) Hooks {
+	misbehave := n.misbehaviour("hooks of " + id)
 	return Hooks{
 		Elected:            func(string, int64, time.Duration) { misbehave() },
 		Lost:               func(string, int64, time.Duration, error) { misbehave() },
@@ -405,11 +467,7 @@ func (c *simTotals) count(what string) {
 const simMinimum = 100
 
 // requireAll fails if the simulations did not reach what they are about.
-func (c *simTotals) requireAll(t *testing.T) {
-	all := []string{"run", "leadership lost", "executed again", "executed late", "request lost", "reply lost", "told of a loss"}
-	for _, f := range simFaults {
-		all = append(all, f.name)
-	}
+func (c *simTotals) requireAll(t *testing.T, all ...string) {
 	for _, what := range all {
 		require.Positive(t, c.n[what], what)
 	}
@@ -435,8 +493,9 @@ func (j *simJournal) tail() string {
 	return strings.Join(j.lines[max(0, len(j.lines)-200):], "\n")
 }
 
-func (j *simJournal) logger(node string) *slog.Logger {
-	return slog.New(simHandler{slog.NewTextHandler(simWriter{j, node}, &slog.HandlerOptions{
+// logger notes what a node says, and then misbehaves.
+func (j *simJournal) logger(node string, misbehave func()) *slog.Logger {
+	return slog.New(simHandler{misbehave: misbehave, Handler: slog.NewTextHandler(simWriter{j, node}, &slog.HandlerOptions{
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == "app" || a.Key == "instance") {
 				return slog.Attr{}
@@ -457,11 +516,21 @@ func (w simWriter) Write(b []byte) (int, error) {
 }
 
 // simHandler drops what the etcd client says, before anybody spends time on it.
-type simHandler struct{ slog.Handler }
+type simHandler struct {
+	slog.Handler
+	misbehave func()
+}
+
+// Handle implements [slog.Handler].
+func (h simHandler) Handle(ctx context.Context, r slog.Record) error {
+	err := h.Handler.Handle(ctx, r)
+	h.misbehave()
+	return err
+}
 
 func (h simHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	if slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == "component" }) {
 		return slog.DiscardHandler
 	}
-	return simHandler{h.Handler.WithAttrs(attrs)}
+	return simHandler{h.Handler.WithAttrs(attrs), h.misbehave}
 }

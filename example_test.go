@@ -136,7 +136,7 @@ func ExampleLeadershipFromContext() {
 	}
 
 	// Output:
-	// distributed: leadership lost: the lease was taken away
+	// distributed: leadership lost: a document of the node was changed or deleted by somebody else
 	// the writer of "late news from term 1" is not the leader any more
 	// stored: term 2
 }

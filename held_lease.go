@@ -125,7 +125,7 @@ func (c *Concurrency) acquireLease(ctx context.Context) (Lease, *leaseReport, er
 			return nil, nil, err
 		}
 		report := &leaseReport{owner: c}
-		lease, err := c.provider.AcquireLease(ctx, LeaseRequest{App: c.app, Instance: c.instance, Logger: c.log, Events: report.events()})
+		lease, err := c.provider.AcquireLease(ctx, LeaseRequest{App: c.app, Instance: c.instance, Logger: c.log, Events: report.events(), tell: c.reports.tell})
 		switch {
 		case err == nil:
 			c.store.works()
@@ -144,11 +144,10 @@ func (c *Concurrency) acquireLease(ctx context.Context) (Lease, *leaseReport, er
 // introduce tells the others about this node before it stands for anything, so
 // that who finds it as a leader finds its address, too.
 func (c *Concurrency) introduce(ctx context.Context, lease Lease) error {
-	roster, ok := lease.(Roster)
-	if c.info == nil || !ok {
+	if c.info == nil {
 		return nil
 	}
-	err := roster.Announce(ctx, *c.info)
+	err := lease.Announce(ctx, *c.info)
 	if errors.Is(err, ErrLeaseLost) {
 		return nil // whoever campaigns under it is told, and asks for another
 	}
@@ -206,7 +205,7 @@ func (c *Concurrency) closeLease(held *heldLease) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if err := held.lease.Close(ctx); err != nil {
-		c.log.Warn("lease not closed cleanly, the store will expire it", "error", err)
+		c.log.Warn("lease not closed cleanly, others wait until it has run out", "error", err)
 		return fmt.Errorf("distributed: close lease: %w", err)
 	}
 	return nil

@@ -34,8 +34,7 @@ type Hooks struct {
 	// until Campaign returns, and in a processor until just before Work. What
 	// the release took to get here is not in it. Called after Elected, and only
 	// where gap can be known: not when the job was free, nor after a loss, as
-	// nobody knows when a lost leadership's work stopped; and only with a
-	// provider whose elections implement [Successor], as those of this package.
+	// nobody knows when a lost leadership's work stopped.
 	HandedOver func(job string, token int64, gap time.Duration)
 
 	// Lost: the leadership of job, held for that long, ended without this node's

@@ -44,13 +44,13 @@ func TestJobThatCannotWorkIsRefusedByTheFieldAndItsBound(t *testing.T) {
 
 				a := start(t, t.Context(), p)
 				require.Equal(t, "a", s.runner("taken"), "AddJob told, Execute runs the others")
-				calls := s.hub.Calls()
+				calls := s.hub.Writes()
 				err = p.AddJob(c.job)
 				require.ErrorIs(t, err, distributed.ErrInvalidConfig)
 				require.ErrorContains(t, err, c.want)
 				require.Equal(t, "a", s.runner("taken"), "also while executing")
 				require.False(t, a.returned())
-				require.Equal(t, calls, s.hub.Calls())
+				require.Equal(t, calls, s.hub.Writes())
 
 				requireRefused(t, c.want, "app", "b", []distributed.Job{taken, c.job})
 				requireRefused(t, c.want, "app", "b", []distributed.Job{taken, c.job, {}, {Name: "y", Work: work}})

@@ -69,9 +69,9 @@ func (l *Leadership) Context() context.Context {
 // Token returns the fencing token: strictly greater than that of every earlier
 // leader of the same name. Hand it to whatever the work changes, and let that
 // reject a token smaller than the greatest it has seen; this is the only
-// protection from a process that was frozen and does not know it yet. On etcd it
-// is the create revision of the candidate key, and rises within the history of
-// one cluster.
+// protection from a process that was frozen and does not know it yet. It is the
+// revision of the write by which this node began to stand for the name, and rises
+// within the history of one store.
 func (l *Leadership) Token() int64 { return l.token }
 
 // Valid reports whether this node leads and nobody else can, right now. It
@@ -181,7 +181,7 @@ var errNotValid = fmt.Errorf("%w: it is not valid any more", ErrLeadershipLost)
 
 // announce reports the victory, and the end if that has come already.
 func (l *Leadership) announce(waited time.Duration) {
-	gap, handedOver := l.gap()
+	gap, handedOver := l.election.Gap()
 	switch {
 	case !l.owner.talks(): // ten thousand jobs may be won at once
 	case handedOver:
@@ -197,15 +197,6 @@ func (l *Leadership) announce(waited time.Duration) {
 	if l.lost.Load() != nil {
 		l.reportEnd()
 	}
-}
-
-// gap returns how long ago the leader before released the name, if that is known.
-func (l *Leadership) gap() (gap time.Duration, ok bool) {
-	successor, ok := l.election.(Successor)
-	if !ok {
-		return 0, false
-	}
-	return successor.Gap()
 }
 
 // reportEnd reports how the leadership ended, once, and not before announce.

@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// LeaseProvider gives a node its lease in some store. It is one of the three
-// small interfaces ([LeaseProvider], [Lease], [Election]) that a third party
-// implements to run this library on another store; the package leasetest checks
-// such an implementation.
+// LeaseProvider gives a node its lease in some store, and shows an app to whoever
+// looks on. [NewLeaseProvider] makes one of any [Store]; to run this library on
+// another store is to implement that. LeaseProvider, [Lease] and [Election] are the
+// seam between jobs and leadership: for programs that wrap a provider, or have a
+// protocol of their own, which the package leasetest checks.
 //
 // Implementations must be safe for concurrent use. A provider holds no
 // resources of its own: whatever a lease needs, the lease frees in Close.
@@ -27,6 +28,13 @@ type LeaseProvider interface {
 	//
 	// ctx bounds the call only, not the life of the lease.
 	AcquireLease(ctx context.Context, req LeaseRequest) (Lease, error)
+
+	// OpenView lets a process look on without a lease. It returns when there is a
+	// first view, which may show nothing. It makes one attempt, as AcquireLease
+	// does, with the same errors, and must leave nothing behind when it fails. ctx
+	// bounds the call only, not the life of the viewer. Of req, Instance is empty.
+	// Events tell whether the store is heard of, as for a lease.
+	OpenView(ctx context.Context, req LeaseRequest) (Viewer, error)
 }
 
 // LeaseRequest says for whom a lease is acquired.
@@ -42,6 +50,8 @@ type LeaseRequest struct {
 
 	// Events may be told what becomes of the lease.
 	Events LeaseEvents
+
+	tell func(func()) // hands over what calls user code, for which nobody waits; nil to call it
 }
 
 // Lease is a node's registration with the store, under which it stands in any
@@ -55,6 +65,35 @@ type Lease interface {
 	// Election a name in use at a time.
 	Election(name string) Election
 
+	// Announce tells the other nodes about this one, in place of all that it has
+	// told before: what info leaves empty is no longer said. It blocks until the
+	// store has accepted that, and returns [ErrLeaseLost] when the lease has
+	// ended, whatever it is that notices; ctx's error when ctx is done; and what
+	// is wrong with info. What it returned an error for may be announced yet, but
+	// must not replace what a later call has announced. Of calls at the same time
+	// all but one may fail.
+	//
+	// What has been announced goes with the lease: a lease of the same instance
+	// has announced nothing. nil Jobs must be kept apart from empty ones; other
+	// slices and maps need not be, and Started may be cut to the millisecond. The
+	// caller does not change what info refers to, not even later.
+	Announce(ctx context.Context, info NodeInfo) error
+
+	// View returns a picture of the app, and a channel that is closed when there
+	// is another one, from that picture on: who waits for it before calling View
+	// again must not miss what lasts. It should stay open while the picture would
+	// be the same, and must not be closed for heartbeats. View does not block and
+	// makes no call to the store. Pictures may be late, but each is of one moment,
+	// and later ones of later moments. A candidate that is lost in a way that its
+	// node may not know of is in none. View returns [ErrLeaseLost] when the lease
+	// has ended, and the channel is closed then.
+	View() (*View, <-chan struct{}, error)
+
+	// Silence returns for how long each node of the last View, its own included,
+	// has not been heard of, by ID: less than its TTL while it is well. As long as
+	// one of them is heard, so is the store.
+	Silence() map[string]time.Duration
+
 	// Close gives up every candidacy and leadership under the lease, so that
 	// others may lead at once, and frees everything the lease holds, here and
 	// in the store. The caller makes sure that nothing runs under the lease
@@ -62,7 +101,8 @@ type Lease interface {
 	//
 	// Close must return soon after ctx is done, even when the store does not
 	// answer, and must free all local resources in any case; the error then
-	// says what was left for the store to expire. A second Close returns nil.
+	// says what was left behind, and others wait until it has run out. A second Close
+	// returns nil.
 	Close(ctx context.Context) error
 }
 
@@ -99,6 +139,14 @@ type Election interface {
 	// false.
 	Valid() bool
 
+	// Gap returns how long ago this node saw that the candidate before it, the
+	// last one it stood behind, had released the election; false if it stood
+	// behind nobody, or that candidate went in another way, such as by a loss, or
+	// if it was not seen to go, or where that cannot be known. It is called once
+	// after each Campaign that has returned a token, by the same goroutine, and
+	// must not block.
+	Gap() (gap time.Duration, ok bool)
+
 	// Resign ends the leadership, if there still is one, and blocks until the
 	// store has accepted that, so that the next candidate can lead at once, or
 	// until ctx is done. The caller makes sure that the work has stopped.
@@ -111,14 +159,20 @@ type Election interface {
 	Resign(ctx context.Context) error
 }
 
-// Successor is implemented by an [Election] that knows how fast it took over.
-type Successor interface {
-	// Gap returns how long ago this node saw that the candidate before it, the
-	// last one it stood behind, had released the election; false if it stood
-	// behind nobody, or that candidate went in another way, such as by a loss, or
-	// if it was not seen to go. It is called once after each Campaign that has
-	// returned a token, by the same goroutine, and must not block.
-	Gap() (gap time.Duration, ok bool)
+// Viewer is a [Lease] that only looks: it shows what the nodes see, and is none.
+// Implementations must be safe for concurrent use.
+type Viewer interface {
+	// View and Silence are those of a [Lease], but View.Self is empty. After Close,
+	// View returns [ErrClosed].
+	View() (*View, <-chan struct{}, error)
+	Silence() map[string]time.Duration
+
+	// Age returns how old what it shows may be: how long ago the store was heard of.
+	Age() time.Duration
+
+	// Close frees what the viewer holds, without a call to the store, and closes
+	// the channel of the last View. A second Close returns nil.
+	Close() error
 }
 
 var (
@@ -127,9 +181,9 @@ var (
 	ErrLeaseLost = errors.New("distributed: lease lost")
 
 	// ErrLeadershipLost is the cause of a leadership's context when the
-	// leadership ended without this node's doing: the lease could not be
-	// renewed in time, the store took it away, or somebody deleted the
-	// candidacy.
+	// leadership ended without this node's doing: no heartbeat came back in
+	// time, somebody changed or deleted documents of the node or the app, or
+	// the store goes on from an earlier state.
 	ErrLeadershipLost = errors.New("distributed: leadership lost")
 
 	// ErrPermanent marks a failure of the store that waiting cannot mend, such

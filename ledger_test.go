@@ -55,7 +55,7 @@ func newService(t *testing.T) *service {
 }
 
 func (s *service) provider() distributed.LeaseProvider {
-	return distributed.NewMemoryLeaseProvider(s.hub, distributed.WithMemoryTTL(s.ttl))
+	return distributed.NewMemoryLeaseProvider(s.hub, distributed.WithLeaseTTL(s.ttl))
 }
 
 // execute starts a node and returns when all that follows at once has happened.
@@ -269,6 +269,10 @@ type acquire func(context.Context, distributed.LeaseRequest) (distributed.Lease,
 
 func (f acquire) AcquireLease(ctx context.Context, req distributed.LeaseRequest) (distributed.Lease, error) {
 	return f(ctx, req)
+}
+
+func (f acquire) OpenView(context.Context, distributed.LeaseRequest) (distributed.Viewer, error) {
+	return nil, errAway
 }
 
 var (

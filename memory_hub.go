@@ -1,308 +1,332 @@
 package distributed
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
+const (
+	// maxMemoryValue is the largest value that a hub takes, in bytes.
+	maxMemoryValue = 1 << 20
+
+	// maxMemoryHistory is how many changes a hub remembers at most. A follower that is
+	// further behind gets a listing.
+	maxMemoryHistory = 4096
+)
+
+var (
+	// errCut is the error of calls under way when the connection was cut.
+	errCut = errors.New("distributed: the connection was cut")
+
+	// errTooLarge is the error of writes of more than 1 MiB.
+	errTooLarge = errors.New("distributed: the value is larger than 1 MiB")
+)
+
 // MemoryHub is a store in this process: the nodes whose providers share a hub
-// ([NewMemoryLeaseProvider]) stand in the same elections. Its methods show what
-// a store that fails does to your jobs. The zero value is ready to use, needs
-// no closing and runs no goroutines. All methods are safe for concurrent use,
-// and none blocks. A hub that is used inside a testing/synctest bubble belongs
-// to that bubble.
+// ([NewMemoryLeaseProvider]) share its documents. Its methods show what a store that
+// fails does to your jobs. The zero value is ready to use, needs no closing, and runs
+// no goroutines. All methods are safe for concurrent use, and none blocks. A hub that
+// is used inside a testing/synctest bubble belongs to that bubble.
 type MemoryHub struct {
-	mu       sync.Mutex
-	revision int64 // of the last candidacy
-	leases   map[*memoryLease]bool
-	queues   map[memoryQueue][]*memoryCandidate
-	calls    int
-	delay    time.Duration
-	refusals map[string]error
-	changed  chan struct{} // closed when refusals change; nil while nobody waits for that
-	outdated chan struct{} // closed when there are other views; nil while nobody waits for that
-	acquired int           // leases so far
+	mu        sync.Mutex
+	began     time.Time           // of the first change
+	changes   int64               // so far
+	documents map[string]Document // that are there
+	history   []memoryChange      // one a revision, the last ones
+	pictures  map[string]*mirror  // by app, of those that somebody has asked about
+	nodes     map[string]*memoryNode
+	delay     time.Duration
+	writes    int
+	followers map[*memoryFollower]bool
+	awaited   bool          // somebody has waited for followers
+	changed   chan struct{} // closed when there is news for a follower; nil while nobody waits
 }
 
-// memoryQueue names an election: names may contain anything.
-type memoryQueue struct{ app, job string }
-
-// memoryCandidate is a lease's place in a queue. What changes is guarded by the
-// hub's mutex.
-type memoryCandidate struct {
-	lease   *memoryLease
-	queue   memoryQueue
-	token   int64                   // strictly rising in the order of the queue
-	decided chan struct{}           // closed when elected or over
-	removed chan struct{}           // closed when out of the queue
-	elected bool                    // the first of the queue, and told so
-	over    bool                    // will not lead (any more), but keeps others waiting until removed
-	torn    bool                    // over by no doing of its owner's
-	vacated time.Time               // when the last candidate before it released; zero if not
-	lost    context.CancelCauseFunc // set while the owner relies on leading
+// memoryChange is a document as a change has left it, and when that was.
+type memoryChange struct {
+	Document
+	at time.Time
 }
 
-// Expire takes all leases of instance away, early, as a store does that expires
-// or revokes a lease of a node that is alive: when Expire returns, the contexts
-// of its leaderships are done with cause [ErrLeadershipLost], and its campaigns
-// return [ErrLeaseLost]. Others lead when its work has been released, or else
-// when its leases would have run out. It reports whether there was a lease to take.
-func (h *MemoryHub) Expire(instance string) bool {
-	leases := h.leasesOf(instance)
-	for _, l := range leases {
-		l.end(fmt.Errorf("%w: the lease was taken away", ErrLeadershipLost))
+// memoryFollower is a call of Follow under way. Guarded by the hub's mutex.
+type memoryFollower struct {
+	node, prefix string
+	position     int64 // that it has told
+}
+
+// memoryNode is what the hub does to one of its users. Guarded by the hub's mutex.
+type memoryNode struct {
+	refusal  error
+	up, down memoryGate
+	cut      chan struct{} // closed when cut
+}
+
+// gate lets through while it is open, and keeps what comes while it is shut.
+type memoryGate struct {
+	shut int
+	held []func()
+}
+
+func (g *memoryGate) pass(f func()) {
+	if g.shut > 0 {
+		g.held = append(g.held, f)
+		return
 	}
-	return len(leases) > 0
+	f()
 }
 
-// RemoveCandidate removes instance from the queue for job by a foreign hand. A
-// leader's context is done, with cause [ErrLeadershipLost], when
-// RemoveCandidate returns, and others lead when its work has been released, or
-// else when its lease, as it was last renewed, would have run out. A candidate
-// that waits goes to the end of the queue. It reports whether there was a
-// candidate to remove.
-func (h *MemoryHub) RemoveCandidate(app, job, instance string) bool {
-	removed := h.candidates(memoryQueue{app, job}, instance)
-	for _, c := range removed {
-		h.evict(c)
+func (g *memoryGate) open() {
+	g.shut--
+	for g.shut == 0 && len(g.held) > 0 {
+		f := g.held[0]
+		g.held = g.held[1:]
+		f()
 	}
-	return len(removed) > 0
 }
 
-// Refuse makes the hub refuse everything that instance asks of it with err, and
-// not tell it that it leads: instance is cut off. It cannot acquire a lease, it
-// loses the one that it has when that runs out, and its campaigns and
-// resignations wait. An empty instance means all nodes; a nil err makes the hub
-// accept again.
+// Open returns a store on the hub, such as each lease of instance has: by that name
+// the methods of the hub know it. It has nothing to close but what follows.
+func (h *MemoryHub) Open(instance string) BatchStore { return h.open(instance) }
+
+func (h *MemoryHub) open(name string) *memoryStore {
+	return &memoryStore{hub: h, name: name, closed: make(chan struct{})}
+}
+
+// Refuse makes the hub refuse everything that instance asks of it with err, and tell
+// it nothing: instance is cut off. It cannot acquire a lease, it loses the one that it
+// has when that runs out, and its campaigns and resignations wait. An empty instance
+// means all nodes, and observers; a nil err makes the hub accept again.
 func (h *MemoryHub) Refuse(instance string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.refusals == nil {
-		h.refusals = map[string]error{}
-	}
-	h.refusals[instance] = err // nil is as good as no entry
-	if h.changed != nil {
-		close(h.changed)
-		h.changed = nil
-	}
-	for queue := range h.queues {
-		h.elect(queue)
-	}
-	h.touch()
+	h.node(instance).refusal = err
+	h.wake()
 }
 
-// SetDelay makes everything that is asked of the hub from now on take d before
-// it happens. With more than about a quarter of the TTL, leases run out. By
-// default, and with a negative d, it takes no time.
+// SetDelay makes everything that is asked of the hub from now on take d before it
+// happens. By default, and with a negative d, it takes no time.
 func (h *MemoryHub) SetDelay(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.delay = d
 }
 
-// Leader returns who leads job, and with which fencing token: zeros for nobody.
-func (h *MemoryHub) Leader(app, job string) (instance string, token int64) {
+// HoldRequests keeps what a node sends on its way until release is called, once:
+// then it arrives, in order, also what the node has given up meanwhile.
+func (h *MemoryHub) HoldRequests(name string) (release func()) {
+	return h.hold(name, func(n *memoryNode) *memoryGate { return &n.up })
+}
+
+// HoldReplies keeps the answers to a node, and what it follows, until release is
+// called, once.
+func (h *MemoryHub) HoldReplies(name string) (release func()) {
+	return h.hold(name, func(n *memoryNode) *memoryGate { return &n.down })
+}
+
+func (h *MemoryHub) hold(name string, of func(*memoryNode) *memoryGate) (release func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, c := range h.queues[memoryQueue{app, job}] {
-		if c.leads(time.Now()) {
-			return c.lease.instance, c.token
-		}
+	g := of(h.node(name))
+	g.shut++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		g.open()
+		h.wake()
 	}
-	return "", 0
 }
 
-// Candidates returns the instances in the queue for job, in the order in which
-// they lead: the leader, if there is one, is the first. An instance that lost
-// its leadership or its lease is in it for as long as others wait because of it.
-func (h *MemoryHub) Candidates(app, job string) []string {
+// breakOff ends all calls of a node that are under way with [errCut]. What is held of
+// their requests arrives all the same. New calls are possible at once.
+func (h *MemoryHub) breakOff(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var instances []string
-	for _, c := range h.queues[memoryQueue{app, job}] {
-		instances = append(instances, c.lease.instance)
+	n := h.node(name)
+	close(n.cut)
+	n.cut = make(chan struct{})
+}
+
+// Compact makes the hub forget the changes up to revision rev: who follows from
+// before it gets a listing.
+func (h *MemoryHub) Compact(rev int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forget(int(rev - h.forgotten()))
+}
+
+// Writes returns how many writes have arrived at the hub, refused ones included.
+func (h *MemoryHub) Writes() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.writes
+}
+
+// Documents returns what is there below prefix, sorted by key, and the revision
+// of the last change. The values must not be changed.
+func (h *MemoryHub) Documents(prefix string) ([]Document, int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.list(prefix), h.revision()
+}
+
+func (h *MemoryHub) enlist(f *memoryFollower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.followers == nil {
+		h.followers = map[*memoryFollower]bool{}
 	}
-	return instances
+	h.followers[f] = true
 }
 
-// Calls returns how many calls campaigns, resignations and the closing of
-// leases have made, refused ones included. Acquiring and renewing a lease does
-// not count.
-func (h *MemoryHub) Calls() int {
+func (h *MemoryHub) delist(f *memoryFollower) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.calls
+	delete(h.followers, f)
+	h.wake()
 }
 
-// do is how a node talks to the hub: op is called with h.mu held, after the
-// hub's delay, unless the hub refuses or ctx is done.
-func (h *MemoryHub) do(ctx context.Context, instance string, op func()) error {
+// told takes in that f has told all up to rev.
+func (h *MemoryHub) told(f *memoryFollower, rev int64) {
 	h.mu.Lock()
-	delay := h.delay
-	h.mu.Unlock()
-	if err := sleep(ctx, delay); err != nil {
+	defer h.mu.Unlock()
+	f.position = rev
+	if h.awaited {
+		h.wake()
+	}
+}
+
+// await blocks until all who can be told of what has happened below prefix have
+// been.
+func (h *MemoryHub) await(prefix string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for rev := h.revision(); h.behind(prefix, rev); {
+		h.awaited = true
+		news := h.news()
+		h.mu.Unlock()
+		<-news
+		h.mu.Lock()
+	}
+}
+
+// The methods below are called with h.mu held.
+
+func (h *MemoryHub) node(name string) *memoryNode {
+	if h.nodes == nil {
+		h.nodes = map[string]*memoryNode{}
+	}
+	if h.nodes[name] == nil {
+		h.nodes[name] = &memoryNode{cut: make(chan struct{})}
+	}
+	return h.nodes[name]
+}
+
+func (h *MemoryHub) refusal(name string) error {
+	if err := h.node(name).refusal; err != nil {
 		return err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err := h.refusal(instance); err != nil {
-		return err
-	}
-	op()
-	return nil
+	return h.node("").refusal
 }
 
-// insist does op, again whenever refusals change, until the hub accepts or ctx
-// is done.
-func (h *MemoryHub) insist(ctx context.Context, instance string, op func()) error {
-	for {
-		changed := h.book()
-		err := h.do(ctx, instance, op)
-		if err == nil || ctx.Err() != nil {
-			return err
+// revision is that of the last change; 1 before there is one, as 0 stands for none.
+func (h *MemoryHub) revision() int64 { return 1 + h.changes }
+
+func (h *MemoryHub) list(prefix string) []Document {
+	var documents []Document
+	for key, d := range h.documents {
+		if strings.HasPrefix(key, prefix) {
+			documents = append(documents, d)
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		}
+	}
+	slices.SortFunc(documents, func(a, b Document) int { return strings.Compare(a.Key, b.Key) })
+	return documents
+}
+
+// write does what a node has asked for.
+func (h *MemoryHub) write(name string, w Write) WriteResult {
+	h.writes++
+	if err := h.refusal(name); err != nil {
+		return WriteResult{Err: err}
+	}
+	if len(w.Value) > maxMemoryValue {
+		return WriteResult{Err: errTooLarge}
+	}
+	there := h.documents[w.Key] // at revision 0 if there is none
+	if there.Revision != w.Revision {
+		there.Key = w.Key
+		return WriteResult{Err: &ConflictError{Key: w.Key, Known: true, There: there}}
+	}
+	if w.Value != nil || there.Revision != 0 {
+		h.change(w.Key, w.Value)
+	}
+	return WriteResult{Revision: h.revision()}
+}
+
+func (h *MemoryHub) change(key string, value []byte) {
+	if h.documents == nil {
+		h.documents, h.began = map[string]Document{}, time.Now()
+	}
+	h.changes++
+	d := Document{Key: key, Value: value, Revision: h.revision()}
+	if value == nil {
+		delete(h.documents, key)
+	} else {
+		h.documents[key] = d
+	}
+	h.history = append(h.history, memoryChange{d, time.Now()})
+	h.forget(len(h.history) - maxMemoryHistory)
+	h.wake()
+}
+
+// forgotten is the revision of the last change that is not in the history.
+func (h *MemoryHub) forgotten() int64 { return h.revision() - int64(len(h.history)) }
+
+func (h *MemoryHub) forget(n int) {
+	if n > 0 {
+		h.history = h.history[min(n, len(h.history)):]
 	}
 }
 
-// book counts a call and returns what is closed when it is worth a repetition.
-func (h *MemoryHub) book() (changed <-chan struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.calls++
+// step returns the next step of a follower at position, if there is one.
+func (h *MemoryHub) step(prefix string, position int64) (Step, bool) {
+	if position == 0 || position < h.forgotten() || position > h.revision() {
+		return Step{Revision: h.revision(), Whole: true, Documents: h.list(prefix)}, true
+	}
+	for _, d := range h.history[position-h.forgotten():] {
+		if strings.HasPrefix(d.Key, prefix) {
+			return Step{Revision: d.Revision, Documents: []Document{d.Document}}, true
+		}
+	}
+	return Step{}, false
+}
+
+// behind reports whether somebody can still be told of what has happened below
+// prefix, and is not yet.
+func (h *MemoryHub) behind(prefix string, rev int64) bool {
+	for f := range h.followers {
+		n := h.node(f.node)
+		deaf := h.refusal(f.node) != nil || n.up.shut > 0 || n.down.shut > 0
+		if !deaf && strings.HasPrefix(prefix, f.prefix) && f.position < rev {
+			return true
+		}
+	}
+	return false
+}
+
+// news returns what is closed when there may be another step.
+func (h *MemoryHub) news() <-chan struct{} {
 	if h.changed == nil {
 		h.changed = make(chan struct{})
 	}
 	return h.changed
 }
 
-func (h *MemoryHub) leasesOf(instance string) []*memoryLease {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var leases []*memoryLease
-	for l := range h.leases {
-		if l.instance == instance {
-			leases = append(leases, l)
-		}
+func (h *MemoryHub) wake() {
+	if h.changed != nil {
+		close(h.changed)
+		h.changed = nil
 	}
-	return leases
-}
-
-func (h *MemoryHub) candidates(queue memoryQueue, instance string) []*memoryCandidate {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(h.queues[queue]), func(c *memoryCandidate) bool {
-		return c.lease.instance != instance
-	})
-}
-
-// evict is the foreign hand. A leader is told first, and keeps its place until
-// it cannot believe to lead any more.
-func (h *MemoryHub) evict(c *memoryCandidate) {
-	h.mu.Lock()
-	c.torn = true
-	if !c.elected {
-		h.remove(c)
-	}
-	lost, until := c.finish(), c.lease.validUntil
-	h.mu.Unlock()
-	if lost != nil {
-		lost(fmt.Errorf("%w: the candidacy was removed by a foreign hand", ErrLeadershipLost))
-	}
-	time.AfterFunc(time.Until(until), func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.remove(c)
-	})
-}
-
-// The methods below are called with h.mu held.
-
-func (h *MemoryHub) refusal(instance string) error {
-	if err := h.refusals[instance]; err != nil {
-		return err
-	}
-	return h.refusals[""]
-}
-
-// register takes in l, which counts from when it was asked for.
-func (h *MemoryHub) register(l *memoryLease) {
-	if h.leases == nil {
-		h.leases = map[*memoryLease]bool{}
-		h.queues = map[memoryQueue][]*memoryCandidate{}
-	}
-	h.leases[l] = true
-	h.acquired++
-	l.number = h.acquired
-	h.touch()
-}
-
-func (h *MemoryHub) enqueue(l *memoryLease, queue memoryQueue) *memoryCandidate {
-	h.revision++
-	c := &memoryCandidate{
-		lease:   l,
-		queue:   queue,
-		token:   h.revision,
-		decided: make(chan struct{}),
-		removed: make(chan struct{}),
-	}
-	l.candidates[c] = true
-	h.queues[queue] = append(h.queues[queue], c)
-	h.touch()
-	h.elect(queue)
-	return c
-}
-
-// elect lets the first of the queue lead, if it lives and can be told.
-func (h *MemoryHub) elect(queue memoryQueue) {
-	if len(h.queues[queue]) == 0 {
-		delete(h.queues, queue)
-		return
-	}
-	c := h.queues[queue][0]
-	if c.elected || c.over || !c.lease.alive(time.Now()) || h.refusal(c.lease.instance) != nil {
-		return
-	}
-	c.elected = true
-	close(c.decided)
-}
-
-func (h *MemoryHub) remove(c *memoryCandidate) {
-	if !c.lease.candidates[c] {
-		return
-	}
-	c.finish()
-	close(c.removed)
-	delete(c.lease.candidates, c)
-	first := h.queues[c.queue][0] == c
-	queue := slices.DeleteFunc(h.queues[c.queue], func(o *memoryCandidate) bool { return o == c })
-	h.queues[c.queue] = queue
-	if first && !c.torn && len(queue) > 0 {
-		queue[0].vacated = time.Now()
-	}
-	h.elect(c.queue)
-}
-
-// finish ends the candidacy but for its place in the queue, and returns what
-// has to be called if that ended a leadership.
-func (c *memoryCandidate) finish() (lost context.CancelCauseFunc) {
-	if !c.elected && !c.over {
-		close(c.decided)
-	}
-	c.over = true
-	c.lease.hub.touch()
-	lost, c.lost = c.lost, nil
-	return lost
-}
-
-func (c *memoryCandidate) leads(now time.Time) bool {
-	return c.elected && !c.over && now.Before(c.lease.validUntil)
 }

@@ -1,456 +1,294 @@
 package distributed
 
 import (
-	"cmp"
-	"encoding/json"
+	"bytes"
+	"errors"
+	"hash/maphash"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
-// mirror is a node's picture of its app in etcd: all nodes and all queues of
-// candidates, as of one revision. It does no I/O and reads no clock; times are
-// those of the node's own clock, and revisions are applied one by one, each as
-// a whole.
+// mirror is a node's picture of its app in the store, as of one revision. It does
+// no I/O and reads no clock: times are those of the node's own clock, read after
+// the step arrived that they are for.
 //
-// It also remembers what is no longer in etcd, but must still be respected: a
-// key that went without its owner's doing. The owner may not know yet, and goes
-// on working until its validity ends: that is TTL·(1-ρ) after it sent its last
-// heartbeat, on its clock. We have seen that heartbeat before the loss, since
-// revisions come in order, and no earlier than it was sent. So nobody can be
-// working any more once TTL·(1+ρ) have passed on our clock since we saw it.
+// What it knows of each node is in doubt.go, who claims what in claims.go.
 type mirror struct {
-	keys   etcdKeys
-	self   string // our own lease
-	drift  float64
+	keys  keys
+	self  string // our own id; "" for who only looks
+	last  string // the id of the process's last session, "" if it had none
+	drift float64
+
 	rev    int64
-	queues map[string][]candidate // by job, in order of rev
-	nodes  map[string]*node       // by lease
-	epoch  int64                  // create revision of the epoch key, 0 if there is none
-	known  memory
-	infos  map[string]*announced // by lease
+	listed bool              // there is a picture
+	least  int64             // the first listing must not be of a revision below it
+	nodes  map[string]*node  // by id
+	queues map[string]*queue // by job
+	infos  map[string]*told  // by key: info documents and pieces of lists
 
-	// changes counts what makes another View; heartbeats do not.
-	changes int64
+	epoch   string             // the one of the app, as first seen; "" before
+	shown   string             // the one in the picture, "" if there is none
+	amiss   time.Duration      // until then anything may have been lost, 0 if not
+	doubted map[*node]struct{} // nodes in doubt
+	silence time.Duration      // the longest that any node seen needs
+	foreign map[string]error   // documents in an unknown version of the format, by key
 
-	amiss time.Duration // until then nobody may lead anything: keys of nodes that run may have gone without a trace; 0 if not
+	garbageAge time.Duration // how long a node is void at least before its documents go
+
+	torn    error // why our own session is over, as far as the picture shows
+	changes int64 // counts what makes another view; heartbeats do not
 }
 
-// memory is what a process knows of an app from one lease to the next.
+// memory is what a process knows of an app from one session to the next.
 type memory struct {
-	epoch   int64         // create revision of the epoch key, 0 if it was never seen
-	silence time.Duration // after so long without a heartbeat nothing can run on any of the nodes seen
+	last    string // the id of the session that knew it
+	rev     int64
+	epoch   string
+	shown   string
+	amiss   time.Duration
+	silence time.Duration
+	nodes   map[string]node // without their documents
 }
 
-// candidate is a candidate key, or the ghost of one that was lost uncleanly and
-// keeps its place until then.
-type candidate struct {
-	lease string
-	rev   int64         // create revision
-	until time.Duration // of a ghost, 0 for a key that is there; a flag beside it would cost 8 bytes a candidate
+// told is a document that concerns views alone.
+type told struct {
+	value  []byte
+	rev    int64
+	unused time.Duration // since when no list has this piece; 0 if not, or not known; see unusedLists
 }
 
-func (c candidate) ghost() bool { return c.until != 0 }
+// change is what a step has changed for elections.
+type change struct {
+	queues []*queue // whose first claims may be others now; some twice
+	all    bool     // whoever could not begin to lead may be able to now
+	own    bool     // documents of our own were in it
 
-type node struct {
-	lease string
-	value nodeValue
-	rev   int64         // mod revision of the node key, 0 if there is none
-	seen  time.Duration // when its heartbeat moved last
-
-	alive bool // has its alive key
-	count int  // aliveValue.Keys
-	keys  int  // its candidate keys that are there
-
-	haunts  []string      // the jobs with a ghost of this node
-	unclear time.Duration // until then nobody may lead anything: it may have lost any job; 0 if it has not
+	namesakes []*node // that have our instance name, and were found to live
 }
 
-// keyEvent is a change of a key, or with deleted false, a key as listed.
-type keyEvent struct {
-	key     string
-	value   []byte
-	deleted bool
-	create  int64 // create revision, of a put
-	mod     int64 // the revision of the change
-}
-
-// created returns the create revision of the key, 0 if it is gone.
-func (e keyEvent) created() int64 {
-	if e.deleted {
-		return 0
+func newMirror(k keys, self string, t timing, known memory) *mirror {
+	m := &mirror{
+		keys: k, self: self, last: known.last, drift: t.drift, least: known.rev,
+		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{},
+		epoch: known.epoch, shown: known.shown, amiss: known.amiss, doubted: map[*node]struct{}{},
+		silence: max(known.silence, silence(t.ttl, t.drift)),
+		foreign: map[string]error{}, garbageAge: garbageAge,
 	}
-	return e.create
-}
-
-func newMirror(keys etcdKeys, self string, t timing, known memory) *mirror {
-	known.silence = max(known.silence, silence(t.ttl, t.drift))
-	return &mirror{keys: keys, self: self, drift: t.drift, queues: map[string][]candidate{}, nodes: map[string]*node{}, infos: map[string]*announced{}, epoch: known.epoch, known: known}
-}
-
-// whole reports whether the node's candidate keys are just those that it knows
-// it has: whatever else it had, it has given up by itself.
-func (n *node) whole() bool { return n.alive && n.count == n.keys }
-
-func (n *node) drained() bool { return n.value.State == stateDrained }
-
-// silentBy returns when nothing can run on n any more, if its last heartbeat is
-// the one seen last.
-func (m *mirror) silentBy(n *node) time.Duration {
-	if n.value.TTL == 0 { // its node key was never seen
-		return n.seen + m.known.silence
-	}
-	return n.seen + silence(time.Duration(n.value.TTL)*time.Second, max(n.value.Drift, m.drift))
-}
-
-func silence(ttl time.Duration, drift float64) time.Duration {
-	return ttl + time.Duration(float64(ttl)*drift)
-}
-
-// leads reports whether we lead job, as far as the queue is concerned. A key not
-// newer than after, our last release of the job, is not ours: the mirror lags
-// behind what we do.
-func (m *mirror) leads(job string, after int64) bool {
-	queue := m.queues[job]
-	return len(queue) > 0 && queue[0].lease == m.self && queue[0].rev > after && m.amiss == 0 && !m.anyUnclear()
-}
-
-// standing returns the create revision of our candidacy for job; see leads.
-func (m *mirror) standing(job string, after int64) (rev int64, ok bool) {
-	for _, c := range m.queues[job] {
-		if c.lease == m.self && c.rev > after {
-			return c.rev, true
+	for id, n := range known.nodes {
+		m.nodes[id] = &n
+		if n.doubt > 0 {
+			m.doubted[&n] = struct{}{}
 		}
 	}
-	return 0, false
+	return m
 }
 
-// rank returns where the candidate with the create revision rev stands; 0 is none.
-func (m *mirror) rank(job string, rev int64) rank {
-	queue := m.queues[job]
-	switch {
-	case rev == 0 || len(queue) == 0:
-		return rankUnknown
-	case queue[0].rev == rev:
-		return rankFirst
-	case queue[0].ghost():
-		return rankBehindGhost
+// memory returns what the next session has to know.
+func (m *mirror) memory() memory {
+	known := memory{last: m.self, epoch: m.epoch, shown: m.shown, amiss: m.amiss, silence: m.silence, nodes: map[string]node{}}
+	if errors.Is(m.torn, errHistory) {
+		return known // nothing else that was seen is known to be there
 	}
-	return rankBehindLive
+	known.rev = max(m.rev, m.least)
+	for id, n := range m.nodes {
+		carried := *n
+		carried.docs, carried.counts = nil, false
+		known.nodes[id] = carried
+	}
+	return known
 }
 
-func (m *mirror) anyUnclear() bool {
-	for _, n := range m.nodes {
-		if n.unclear > 0 {
-			return true
-		}
+// step takes in a step of the feed at now. Whatever happens, the picture is that
+// of the step afterwards; if it has gone back, that is why our session is over.
+func (m *mirror) step(s Step, now time.Duration) change {
+	t := &transition{m: m, now: now, whole: s.Whole, from: m.rev}
+	if s.Revision < max(m.rev, m.least) {
+		t.replaced()
 	}
-	return false
-}
-
-// apply takes in all events of one revision, seen at now, and returns the jobs
-// whose queue has changed, and whether any job may be concerned.
-func (m *mirror) apply(events []keyEvent, now time.Duration) (jobs []string, all bool) {
-	m.rev = events[0].mod
-	spoke := map[string]bool{} // nodes that wrote in this revision: what else they changed in it was their doing
-	for _, e := range events {
-		switch kind, _, lease := m.keys.parse(e.key); kind {
-		case epochKey:
-			m.setEpoch(e.created(), now)
-		case nodeKey, aliveKey:
-			m.setNode(kind, lease, e, now)
-			spoke[lease] = spoke[lease] || !e.deleted
-		}
+	if s.Whole {
+		t.deleteUnlisted(s.Documents)
 	}
-	for _, e := range events {
-		kind, job, lease := m.keys.parse(e.key)
-		if kind == infoKey || kind == jobsKey {
-			m.setInfo(kind, lease, e)
-		}
-		if kind != candidateKey {
-			continue
-		}
+	for _, d := range s.Documents {
+		t.take(d)
+	}
+	m.rev, m.listed = s.Revision, true
+	for _, n := range t.nodes {
+		n.touched = false
+		t.settle(n)
+	}
+	if s.Whole {
 		m.changes++
-		if e.deleted {
-			m.remove(job, lease, spoke[lease])
-		} else {
-			m.insert(job, lease, e.create)
-		}
-		jobs = append(jobs, job)
-	}
-	for _, e := range events {
-		if kind, _, lease := m.keys.parse(e.key); kind == nodeKey || kind == aliveKey {
-			lifted, wasUnclear := m.clear(lease)
-			jobs, all = append(jobs, lifted...), all || wasUnclear
+		t.all = true
+		if m.epoch == "" && m.shown == "" && len(m.nodes) > 0 {
+			t.doubtEverybody() // the epoch comes before anything else
 		}
 	}
-	return jobs, all
+	if !m.waits() {
+		m.settleLeaders(t.queues)
+	}
+	return t.change
 }
 
-// setEpoch takes in the create revision of the epoch key, 0 for none. If it is not
-// the one that we know, keys of other nodes may have gone with it, and their
-// owners may not know yet. None has sent a heartbeat since.
-func (m *mirror) setEpoch(rev int64, now time.Duration) {
-	if rev == m.epoch {
-		return
-	}
-	m.epoch = rev
-	switch m.known.epoch {
-	case rev:
-	case 0:
-		m.known.epoch = rev
-	default:
-		m.amiss = now + m.known.silence
-	}
+// transition is a step while it is taken in.
+type transition struct {
+	change
+	m     *mirror
+	now   time.Duration
+	whole bool    // it is a listing
+	from  int64   // the revision of the picture before, which was exact; 0 if there was none
+	nodes []*node // that the step touches
 }
 
-func (m *mirror) setNode(kind keyKind, lease string, e keyEvent, now time.Duration) {
-	n := m.nodes[lease]
-	if n == nil {
-		lease = strings.Clone(lease)
-		n = &node{lease: lease, seen: now}
-		m.nodes[lease] = n
+// deleteUnlisted takes what a listing does not show for deleted.
+func (t *transition) deleteUnlisted(listed []Document) {
+	m := t.m
+	there := make(map[string]struct{}, len(listed))
+	for _, d := range listed {
+		there[d.Key] = struct{}{}
 	}
-	switch {
-	case kind == nodeKey && e.deleted:
-		n.rev = 0
-	case kind == nodeKey:
-		n.rev, n.seen, n.value = e.mod, now, decodeNode(e.value)
-		m.known.silence = max(m.known.silence, m.silentBy(n)-now)
-	case e.deleted:
-		n.alive = false
-		m.changes++
-	default:
-		var v aliveValue
-		if json.Unmarshal(e.value, &v) != nil {
-			v.Keys = -1 // not ours: never whole
-		}
-		if !n.alive {
-			m.changes++
-		}
-		n.alive, n.count = true, v.Keys
-	}
-}
-
-// decodeNode takes a value that it cannot read for that of a node with the
-// longest TTL there is.
-func decodeNode(b []byte) nodeValue {
-	var v nodeValue
-	if json.Unmarshal(b, &v) != nil || v.TTL <= 0 {
-		v = nodeValue{TTL: int64(maxLeaseTTL / time.Second)}
-	}
-	return v
-}
-
-// insert adds a candidate key. A later put to an existing key changes nothing.
-func (m *mirror) insert(job, lease string, create int64) {
-	n := m.nodes[lease]
-	if n != nil {
-		lease = n.lease
-	} else {
-		lease = strings.Clone(lease)
-	}
-	queue := m.queues[job]
-	i, found := slices.BinarySearchFunc(queue, create, func(c candidate, rev int64) int { return cmp.Compare(c.rev, rev) })
-	if found {
-		return
-	}
-	if n != nil {
-		n.keys++
-	}
-	m.queues[strings.Clone(job)] = slices.Insert(queue, i, candidate{lease: lease, rev: create})
-}
-
-// remove takes a candidate key out. Unless its owner let go of it, a ghost
-// keeps its place. A candidate without a node is foreign, a plain etcd election:
-// it gets no more than that gives.
-func (m *mirror) remove(job, lease string, released bool) {
-	queue := m.queues[job]
-	i := slices.IndexFunc(queue, func(c candidate) bool { return c.lease == lease && !c.ghost() })
-	if i < 0 {
-		return
-	}
-	n := m.nodes[lease]
-	if n != nil {
-		n.keys--
-	}
-	if n == nil || released || n.drained() || lease == m.self {
-		m.setQueue(job, slices.Delete(queue, i, i+1))
-		return
-	}
-	queue[i].until = m.silentBy(n)
-	n.haunts = append(n.haunts, job)
-}
-
-func (m *mirror) setQueue(job string, queue []candidate) {
-	if len(queue) == 0 {
-		delete(m.queues, job)
-		return
-	}
-	m.queues[strings.Clone(job)] = queue // the map keeps it, and with it the whole key that it may be a part of
-}
-
-// clear lets go of what a node has lost, if it has drained or written that its
-// keys are all it has: it stopped the work of those that were torn away. And it
-// forgets a node of which nothing is left.
-func (m *mirror) clear(lease string) (jobs []string, wasUnclear bool) {
-	n := m.nodes[lease]
-	if n == nil {
-		return nil, false
-	}
-	if n.drained() || n.whole() {
-		jobs, wasUnclear = n.haunts, n.unclear > 0
-		for _, job := range jobs {
-			m.exorcise(job, func(c candidate) bool { return c.lease == lease })
-		}
-		n.haunts, n.unclear = nil, 0
-		if len(jobs) > 0 || wasUnclear {
-			m.changes++
+	gone := func(key string) {
+		if _, ok := there[key]; !ok {
+			t.take(Document{Key: key})
 		}
 	}
-	m.forget(n)
-	return jobs, wasUnclear
-}
-
-func (m *mirror) exorcise(job string, which func(candidate) bool) {
-	queue, ok := m.queues[job]
-	if ok {
-		m.setQueue(job, slices.DeleteFunc(queue, func(c candidate) bool { return c.ghost() && which(c) }))
-	}
-}
-
-func (m *mirror) forget(n *node) {
-	if n.rev == 0 && !n.alive && n.keys == 0 && len(n.haunts) == 0 && n.unclear == 0 {
-		delete(m.nodes, n.lease)
-	}
-}
-
-// expire lets go of what has kept its place until now, and returns the jobs
-// concerned, and whether that may be any.
-func (m *mirror) expire(now time.Duration) (jobs []string, all bool) {
-	if m.amiss > 0 && m.amiss <= now {
-		m.amiss, all = 0, true
-		m.known.epoch = cmp.Or(m.epoch, m.known.epoch)
-	}
-	for _, n := range m.nodes {
-		if n.unclear > 0 && n.unclear <= now {
-			n.unclear, all = 0, true
+	gone(m.keys.epoch())
+	for id, n := range m.nodes {
+		if n.rev != 0 {
+			gone(m.keys.node(id))
 		}
-		n.haunts = slices.DeleteFunc(n.haunts, func(job string) bool {
-			m.exorcise(job, func(c candidate) bool { return c.lease == n.lease && c.until <= now })
-			gone := !slices.ContainsFunc(m.queues[job], func(c candidate) bool { return c.ghost() && c.lease == n.lease })
-			if gone {
-				jobs = append(jobs, job)
+		for k, d := range n.docs {
+			if d != nil {
+				gone(m.keys.claims(id, k))
 			}
-			return gone
-		})
-		m.forget(n)
+		}
 	}
-	if len(jobs) > 0 || all {
+	for key := range m.infos {
+		gone(key)
+	}
+	for key := range m.foreign {
+		gone(key)
+	}
+}
+
+// take takes in a document. What it means for its node shows when all of the step
+// is there.
+func (t *transition) take(d Document) {
+	kind, id, k := t.m.keys.parse(d.Key)
+	switch kind {
+	case epochDocument:
+		t.takeEpoch(d)
+	case nodeDocument:
+		t.takeNode(t.node(id), d)
+	case claimsDocument:
+		t.takeClaims(t.node(id), k, d)
+	case infoDocument, listDocument:
+		t.takeTold(d)
+	}
+}
+
+// node returns the node with that id, which the step touches.
+func (t *transition) node(id string) *node {
+	n := t.m.nodes[id]
+	if n == nil {
+		n = &node{id: id, seen: t.now, since: t.now, whole: true}
+		t.m.nodes[id] = n
+	}
+	if !n.touched {
+		n.touched = true
+		t.nodes = append(t.nodes, n)
+	}
+	t.own = t.own || id == t.m.self
+	return n
+}
+
+func (t *transition) takeTold(d Document) {
+	old := t.m.infos[d.Key]
+	switch {
+	case d.Value == nil && old == nil:
+		return
+	case d.Value == nil:
+		delete(t.m.infos, d.Key)
+	case old != nil && bytes.Equal(old.value, d.Value):
+		old.rev = d.Revision
+		return
+	default:
+		t.m.infos[d.Key] = &told{value: d.Value, rev: d.Revision}
+	}
+	t.m.changes++
+}
+
+// read decodes a document whose content decides who may lead. One in a version of
+// the format that is not known here is kept in mind: who wrote it may lead by it.
+func (m *mirror) read(d Document, v value) error {
+	delete(m.foreign, d.Key)
+	if d.Value == nil {
+		return nil
+	}
+	err := m.keys.decode(d.Key, d.Value, v)
+	if err != nil && !errors.Is(err, errUnreadable) {
+		m.foreign[d.Key] = err
+		m.tear(err)
+	}
+	return err
+}
+
+// tear says that our own session is over.
+func (m *mirror) tear(cause error) {
+	if m.torn == nil && m.self != "" {
+		m.torn = cause
+	}
+}
+
+// unknown returns what is wrong if a document is in an unknown version of the
+// format.
+func (m *mirror) unknown() error {
+	for _, err := range m.foreign {
+		return err
+	}
+	return nil
+}
+
+// expire lets go of what has been waited for until now, and reports whether
+// anybody may begin to lead because of it.
+func (m *mirror) expire(now time.Duration) (all bool) {
+	if m.amiss > 0 && m.amiss <= now {
+		m.amiss, m.epoch, all = 0, m.shown, true
+	}
+	for n := range m.doubted {
+		if n.doubt <= now {
+			m.endDoubt(n)
+			all = true
+			m.forget(n)
+		}
+	}
+	if all {
 		m.changes++
 	}
-	return jobs, all
+	if all = all && !m.waits(); all {
+		m.settleLeaders(slices.Collect(maps.Values(m.queues)))
+	}
+	return all
 }
 
 // nextExpiry returns when expire has something to do next.
 func (m *mirror) nextExpiry() (at time.Duration, ok bool) {
-	next := func(t time.Duration) {
-		if !ok || t < at {
-			at, ok = t, true
-		}
-	}
 	if m.amiss > 0 {
-		next(m.amiss)
+		at, ok = m.amiss, true
 	}
-	for _, n := range m.nodes {
-		if n.unclear > 0 {
-			next(n.unclear)
-		}
-		for _, job := range n.haunts {
-			for _, c := range m.queues[job] {
-				if c.ghost() {
-					next(c.until)
-				}
-			}
+	for n := range m.doubted {
+		if !ok || n.doubt < at {
+			at, ok = n.doubt, true
 		}
 	}
 	return at, ok
 }
 
-// load replaces everything by what a listing at rev shows, received at now. What
-// was lost between the picture so far and the listing was lost unseen: a node
-// that is not whole, or has gone without having drained, may have lost any job,
-// so nothing may be led until it is surely silent.
-func (m *mirror) load(rev int64, listed []keyEvent, now time.Duration) {
-	old := m.nodes
-	haunted := m.queues
-	m.rev, m.nodes, m.queues, m.infos = rev, map[string]*node{}, map[string][]candidate{}, map[string]*announced{}
-	m.changes++
-	epoch := int64(0)
-	for _, e := range listed {
-		switch kind, _, lease := m.keys.parse(e.key); kind {
-		case epochKey:
-			epoch = e.created()
-		case nodeKey, aliveKey:
-			m.setNode(kind, lease, e, now)
-		}
-	}
-	m.setEpoch(epoch, now)
-	for _, e := range listed {
-		switch kind, job, lease := m.keys.parse(e.key); kind {
-		case candidateKey:
-			m.insert(job, lease, e.create)
-		case infoKey, jobsKey:
-			m.setInfo(kind, lease, e)
-		}
-	}
-	for lease, was := range old {
-		m.carry(lease, was, haunted, now)
-	}
-	for lease, n := range m.nodes {
-		if lease != m.self && n.unclear == 0 && !n.whole() && !n.drained() {
-			n.unclear = m.silentBy(n)
-		}
-		if n.unclear <= now {
-			n.unclear = 0
-		}
-		m.clear(lease)
-	}
+// waits reports whether nobody may begin to lead anything for now.
+func (m *mirror) waits() bool {
+	return len(m.doubted) > 0 || m.amiss > 0 || len(m.foreign) > 0
 }
 
-// carry brings what is known of a node over a listing.
-func (m *mirror) carry(lease string, was *node, haunted map[string][]candidate, now time.Duration) {
-	n := m.nodes[lease]
-	if n == nil {
-		if was.drained() || lease == m.self {
-			return
-		}
-		n = &node{lease: lease, value: was.value, seen: now}
-		n.unclear = m.silentBy(n)
-		m.nodes[lease] = n
-	}
-	if n.rev == was.rev && n.rev != 0 {
-		n.seen = was.seen // that heartbeat is not new
-	}
-	n.unclear = max(n.unclear, was.unclear)
-	for _, job := range was.haunts {
-		for _, c := range haunted[job] {
-			if c.ghost() && c.lease == lease {
-				m.queues[job] = append(m.queues[job], c)
-				slices.SortFunc(m.queues[job], func(a, b candidate) int { return cmp.Compare(a.rev, b.rev) })
-			}
-		}
-	}
-	n.haunts = was.haunts
-}
+var hashSeed = maphash.MakeSeed()
 
-// dead returns the nodes whose node key nobody needs any more: their lease is
-// gone, and they are silent by now.
-func (m *mirror) dead(now time.Duration) (dead []node) {
-	for _, n := range m.nodes {
-		if n.rev != 0 && !n.alive && n.lease != m.self && now >= m.silentBy(n) {
-			dead = append(dead, *n)
-		}
-	}
-	return dead
-}
+func hash(b []byte) uint64 { return maphash.Bytes(hashSeed, b) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,11 @@ import (
 // cannot be reached then. It is for finding a node, not for deciding who may do
 // what: that is what [Leadership.Valid] and fencing tokens are for.
 type Observer struct {
+	reports *reporter
+	log     *slog.Logger // hands its records to reports
+	hooks   Hooks        // likewise
+	store   availability
+
 	viewer Viewer
 	loop   sync.WaitGroup
 	stop   context.CancelFunc
@@ -32,31 +38,14 @@ type Observer struct {
 
 // term is a leadership as an observer has seen it.
 type term struct {
-	token int64
+	CandidateView
 	since time.Time
 }
 
-// ViewProvider is implemented by providers that let a process look on without a
-// lease, as those of this package do. The package leasetest checks that.
-type ViewProvider interface {
-	// OpenView returns when there is a first view, which may show nothing. It
-	// makes one attempt, as [LeaseProvider].AcquireLease does, with the same
-	// errors, and must leave nothing behind when it fails. ctx bounds the call
-	// only, not the life of the viewer. Of req, Instance is empty.
-	OpenView(ctx context.Context, req LeaseRequest) (Viewer, error)
-}
-
-// Viewer is like a [Roster] without a lease: it shows what the nodes see, and is
-// none. Implementations must be safe for concurrent use.
-type Viewer interface {
-	// View and Silence are those of a [Roster], but View.Self is empty. After
-	// Close, View returns [ErrClosed].
-	View() (*View, <-chan struct{}, error)
-	Silence() map[string]time.Duration
-
-	// Close frees what the viewer holds, without a call to the store, and closes
-	// the channel of the last View. A second Close returns nil.
-	Close() error
+// goesOn reports whether it is the same leadership that a later view shows: its token
+// may not have been known.
+func (t term) goesOn(c CandidateView) bool {
+	return t.Token == c.Token || (t.guessed && t.Node == c.Node && t.Token < c.Token)
 }
 
 // Leader is who leads a job.
@@ -72,8 +61,8 @@ type Leader struct {
 // Observe returns an observer of the app called appName, which the caller
 // closes. It blocks until it sees the app, and keeps trying while the store is
 // away. It returns ctx's error when ctx is done, which ends the call only;
-// [ErrInvalidConfig] for a name that breaks the rules of [NewConcurrency], or a
-// provider that is no [ViewProvider]; and what wraps [ErrPermanent].
+// [ErrInvalidConfig] for a name that breaks the rules of [NewConcurrency]; and what
+// wraps [ErrPermanent].
 func Observe(ctx context.Context, appName string, provider LeaseProvider, opts ...ConcurrencyOption) (*Observer, error) {
 	var options commonOptions
 	for _, o := range opts {
@@ -82,16 +71,15 @@ func Observe(ctx context.Context, appName string, provider LeaseProvider, opts .
 	if err := cmp.Or(options.invalid, validateNode(appName, "observer")); err != nil {
 		return nil, err
 	}
-	reports, _ := options.report()
-	views, ok := provider.(ViewProvider)
-	if !ok {
-		return nil, fmt.Errorf("%w: provider: %T is no ViewProvider", ErrInvalidConfig, provider)
-	}
-	viewer, err := openView(ctx, views, LeaseRequest{App: appName, Logger: reports.log.With("app", appName)})
+	reports, hooks := options.report()
+	o := &Observer{reports: reports, log: reports.log.With("app", appName), hooks: hooks, terms: map[string]term{}, changed: make(chan struct{})}
+	o.store.down, o.store.up = o.storeDown, o.storeUp
+	viewer, err := o.open(ctx, appName, provider)
 	if err != nil {
+		reports.flush()
 		return nil, fmt.Errorf("distributed: observe %q: %w", appName, err)
 	}
-	o := &Observer{viewer: viewer, terms: map[string]term{}, changed: make(chan struct{})}
+	o.viewer = viewer
 	view, outdated, err := viewer.View()
 	if err != nil {
 		return nil, errors.Join(err, viewer.Close())
@@ -103,32 +91,40 @@ func Observe(ctx context.Context, appName string, provider LeaseProvider, opts .
 	return o, nil
 }
 
-func openView(ctx context.Context, views ViewProvider, req LeaseRequest) (Viewer, error) {
-	var pace backoff
-	store := availability{
-		down: func(cause error) { req.Logger.Warn("store unavailable, trying again", "error", cause) },
-		up: func(away time.Duration, again bool) {
-			if again {
-				req.Logger.Info("store available again", "away", away)
-			}
-		},
-	}
-	for {
+// open tries until there is a viewer, meets a permanent failure, or ctx is done.
+func (o *Observer) open(ctx context.Context, app string, provider LeaseProvider) (Viewer, error) {
+	req := LeaseRequest{App: app, Logger: o.log, tell: o.reports.tell, Events: LeaseEvents{
+		Renewed:       func(_, _ time.Duration) { o.store.works() },
+		RenewalFailed: o.store.fails,
+	}}
+	for pace := (backoff{}); ; {
 		if err := sleep(ctx, pace.next()); err != nil {
 			return nil, err
 		}
-		viewer, err := views.OpenView(ctx, req)
+		viewer, err := provider.OpenView(ctx, req)
 		switch {
 		case err == nil:
-			store.works()
+			o.store.works()
 			return viewer, nil
 		case ctx.Err() != nil:
 			return nil, errors.Join(ctx.Err(), err)
 		case errors.Is(err, ErrPermanent) || errors.Is(err, ErrInvalidConfig):
 			return nil, err
 		}
-		store.fails(err)
+		o.store.fails(err)
 	}
+}
+
+func (o *Observer) storeDown(cause error) {
+	o.log.Warn("store unavailable, trying again", "error", cause)
+	o.hooks.storeDown(cause)
+}
+
+func (o *Observer) storeUp(away time.Duration, again bool) {
+	if again {
+		o.log.Info("store available again", "away", away)
+	}
+	o.hooks.storeUp(away)
 }
 
 // Close ends the observation and blocks until everything it held is free, which
@@ -139,6 +135,7 @@ func (o *Observer) Close() error {
 	}
 	o.stop()
 	o.loop.Wait()
+	defer o.reports.flush()
 	return o.viewer.Close()
 }
 
@@ -156,6 +153,16 @@ func (o *Observer) Silence() map[string]time.Duration {
 		return nil
 	}
 	return o.viewer.Silence()
+}
+
+// Age returns how old what the observer shows may be: how long ago it heard of the
+// store, which is a few seconds at most while the store can be reached. When it
+// cannot, that is logged, and told by [Hooks].StoreDown and StoreUp.
+func (o *Observer) Age() time.Duration {
+	if o.made() != nil {
+		return 0
+	}
+	return o.viewer.Age()
 }
 
 // Leaders returns the leaders of all jobs that have one, by job.
@@ -270,10 +277,11 @@ func (o *Observer) take(view *View, now time.Time) {
 		if !job.Led {
 			continue
 		}
-		terms[job.Name] = term{job.Queue[0].Token, now}
-		if was := o.terms[job.Name]; was.token == job.Queue[0].Token {
-			terms[job.Name] = was
+		t := term{job.Queue[0], now}
+		if was := o.terms[job.Name]; was.goesOn(t.CandidateView) {
+			t.since = was.since
 		}
+		terms[job.Name] = t
 	}
 	o.view, o.terms = view, terms
 	close(o.changed)

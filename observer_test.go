@@ -19,7 +19,7 @@ func TestObserversKnowANodeBeforeItLeads(t *testing.T) {
 		o, err := distributed.Observe(t.Context(), "app", s.provider())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, o.Close()) }()
-		s.hub.SetDelay(time.Second)
+		s.hub.SetDelay(300 * time.Millisecond)
 		s.execute("a", jobs, distributed.WithJobQuota(2), distributed.WithVersion("v7"),
 			distributed.WithLabels(map[string]string{"zone": "1"}), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
 		for range 2 {
@@ -73,9 +73,13 @@ func TestANodeThatCannotIntroduceItselfIsToldSo(t *testing.T) {
 
 // muteProvider has leases that cannot announce.
 type muteProvider struct {
-	distributed.Roster // for View and Silence, which nobody calls
-	err                error
-	closed             int
+	distributed.Lease // for View and Silence, which nobody calls
+	err               error
+	closed            int
+}
+
+func (p *muteProvider) OpenView(context.Context, distributed.LeaseRequest) (distributed.Viewer, error) {
+	return nil, errAway
 }
 
 func (p *muteProvider) AcquireLease(context.Context, distributed.LeaseRequest) (distributed.Lease, error) {
@@ -89,6 +93,7 @@ func TestAnObserverSeesWhoLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, jobs := newService(t), manyJobs(4, untilDone)
 		a := s.execute("a", jobs, balanced(), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
+		time.Sleep(s.ttl) // its tokens are written down
 		o, err := distributed.Observe(t.Context(), "app", s.provider())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, o.Close()) }()
@@ -163,5 +168,66 @@ func TestPlanAndExplainSayWhatMovesAndWhy(t *testing.T) {
 		require.Equal(t, plan.Moves[0].Job+" runs on a, should run on b: a has more than its share", e.String())
 		_, ok = view.Explain("nothing")
 		require.False(t, ok)
+	})
+}
+
+// In a store that others write to as well, the revision of a claim is not known to
+// who looks on before its node has written it down. That is no other leadership.
+func TestALeaderIsTheSameWhenItsTokenBecomesKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		o, err := distributed.Observe(t.Context(), "app", s.provider())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		node := distributed.NewConcurrency("app", "a", s.provider())
+		defer node.Close()
+		_, err = node.Campaign(t.Context(), "first")
+		require.NoError(t, err)
+		synctest.Wait()
+
+		others := s.hub.Open("others")
+		for n := range 10 {
+			_, err := others.Put(t.Context(), fmt.Sprint("elsewhere/", n), []byte("x"), 0)
+			require.NoError(t, err)
+		}
+		x, err := node.Campaign(t.Context(), "x")
+		require.NoError(t, err)
+		synctest.Wait()
+		began := time.Now()
+		before, ok := o.Locate("x")
+		require.True(t, ok)
+		require.Less(t, before.Token, x.Token())
+		require.Equal(t, began, before.Since)
+		time.Sleep(10 * time.Second)
+		after, ok := o.Locate("x")
+		require.True(t, ok)
+		require.Equal(t, x.Token(), after.Token)
+		require.Equal(t, began, after.Since)
+
+		require.NoError(t, x.Resign(t.Context()))
+		_, err = node.Campaign(t.Context(), "x")
+		require.NoError(t, err)
+		synctest.Wait()
+		again, ok := o.Locate("x")
+		require.True(t, ok)
+		require.Equal(t, time.Now(), again.Since, "another leadership of the same node")
+	})
+}
+
+// No news is no trouble, also while no node runs.
+func TestAnObserverOfAnAppWithoutNodesHearsThatTheStoreLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newService(t), new(journal)
+		o, err := distributed.Observe(t.Context(), "app", s.provider(), log.logger())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		for range 100 {
+			time.Sleep(time.Second)
+			require.Less(t, o.Age(), 5*time.Second)
+		}
+		require.Empty(t, log.with(t, "store unavailable, trying again"))
+		s.hub.Refuse("", errAway)
+		time.Sleep(10 * time.Second)
+		require.Len(t, log.with(t, "store unavailable, trying again"), 1, "but that is")
 	})
 }

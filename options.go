@@ -2,7 +2,6 @@ package distributed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -82,31 +81,16 @@ func durationOf(ctx context.Context, option string, f func(job string) time.Dura
 	if f == nil {
 		return 0, nil
 	}
-	answers := make(chan error, 1)
-	var d time.Duration
-	go func() { // nobody waits for it if it blocks: then it goes on behind the processor
-		err := errors.New("called runtime.Goexit")
-		defer func() {
-			if v := recover(); v != nil {
-				err = fmt.Errorf("panicked: %v", v)
-			}
-			answers <- err
-		}()
-		d = f(job)
-		err = nil
-	}()
-	select {
-	case err := <-answers:
-		switch {
-		case err != nil:
-			return 0, fmt.Errorf("%w: %s for job %q: the function %w", ErrInvalidConfig, option, job, err)
-		case d < 0:
-			return 0, fmt.Errorf("%w: %s returned %v for job %q: must not be negative", ErrInvalidConfig, option, d, job)
-		}
-		return d, nil
-	case <-ctx.Done():
+	d, err := await(ctx, ask(fmt.Sprintf("%s for job %q: the function", option, job), func() (time.Duration, error) { return f(job), nil }))
+	switch {
+	case ctx.Err() != nil:
 		return 0, ctx.Err()
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	case d < 0:
+		return 0, fmt.Errorf("%w: %s returned %v for job %q: must not be negative", ErrInvalidConfig, option, d, job)
 	}
+	return d, nil
 }
 
 type processorOption func(*processorOptions)
@@ -167,9 +151,7 @@ func WithJobQuota(n int) ProcessorOption {
 // context of its Work is done with cause [ErrMoved].
 //
 // All nodes of an app should have it. A node without it keeps what it has, and
-// stands for everything. It needs a provider whose leases implement [Roster], as
-// those of this package do; otherwise Execute returns [ErrInvalidConfig].
-// Default: whoever is first in the queue of a job leads it.
+// stands for everything. Default: whoever is first in the queue of a job leads it.
 func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 	return processorOption(func(o *processorOptions) {
 		o.balancing = &balancing{maxMoves: 10, settleTime: 5 * time.Second}

@@ -1,8 +1,6 @@
 package distributed
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
 	"math"
 	"slices"
@@ -412,37 +410,6 @@ func TestPlacementDependsOnTheViewAlone(t *testing.T) {
 			require.Equal(t, first.jobs, p.jobs)
 		}
 	})
-}
-
-func TestAListOfJobsIsReadAsItWasWritten(t *testing.T) {
-	text := rapid.StringMatching(`[a-zä/=]{1,20}`)
-	rapid.Check(t, func(t *rapid.T) {
-		names := rapid.SliceOfDistinct(text, rapid.ID).Draw(t, "names")
-		slices.Sort(names)
-		jobs := make([]JobInfo, len(names))
-		for i, name := range names {
-			jobs[i] = JobInfo{
-				Name: name, Weight: rapid.IntRange(1, 3).Draw(t, "weight"),
-				Prefer: rapid.SliceOfN(text, 1, 2).Draw(t, "prefer"), Avoid: rapid.SliceOfN(text, 1, 2).Draw(t, "avoid"),
-			}
-		}
-		require.Equal(t, jobs, decodeJobs([]byte(encodeJobs(jobs))))
-	})
-	for name, raw := range map[string]string{
-		"no gzip": "{}", "no list": gzipped(`{"n":"x"}`), "cut off": encodeJobs([]JobInfo{{Name: "x", Weight: 1}})[:20],
-		"not sorted": gzipped(`[{"n":"b"},{"n":"a"}]`), "twice": gzipped(`[{"n":"a"},{"n":"a"}]`),
-	} {
-		require.Nil(t, decodeJobs([]byte(raw)), name)
-	}
-	require.NotNil(t, decodeJobs([]byte(encodeJobs(nil))), "no jobs, but it takes part")
-}
-
-func gzipped(s string) string {
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	_, _ = z.Write([]byte(s))
-	_ = z.Close()
-	return b.String()
 }
 
 func TestSumsOfWeightsDoNotOverflow(t *testing.T) {

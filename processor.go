@@ -112,7 +112,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // runs any more and everything has been released. It can be called once: a
 // second call returns [ErrClosed]. If the store does not answer when ctx is
 // done, it returns some 5 s after the last Work (6 s with [WithLoadBalancing]),
-// and leaves the rest for the store to expire. More than 128 jobs start in waves
+// and others wait until its lease has run out. More than 128 jobs start in waves
 // of that size, a millisecond apart.
 //
 // While the store is away it waits and keeps trying. It returns early with the
@@ -138,7 +138,7 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 		l.cancel(cause)
 	}
 	p.loops.Wait()
-	_ = p.concurrency.Close() // logged there; the store expires what is left
+	_ = p.concurrency.Close() // logged there; others wait until what is left has run out
 	return p.failure
 }
 

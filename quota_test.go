@@ -166,10 +166,14 @@ func TestJobOfACrowdedNodeThatLostItsLeadershipCampaignsAgainAtOnce(t *testing.T
 		s.execute("a", jobs(2, untilDone), distributed.WithJobQuota(1))
 		require.Equal(t, "a", s.runner("0"))
 		require.True(t, s.hub.RemoveCandidate("app", "0", "a"))
+		time.Sleep(backoffOfALease) // and no pause besides
 		require.Len(t, s.history("0"), 2)
 		require.Equal(t, "a", s.runner("0"))
 	})
 }
+
+// backoffOfALease is more than the pause before a second lease.
+const backoffOfALease = 50 * time.Millisecond
 
 func testTurns(t *testing.T, work func(context.Context) error, opts ...distributed.ProcessorOption) {
 	synctest.Test(t, func(t *testing.T) {

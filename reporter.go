@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,18 +142,18 @@ func (r *reporter) broke(v any, stack []byte) {
 		if !r.mute {
 			r.mute = true
 			defer func() { _ = recover() }() // it may be the same handler
-			slog.Default().Error("log handler panicked", "panic", ended(b.value), "stack", string(stack))
+			slog.Default().Error("log handler panicked", "panic", callEnd(b.value), "stack", string(stack))
 		}
 		return
 	}
 	r.panics++
 	if r.panics&(r.panics-1) == 0 {
-		r.log.Error("hook panicked", "panic", ended(v), "count", r.panics, "stack", string(stack))
+		r.log.Error("hook panicked", "panic", callEnd(v), "count", r.panics, "stack", string(stack))
 	}
 }
 
-// ended puts into words how a call ended that did not return.
-func ended(v any) string {
+// callEnd puts into words how a call ended that did not return.
+func callEnd(v any) string {
 	if v == nil {
 		return "runtime.Goexit was called"
 	}
@@ -283,6 +284,6 @@ func (h *reportingHandler) WithGroup(name string) slog.Handler {
 
 func (h *reportingHandler) and(with func(slog.Handler) slog.Handler) slog.Handler {
 	other := reportingHandler{reporter: h.reporter, user: h.user, levels: h.levels}
-	other.with = append(h.with[:len(h.with):len(h.with)], with)
+	other.with = append(slices.Clip(h.with), with)
 	return &other
 }

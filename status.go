@@ -16,7 +16,7 @@ type Status struct {
 	Instance  string      `json:"instance"`
 	Executing bool        `json:"executing"` // Execute runs, and has not begun to end
 	Leased    bool        `json:"leased"`    // there is a lease: this node can lead
-	Node      string      `json:"node"`      // ID of this node in a [View]; empty without a lease, or a [Roster]
+	Node      string      `json:"node"`      // ID of this node in a [View]; empty without a lease
 	Draining  bool        `json:"draining"`  // it takes no jobs: [LeadershipBasedJobProcessor.Drain], or Execute is ending with [WithLoadBalancing]
 	Jobs      []JobStatus `json:"jobs"`
 }
@@ -159,11 +159,7 @@ func (c *Concurrency) node() (id string, leased bool) {
 	if held == nil {
 		return "", false
 	}
-	roster, ok := held.lease.(Roster)
-	if !ok {
-		return "", true
-	}
-	view, _, err := roster.View()
+	view, _, err := held.lease.View()
 	if err != nil {
 		return "", false // lost, and nobody has asked it for anything since
 	}

@@ -84,7 +84,7 @@ func TestStatusHasNoLeaseOnceItIsLostThoughWorkGoesOn(t *testing.T) {
 	})
 }
 
-func TestStatusOfALeaseThatIsNoRosterHasNoNode(t *testing.T) {
+func TestStatusHasNoNodeWhereTheViewHasNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lease := &fakeLease{campaign: func(context.Context, context.CancelCauseFunc) (int64, error) { return 7, nil }}
 		s := newService(t)

@@ -33,7 +33,7 @@ func TestEverythingIsMeasuredAndPrinted(t *testing.T) {
 	o := options{
 		rounds: 1, handovers: 20, idle: 200 * time.Millisecond,
 		plans:     []fleetPlan{{3, []int{1, 5}}},
-		crashJobs: []int{2}, crashTTL: 2 * time.Second,
+		crashJobs: []int{2}, crashTTLs: []time.Duration{time.Second}, crowd: fleetPlan{3, []int{5}},
 		svg: t.TempDir() + "/growth.svg",
 	}
 	var out strings.Builder
@@ -42,7 +42,8 @@ func TestEverythingIsMeasuredAndPrinted(t *testing.T) {
 		"BenchmarkHandover/by=limit-", "BenchmarkHandover/by=concurrency-", "BenchmarkHandover/by=ours-",
 		"BenchmarkStart/jobs=5/nodes=3/by=limit-", "BenchmarkJoin/jobs=5/nodes=3/by=concurrency-", "BenchmarkIdle/jobs=5/nodes=3/by=ours-",
 		"BenchmarkPerWaitingJob/jobs=5/nodes=3/by=ours-", "BenchmarkDrain/jobs=5/nodes=3/by=limit-", "BenchmarkRestart/jobs=5/nodes=3/by=ours-",
-		"BenchmarkCrash/jobs=2/by=concurrency-", "BenchmarkCrash/jobs=2/by=ours-", "BenchmarkCall/of=Valid-",
+		"BenchmarkCrowd/jobs=5/nodes=3/by=ours-",
+		"BenchmarkCrash/jobs=2/ttl=2s/by=concurrency-", "BenchmarkCrash/jobs=2/ttl=1s/by=ours-", "BenchmarkCall/of=Valid-",
 		"| handover, p50, times the limit's |", "| 3 | 5 | ours |",
 	} {
 		require.Contains(t, out.String(), "\n"+line)
@@ -84,8 +85,8 @@ func TestBarsAreRatiosOfMedians(t *testing.T) {
 	b.add("Idle/jobs=5/nodes=3/by=ours", 1, value{"excess-commits", 0}, value{"watchers", 3})
 	var out strings.Builder
 	printBars(&out, b)
-	require.Contains(t, out.String(), "| handover, p50, times the limit's | 1.25 | 1.5 | met |")
-	require.Contains(t, out.String(), "| handover, p99, times the limit's | 2.05 | 2 | **missed** |")
+	require.Contains(t, out.String(), "| handover, p50, times the limit's | 1.25 | 1.3 | met |")
+	require.Contains(t, out.String(), "| handover, p99, times the limit's | 2.05 | 1.5 | **missed** |")
 	require.Contains(t, out.String(), "| watches a node | 1 | 1 | met |")
 	require.NotContains(t, out.String(), "10,000", "what was not measured is not judged")
 }

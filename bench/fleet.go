@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,6 +27,7 @@ type fleet struct {
 	gaps    []time.Duration
 	filled  time.Time // when the last of the jobs began
 	twice   error     // a job ran on two nodes at once
+	lost    int       // leases
 
 	full chan struct{} // capacity 1: all jobs run
 }
@@ -65,6 +67,7 @@ func (f *fleet) start(i int) {
 	f.nodes[i] = n
 	m := &member{
 		endpoints: f.Endpoints, app: f.app, instance: fmt.Sprint("node-", i), ttl: fleetTTL, jobs: f.names,
+		lost: f.lose,
 		work: func(ctx context.Context, job int) {
 			f.enter(i, job)
 			<-ctx.Done()
@@ -124,6 +127,12 @@ func (f *fleet) enter(node, job int) {
 	}
 }
 
+func (f *fleet) lose(error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lost++
+}
+
 func (f *fleet) leave(node, job int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -149,6 +158,13 @@ func (f *fleet) allRun(ctx context.Context, not int) (time.Time, error) {
 			return at, nil
 		}
 	}
+}
+
+// lastLeft returns when the last Work returned.
+func (f *fleet) lastLeft() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.MaxFunc(f.left, time.Time.Compare)
 }
 
 // takeGaps returns how long each job had no runner, each time it moved since the

@@ -62,6 +62,12 @@ func (m *measurement) settle(ctx context.Context) error {
 // watchIdle measures the fleet at rest, against how things were before it
 // started (none), and when its first node ran all jobs (first).
 func (m *measurement) watchIdle(ctx context.Context, none, first snapshot) error {
+	for done := m.By != byOurs; !done; {
+		var err error
+		if done, err = numbered(ctx, m.client, m.app); err != nil {
+			return err
+		}
+	}
 	all, err := m.rest(ctx)
 	if err != nil {
 		return err
@@ -112,10 +118,10 @@ func (m *measurement) watchIdle(ctx context.Context, none, first snapshot) error
 	return nil
 }
 
-// heartbeats returns how often our nodes have written their node keys. Called
+// heartbeats returns how often our nodes have written their node documents. Called
 // before and after a span, it counts at least the heartbeats in that.
 func (m *measurement) heartbeats(ctx context.Context) (n float64, err error) {
-	resp, err := m.client.Get(ctx, m.app+"/node/", clientv3.WithPrefix())
+	resp, err := m.client.Get(ctx, m.app+"/nodes/", clientv3.WithPrefix())
 	if err != nil {
 		return 0, err
 	}
@@ -128,7 +134,7 @@ func (m *measurement) heartbeats(ctx context.Context) (n float64, err error) {
 // perJob enters what a job costs on each node, and on each node on which it
 // waits: what a fleet occupies beyond one with a single job.
 func (b *bench) perJob(s fleetSpec) {
-	if s.Idle == 0 || s.Jobs == 1 || s.By == byLimit {
+	if s.Idle == 0 || s.Crowd || s.Jobs == 1 || s.By == byLimit {
 		return
 	}
 	single := s

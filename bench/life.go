@@ -4,11 +4,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // restartJobs is up to how many jobs a rolling restart is measured.
@@ -120,6 +116,7 @@ func (m *measurement) restart(ctx context.Context) error {
 // again, and how long each did not. That of the first node, which runs all jobs,
 // is entered.
 func (m *measurement) drain(ctx context.Context, i int) (took time.Duration, gaps []time.Duration, err error) {
+	var after time.Duration
 	cost, err := m.cost(ctx, m.Jobs, func() error {
 		stopProfile, err := m.profileCPU()
 		if err != nil {
@@ -133,6 +130,7 @@ func (m *measurement) drain(ctx context.Context, i int) (took time.Duration, gap
 			return err
 		}
 		took = max(full.Sub(began), 0) // it may have had nothing to do
+		after = max(full.Sub(m.lastLeft()), 0)
 		return m.stopped(ctx, i)
 	})
 	if err != nil {
@@ -140,33 +138,8 @@ func (m *measurement) drain(ctx context.Context, i int) (took time.Duration, gap
 	}
 	gaps = m.takeGaps()
 	if i == 0 {
-		m.book.add(m.name("Drain"), m.Jobs, append([]value{ns("ns/op", took), ns("p50-ns", percentile(gaps, .5)),
+		m.book.add(m.name("Drain"), m.Jobs, append([]value{ns("ns/op", took), ns("after-ns", after), ns("p50-ns", percentile(gaps, .5)),
 			ns("p99-ns", percentile(gaps, .99)), ns("max-ns", percentile(gaps, 1))}, cost...)...)
 	}
 	return took, gaps, nil
-}
-
-// awaitCandidates returns what blocks until n more candidate keys of app have
-// been made, counted from now.
-func awaitCandidates(ctx context.Context, client *clientv3.Client, app string, n int) (func() error, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	events := client.Watch(ctx, app+"/", clientv3.WithPrefix(), clientv3.WithFilterDelete(), clientv3.WithCreatedNotify())
-	if created := <-events; !created.Created {
-		cancel()
-		return nil, fmt.Errorf("watch candidates: %w", created.Err())
-	}
-	return func() error {
-		defer cancel()
-		for resp := range events {
-			for _, e := range resp.Events {
-				if e.IsCreate() && strings.Contains(string(e.Kv.Key), "/leader/") {
-					n--
-				}
-			}
-			if n <= 0 {
-				return nil
-			}
-		}
-		return fmt.Errorf("%d more candidates should come: %w", n, ctx.Err())
-	}, nil
 }

@@ -63,7 +63,8 @@ type options struct {
 	idle      time.Duration // how long a fleet at rest is watched
 	plans     []fleetPlan
 	crashJobs []int
-	crashTTL  time.Duration
+	crashTTLs []time.Duration
+	crowd     fleetPlan // nodes that start at once
 	svg       string
 	profiles  string
 }
@@ -81,12 +82,14 @@ var (
 			{3, []int{1, 29, 100, 300, 1000, 3000, 10_000, 20_000}},
 			{10, []int{1, 29, 1000, 10_000}},
 		},
-		crashJobs: []int{1, 1000, 10_000}, crashTTL: 3 * time.Second,
+		crashJobs: []int{1, 1000, 10_000}, crashTTLs: []time.Duration{500 * time.Millisecond, time.Second, 3 * time.Second},
+		crowd: fleetPlan{20, []int{10_000}},
 	}
 	shortPlan = options{
 		rounds: 1, handovers: 100, idle: 2 * time.Second,
 		plans:     []fleetPlan{{3, []int{1, 29, 1000}}},
-		crashJobs: []int{29}, crashTTL: 2 * time.Second,
+		crashJobs: []int{29}, crashTTLs: []time.Duration{500 * time.Millisecond},
+		crowd: fleetPlan{5, []int{1000}},
 	}
 )
 
@@ -94,10 +97,10 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	short := flags.Bool("short", false, "fewer and smaller measurements, in less than a minute")
 	etcd := flags.String("etcd", "", "client `URLs` of an etcd cluster, separated by commas (default: one is started)")
-	only := flags.String("only", "", "measure only these of handover, fleet, crash and calls, separated by commas")
+	only := flags.String("only", "", "measure only these of handover, fleet, crowd, crash and calls, separated by commas")
 	rounds := flags.Int("rounds", 0, "measure everything so often (default: 5 times, and the largest less often)")
-	jobs := flags.String("jobs", "", "numbers of jobs, separated by commas, for fleet and crash")
-	nodes := flags.Int("nodes", 3, "nodes of a fleet, with -jobs")
+	jobs := flags.String("jobs", "", "numbers of jobs, separated by commas, for fleet, crowd and crash")
+	nodes := flags.Int("nodes", 3, "nodes of a fleet and of a crowd, with -jobs")
 	svg := flags.String("svg", "", "draw how cost grows with the number of jobs into this `file`")
 	profiles := flags.String("profiles", "", "write profiles of each fleet's drain and memory into this `directory`; slows them down")
 	if err := flags.Parse(args); err != nil {
@@ -109,7 +112,7 @@ func parse(args []string) (options, error) {
 	}
 	o.etcd, o.only, o.svg, o.profiles = list(*etcd), list(*only), *svg, *profiles
 	for _, name := range o.only {
-		if !slices.Contains([]string{"handover", "fleet", "crash", "calls"}, name) {
+		if !slices.Contains([]string{"handover", "fleet", "crowd", "crash", "calls"}, name) {
 			return o, fmt.Errorf("-only: there is no measurement %q", name)
 		}
 	}
@@ -132,7 +135,7 @@ func parse(args []string) (options, error) {
 	}
 	slices.Sort(sizes)
 	sizes = slices.Compact(sizes)
-	o.plans, o.crashJobs = []fleetPlan{{*nodes, sizes}}, sizes
+	o.plans, o.crashJobs, o.crowd = []fleetPlan{{*nodes, sizes}}, sizes, fleetPlan{*nodes, sizes[len(sizes)-1:]}
 	return o, nil
 }
 

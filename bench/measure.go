@@ -24,6 +24,7 @@ const fleetTimeout = 4 * time.Minute
 type fleetSpec struct {
 	By          string
 	Jobs, Nodes int
+	Crowd       bool          // all nodes start at once
 	Idle        time.Duration // how long to watch the fleet at rest; 0 leaves that out
 	Endpoints   []string
 	Profiles    string // directory; "" writes none
@@ -95,26 +96,27 @@ func measureFleet(ctx context.Context, arg []byte) (err error) {
 	if m.others, err = m.leases(ctx); err != nil {
 		return err
 	}
-	return errors.Join(m.life(ctx), m.stopAll(), m.awaitGone(ctx))
+	life := m.life
+	if m.Crowd {
+		life = m.crowd
+	}
+	return errors.Join(life(ctx), m.stopAll(), m.awaitGone(ctx))
 }
 
-// awaitGone waits until the fleet has left etcd, so that it is not in the way of
-// the next: what a session could not give up, as etcd refuses too many requests
-// at once, goes with its lease. A lease without keys that is left is a commit when
-// it expires.
+// awaitGone waits until the leases of the fleet have left etcd, so that they are not
+// in the way of the next: what a session could not give up, as etcd refuses too many
+// requests at once, goes with its lease. Documents that are left, of nodes that have
+// drained, are deleted.
 func (m *measurement) awaitGone(ctx context.Context) error {
 	expired := time.Now().Add(fleetTTL + 5*time.Second) // later leases are not of this fleet
 	for {
-		resp, err := m.client.Get(ctx, m.app+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err != nil {
-			return err
-		}
 		leases, err := m.leases(ctx)
 		if err != nil {
 			return err
 		}
-		if resp.Count <= 1 && (leases <= m.others || time.Now().After(expired)) { // the epoch key stays
-			return nil
+		if leases <= m.others || time.Now().After(expired) {
+			_, err := m.client.Delete(ctx, m.app+"/", clientv3.WithPrefix())
+			return err
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -151,6 +153,7 @@ func (m *measurement) cost(ctx context.Context, n int, f func() error) ([]value,
 		return nil, err
 	}
 	return []value{
+		{"commits", after.first(commitsMetric) - before.first(commitsMetric)},
 		{"commits/job", (after.first(commitsMetric) - before.first(commitsMetric)) / float64(n)},
 		{"wal-B/job", (after.first(walMetric) - before.first(walMetric)) / float64(n)},
 		{"sent-B/job", (after.total(sentMetric) - before.total(sentMetric)) / float64(n)},

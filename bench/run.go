@@ -61,7 +61,7 @@ func (b *bench) measure(ctx context.Context) error {
 	for _, m := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"calls", b.calls}, {"handover", b.handover}, {"fleet", b.fleets}, {"crash", b.crashes}} {
+	}{{"calls", b.calls}, {"handover", b.handover}, {"fleet", b.fleets}, {"crowd", b.crowds}, {"crash", b.crashes}} {
 		if len(b.only) > 0 && !slices.Contains(b.only, m.name) {
 			continue
 		}
@@ -119,13 +119,27 @@ func inTurn(round int, subjects []string) []string {
 	return subjects
 }
 
+// crowds lets many nodes start at once.
+func (b *bench) crowds(ctx context.Context) error {
+	for _, jobs := range b.crowd.jobs {
+		for range min(b.rounds, 3) {
+			if err := b.fleet(ctx, fleetSpec{By: byOurs, Jobs: jobs, Nodes: b.crowd.nodes, Crowd: true, Idle: b.idle, Profiles: b.profiles}); err != nil {
+				return fmt.Errorf("%d jobs on %d nodes at once: %w", jobs, b.crowd.nodes, err)
+			}
+		}
+	}
+	return nil
+}
+
 // crashes kills a node of three.
 func (b *bench) crashes(ctx context.Context) error {
-	for _, jobs := range b.crashJobs {
-		for round := range min(b.rounds, 3) {
-			for _, by := range inTurn(round, []string{byConcurrency, byOurs}) {
-				if err := b.crash(ctx, nodeSpec{By: by, Jobs: jobs, TTL: b.crashTTL}); err != nil {
-					return fmt.Errorf("%d jobs, %s: %w", jobs, by, err)
+	for _, ttl := range b.crashTTLs {
+		for _, jobs := range b.crashJobs {
+			for round := range min(b.rounds, 3) {
+				for _, by := range inTurn(round, []string{byConcurrency, byOurs}) {
+					if err := b.crash(ctx, nodeSpec{By: by, Jobs: jobs, TTL: ttl}); err != nil {
+						return fmt.Errorf("%d jobs, %s: %w", jobs, by, err)
+					}
 				}
 			}
 		}

@@ -21,6 +21,7 @@ type member struct {
 	ttl           time.Duration
 	jobs          []string
 	work          func(ctx context.Context, job int)
+	lost          func(cause error) // a lease of ours; may be nil
 }
 
 // run returns when the member has stopped working and given up everything.
@@ -38,7 +39,8 @@ func (m *member) runOurs(ctx context.Context) error {
 	for i, name := range m.jobs {
 		jobs[i] = distributed.Job{Name: name, Work: func(ctx context.Context) error { work(ctx, i); return nil }}
 	}
-	return distributed.NewLeadershipBasedJobProcessor(m.app, m.instance, provider, jobs).Execute(ctx)
+	return distributed.NewLeadershipBasedJobProcessor(m.app, m.instance, provider, jobs,
+		distributed.WithHooks(distributed.Hooks{LeaseLost: m.lost})).Execute(ctx)
 }
 
 // runConcurrency does the same with etcd's own means, as carefully as they

@@ -30,8 +30,14 @@ var tables = []table{
 	}},
 	{"Start on one node", []string{"nodes", "jobs", "by"}, startColumns("Start", "all run")},
 	{"A further node joins the queues", []string{"nodes", "jobs", "by"}, startColumns("Join", "stands for all")},
+	{"All nodes start at once", []string{"nodes", "jobs", "by"}, []column{
+		{"all stand for all", "Crowd", "ns/op", showTime}, {"leases lost", "Crowd", "leases-lost", show}, {"keys", "Crowd", "keys", show},
+		{"keys and values", "Crowd", "B", showBytes}, {"commits", "Crowd", "commits", show}, {"sent a candidate", "Crowd", "sent-B/job", showBytes},
+		{"CPU a candidate: etcd", "Crowd", "etcd-cpu-ns/job", showTime}, {"all nodes", "Crowd", "nodes-cpu-ns/job", showTime},
+		{"sent at rest/s", "Crowd", "rest-sent-B/s", showBytes},
+	}},
 	{"Drain of the node that runs all jobs", []string{"nodes", "jobs", "by"}, []column{
-		{"all run again", "Drain", "ns/op", showTime}, {"gap of a job p50", "Drain", "p50-ns", showTime}, {"p99", "Drain", "p99-ns", showTime},
+		{"all run again", "Drain", "ns/op", showTime}, {"after the last Work", "Drain", "after-ns", showTime}, {"commits", "Drain", "commits", show}, {"gap of a job p50", "Drain", "p50-ns", showTime}, {"p99", "Drain", "p99-ns", showTime},
 		{"max", "Drain", "max-ns", showTime}, {"commits a job", "Drain", "commits/job", show}, {"log a job", "Drain", "wal-B/job", showBytes},
 		{"sent a job", "Drain", "sent-B/job", showBytes}, {"CPU a job: etcd", "Drain", "etcd-cpu-ns/job", showTime},
 		{"all nodes", "Drain", "nodes-cpu-ns/job", showTime},
@@ -50,7 +56,7 @@ var tables = []table{
 		{"waiting: goroutines", "PerWaitingJob", "goroutines", show}, {"heap", "PerWaitingJob", "heap-B", showBytes},
 		{"stacks", "PerWaitingJob", "stack-B", showBytes},
 	}},
-	{fmt.Sprintf("Crash (kill -9) of one of %d nodes", crashNodes), []string{"jobs", "by"}, []column{
+	{fmt.Sprintf("Crash (kill -9) of one of %d nodes", crashNodes), []string{"jobs", "ttl", "by"}, []column{
 		{"gap of a job p50", "Crash", "ns/op", showTime}, {"max", "Crash", "max-ns", showTime}, {"max / TTL", "Crash", "max/TTL", show},
 	}},
 	{"Calls", []string{"of"}, []column{{"time", "Call", "ns/op", showTime}, {"allocations", "Call", "allocs/op", show}}},

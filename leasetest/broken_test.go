@@ -22,7 +22,7 @@ const brokenTTL = 10 * time.Second
 // no other; and every case is there for a defect.
 func TestEveryCaseFindsItsDefect(t *testing.T) {
 	found := map[string]bool{}
-	for _, d := range slices.Concat(defects, rosterDefects) {
+	for _, d := range slices.Concat(defects, viewDefects) {
 		t.Run(d.name, func(t *testing.T) {
 			var failed []string
 			for _, c := range cases {
@@ -63,29 +63,6 @@ func TestCaseAboutCallsIsSkippedWithoutAStoreThatCounts(t *testing.T) {
 			require.Equal(t, c.name == "WaitingMakesNoCalls", r.skipped, c.name)
 		}
 	})
-}
-
-// What a store does not offer is not asked of it.
-func TestCasesAboutWhatIsOptionalAreSkippedWithoutIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, c := range cases {
-			b := &broken{defect: &defect{}}
-			store := b.store()
-			store.Provider = func() distributed.LeaseProvider { return plain{b} }
-			r := record(c, store)
-			require.Empty(t, r.failures, c.name)
-			optional := slices.ContainsFunc(rosterDefects, func(d defect) bool { return d.fails[0] == c.name })
-			require.Equal(t, optional, r.skipped, c.name)
-		}
-	})
-}
-
-// plain provides leases and nothing else.
-type plain struct{ provider distributed.LeaseProvider }
-
-func (p plain) AcquireLease(ctx context.Context, req distributed.LeaseRequest) (distributed.Lease, error) {
-	lease, err := p.provider.AcquireLease(ctx, req)
-	return struct{ distributed.Lease }{lease}, err
 }
 
 // report runs c on a provider with the defect and returns what c reports.
@@ -132,8 +109,9 @@ func (r *recorder) Skip(...any) {
 // broken is the memory provider with a defect.
 type broken struct {
 	*defect
-	hub    distributed.MemoryHub
-	leases []*brokenLease
+	hub     distributed.MemoryHub
+	leases  []*brokenLease
+	viewers []*brokenViewer
 
 	mu      sync.Mutex
 	waiting []context.CancelFunc
@@ -146,10 +124,10 @@ func (b *broken) store() Store {
 		Provider: func() distributed.LeaseProvider { return b },
 		TTL:      brokenTTL,
 		Expire:   func(_, instance string) { b.hub.Expire(instance) },
-		DeleteCandidate: func(app, election, instance string) {
+		RemoveCandidate: func(app, election, instance string) {
 			for _, l := range b.leases {
 				if l.instance == instance {
-					l.deleted.Store(true)
+					l.removed.Store(true)
 				}
 			}
 			b.hub.RemoveCandidate(app, election, instance)
@@ -158,7 +136,7 @@ func (b *broken) store() Store {
 		Calls: func() int {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			return b.calls + b.hub.Calls()
+			return b.calls + b.hub.Writes()
 		},
 	}
 }
@@ -168,6 +146,9 @@ func (b *broken) repair(t *testing.T) {
 	for _, l := range b.leases {
 		require.NoError(t, l.Lease.Close(context.Background()))
 	}
+	for _, v := range b.viewers {
+		require.NoError(t, v.viewer.Close())
+	}
 	time.Sleep(24 * time.Hour)
 }
 
@@ -175,12 +156,12 @@ func (b *broken) AcquireLease(ctx context.Context, req distributed.LeaseRequest)
 	if b.request != nil {
 		b.request(&req)
 	}
-	lease, err := distributed.NewMemoryLeaseProvider(&b.hub, distributed.WithMemoryTTL(brokenTTL)).AcquireLease(ctx, req)
+	lease, err := distributed.NewMemoryLeaseProvider(&b.hub, distributed.WithLeaseTTL(brokenTTL)).AcquireLease(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	l := &brokenLease{Lease: lease, broken: b, app: req.App, instance: req.Instance, number: int64(1 + len(b.leases)), lock: make(chan struct{}, 1)}
-	l.shown = newBrokenSight(lease.(distributed.Roster), b, req.App, l)
+	l.shown = newBrokenSight(lease, b, req.App, l)
 	b.leases = append(b.leases, l)
 	if b.acquired != nil {
 		b.acquired(ctx, l)

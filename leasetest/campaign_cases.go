@@ -2,6 +2,7 @@ package leasetest
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/b2552be4/distributed"
@@ -51,35 +52,48 @@ func waitingMakesNoCalls(r *run) {
 	if r.store.Calls == nil {
 		r.Skip("Store.Calls is nil")
 	}
-	leader := r.node().lead("job")
-	waiting := r.node().queue("job", 2)
-	before := r.store.Calls()
-	time.Sleep(r.store.TTL)
-	calls := r.store.Calls() - before
-	r.require(calls == 0, "%d calls were made while a campaign waited for %v", calls, r.store.TTL)
-	leader.resign()
-	waiting.awaitLead()
+	const campaigns = 50
+	a, b := r.node(), r.node()
+	resting := r.callsInATTL()
+	var waiting []*candidate
+	for i := range campaigns {
+		a.lead(fmt.Sprintf("job-%d", i))
+		waiting = append(waiting, b.queue(fmt.Sprintf("job-%d", i), 2))
+	}
+	calls := r.callsInATTL()
+	r.require(calls < resting+campaigns/2, "%d calls were made while %d campaigns waited for %v, and %d while none did", calls, campaigns, r.store.TTL, resting)
+	for _, c := range waiting {
+		c.requireWaiting()
+	}
 }
 
-// deletedWhileWaiting leaves open whether the campaign goes on, at the end of
+// callsInATTL lets all that is under way come to rest before it counts.
+func (r *run) callsInATTL() int {
+	time.Sleep(r.store.TTL / 2)
+	before := r.store.Calls()
+	time.Sleep(r.store.TTL)
+	return r.store.Calls() - before
+}
+
+// removedWhileWaiting leaves open whether the campaign goes on, at the end of
 // the queue, or gives up, with its lease: the contract does not say.
-func deletedWhileWaiting(r *run) {
+func removedWhileWaiting(r *run) {
 	leader := r.node().lead("job")
-	deleted := r.node().queue("job", 2)
+	removed := r.node().queue("job", 2)
 	next := r.node().queue("job", 3)
 
-	r.store.DeleteCandidate(r.app, "job", deleted.instance)
+	r.store.RemoveCandidate(r.app, "job", removed.instance)
 	r.settle()
 	leader.requireLeading("after another candidate was removed")
 	leader.resign()
 	next.awaitLead()
 	next.resign()
-	r.await(deleted.ended, "Campaign of %v, which was removed from the store, has not returned", deleted)
-	if deleted.err != nil {
-		deleted.awaitError(distributed.ErrLeaseLost)
+	r.await(removed.ended, "Campaign of %v, which was removed from the store, has not returned", removed)
+	if removed.err != nil {
+		removed.awaitError(distributed.ErrLeaseLost)
 		return
 	}
-	deleted.requireLeading("after it came to lead")
+	removed.requireLeading("after it came to lead")
 }
 
 func leaseLostWhileWaiting(r *run) {

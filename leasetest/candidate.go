@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/b2552be4/distributed"
 )
@@ -16,6 +17,8 @@ type candidate struct {
 	ended    <-chan struct{} // closed when Campaign has returned
 	token    int64           // set before ended is closed
 	err      error           // likewise
+	gap      time.Duration   // likewise, as Gap returned it
+	gapKnown bool            // likewise
 	lost     chan struct{}   // closed when lost is called first
 	onLost   func()          // called when lost is called first, may be nil
 	cancel   func()          // cancels the campaign's context
@@ -45,6 +48,7 @@ func (c *candidate) campaign() *candidate {
 	c.ended = c.start(func() {
 		c.token, c.err = c.election.Campaign(c.ctx, c.lose)
 		if c.err == nil {
+			c.gap, c.gapKnown = c.election.Gap()
 			c.lead()
 		}
 	})

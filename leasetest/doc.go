@@ -1,6 +1,7 @@
 // Package leasetest checks whether a [distributed.LeaseProvider] keeps what the
-// interface promises. Whoever brings the library to another store runs it from
-// a test of their own, one line and what only the owner of the store can do:
+// interface promises: one that wraps another, or has a protocol of its own. Whoever
+// only brings the library to another store needs storetest, and may run this on top
+// of it. It takes a test, one line and what only the owner of the store can do:
 //
 //	func TestConformance(t *testing.T) {
 //		leasetest.Run(t, func(t *testing.T) leasetest.Store {
@@ -8,10 +9,10 @@
 //			return leasetest.Store{
 //				Provider:        func() distributed.LeaseProvider { return NewLeaseProvider(db) },
 //				TTL:             5 * time.Second,
-//				Expire:          func(app, instance string) { db.revokeLease(app, instance) },
-//				DeleteCandidate: func(app, election, instance string) { db.deleteKey(app, election, instance) },
-//				Candidates:      func(app, election string) int { return db.countKeys(app, election) },
-//				Calls:           db.countCalls,
+//				Expire:          func(app, instance string) { db.deleteNode(app, instance) },
+//				RemoveCandidate: func(app, election, instance string) { db.deleteClaims(app, election, instance) },
+//				Candidates:      func(app, election string) int { return db.countClaims(app, election) },
+//				Calls:           db.countWrites,
 //			}
 //		})
 //	}
@@ -23,11 +24,6 @@
 // referee watches over all of its elections: nobody may lead before lost has
 // been called on whoever led before, or that has resigned, and Valid must be
 // false there by then.
-//
-// What only some stores can do is checked where it is there, and skipped where it
-// is not: [distributed.Roster] if the leases implement it, and
-// [distributed.ViewProvider] if the provider does. So look for skipped cases once
-// you have implemented one.
 //
 // # What it cannot check
 //
@@ -44,6 +40,6 @@
 //	leasetest.Run(t, newStore, leasetest.Within(synctest.Test))
 //
 // They wait for events, for a minute and more if need be, and so fail late when
-// they fail. With a store that works they take a few TTLs in all: keep the TTL
+// they fail. With a store that works most take less than two TTLs: keep the TTL
 // short, but long enough that no lease runs out on a busy machine; 5 s is good.
 package leasetest

@@ -3,6 +3,8 @@ package leasetest
 import (
 	"context"
 	"fmt"
+
+	"github.com/b2552be4/distributed"
 )
 
 func expiry(r *run) {
@@ -27,27 +29,33 @@ func expiryOfManyElections(r *run) {
 	}
 }
 
-func deletedWhileLeading(r *run) {
+// removedWhileLeading leaves open whether the node may stand again under its lease,
+// or that has ended with the candidacy: the contract does not say.
+func removedWhileLeading(r *run) {
 	leader := r.node().lead("job")
 	next := r.node().queue("job", 2)
-	r.store.DeleteCandidate(r.app, "job", leader.instance)
+	r.store.RemoveCandidate(r.app, "job", leader.instance)
 	leader.awaitLost()
 	next.awaitLead()
 	_ = leader.resignWith(context.Background())
 	again := leader.stand("job")
 	r.settle()
-	again.requireWaiting()
+	next.requireLeading("after the one that had lost it resigned")
+	if again.returned() {
+		again.awaitError(distributed.ErrLeaseLost)
+		return
+	}
 	next.resign()
 	again.awaitLead()
 }
 
 func lostOnce(r *run) {
 	leader := r.node().lead("job")
-	r.store.DeleteCandidate(r.app, "job", leader.instance)
+	r.store.RemoveCandidate(r.app, "job", leader.instance)
 	leader.awaitLost()
 	leader.expire()
-	r.node().lead("job")
 	leader.mustClose()
+	r.node().lead("job")
 	r.settle()
 	losses, _ := leader.loss()
 	r.require(losses == 1, "lost was called %d times on %v", losses, leader)

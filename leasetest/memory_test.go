@@ -22,9 +22,9 @@ func TestMemoryLeaseProviderConforms(t *testing.T) {
 			Provider:        func() distributed.LeaseProvider { return distributed.NewMemoryLeaseProvider(hub) },
 			TTL:             10 * time.Second,
 			Expire:          func(_, instance string) { hub.Expire(instance) },
-			DeleteCandidate: func(app, election, instance string) { hub.RemoveCandidate(app, election, instance) },
+			RemoveCandidate: func(app, election, instance string) { hub.RemoveCandidate(app, election, instance) },
 			Candidates:      func(app, election string) int { return len(hub.Candidates(app, election)) },
-			Calls:           hub.Calls,
+			Calls:           hub.Writes,
 		}
 	}, leasetest.Within(synctest.Test))
 }
@@ -52,7 +52,7 @@ func TestTheFunctionsOfAStoreAreCalledOneAtATime(t *testing.T) {
 				hub.Expire(instance)
 				time.Sleep(time.Second) // long after the loss is known
 			},
-			DeleteCandidate: func(app, election, instance string) {
+			RemoveCandidate: func(app, election, instance string) {
 				defer call()()
 				hub.RemoveCandidate(app, election, instance)
 			},
@@ -62,7 +62,7 @@ func TestTheFunctionsOfAStoreAreCalledOneAtATime(t *testing.T) {
 			},
 			Calls: func() int {
 				defer call()()
-				return hub.Calls()
+				return hub.Writes()
 			},
 		}
 	}, leasetest.Within(synctest.Test))

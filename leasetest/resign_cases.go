@@ -1,6 +1,9 @@
 package leasetest
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 func resign(r *run) {
 	leader := r.node().lead("job")
@@ -39,4 +42,30 @@ func campaignAgain(r *run) {
 	again.awaitLead()
 	r.require(again.token > next.token, "%v led with token %d and leads again with token %d, although %v led with token %d in between",
 		leader, leader.token, again.token, next, next.token)
+}
+
+// gap knows no less than when the one before began to resign: it was seen to do so
+// no earlier.
+func gap(r *run) {
+	a, b, c := r.node(), r.node(), r.node()
+	first := a.lead("job")
+	first.requireNoGap("stood behind nobody")
+	next := b.queue("job", 2)
+	resigned := time.Now()
+	first.resign()
+	next.awaitLead()
+	took := time.Since(resigned)
+	r.require(!next.gapKnown || (next.gap >= 0 && next.gap <= took),
+		"Gap of %v is %v, and the one before it began to resign no more than %v before", next, next.gap, took)
+	next.resign()
+	again := b.lead("job")
+	again.requireNoGap("stood behind nobody")
+	last := c.queue("job", 2)
+	b.expire()
+	last.awaitLead()
+	last.requireNoGap("follows on a loss")
+}
+
+func (c *candidate) requireNoGap(why string) {
+	c.require(!c.gapKnown, "Gap of %v, which %s, is %v", c, why, c.gap)
 }

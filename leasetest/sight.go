@@ -13,35 +13,28 @@ import (
 	"github.com/b2552be4/distributed"
 )
 
-// sight is what shows an app: a lease that is a Roster, or a Viewer.
+// sight is what shows an app: a Lease or a Viewer.
 type sight interface {
 	View() (*distributed.View, <-chan struct{}, error)
 	Silence() map[string]time.Duration
 }
 
-// member is a node whose lease is a Roster.
+// member is a node that others see.
 type member struct {
 	*node
-	distributed.Roster
+	distributed.Lease
 	id string
 }
 
 // member returns one more node of the case's app, once it sees itself.
 func (r *run) member() *member {
-	m := r.roster(r.node())
+	m := r.memberOf(r.node())
 	view := r.awaitView(m, "its own node", func(v *distributed.View) bool { return idOf(v, m.instance) != "" })
 	m.id = idOf(view, m.instance)
 	return m
 }
 
-// roster skips the case if the node's lease is no Roster.
-func (r *run) roster(n *node) *member {
-	roster, ok := n.lease.(distributed.Roster)
-	if !ok {
-		r.Skip("the leases are no Roster")
-	}
-	return &member{node: n, Roster: roster}
-}
+func (r *run) memberOf(n *node) *member { return &member{node: n, Lease: n.lease} }
 
 // idOf knows a node by its instance, of which there must be one.
 func idOf(v *distributed.View, instance string) (id string) {
@@ -71,13 +64,9 @@ type onlooker struct {
 	opened context.CancelFunc // ends the context of OpenView
 }
 
-// viewer opens a view of the case's app. It skips the case if the provider lets
-// nobody look on.
+// viewer opens a view of the case's app.
 func (r *run) viewer() *onlooker {
-	provider, ok := r.store.Provider().(distributed.ViewProvider)
-	if !ok {
-		r.Skip("the provider is no ViewProvider")
-	}
+	provider := r.store.Provider()
 	ctx, opened := context.WithTimeout(context.Background(), r.patience)
 	v, err := provider.OpenView(ctx, distributed.LeaseRequest{App: r.app, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -25,17 +25,19 @@ type Store struct {
 	// minute and five TTLs. Required, above 0.
 	TTL time.Duration
 
-	// Expire takes the lease of the node instance of app away, as the store
-	// does when a lease runs out, while the node is alive and in reach. It may
-	// return before the node knows. It may be called from another goroutine than
+	// Expire ends the lease of the node instance of app behind the node's back,
+	// while it is alive and in reach: with documents, by deleting what tells that the
+	// node is alive, <app>/nodes/<id>. Nothing happens if it has ended already. Expire
+	// may return before the node knows. It may be called from another goroutine than
 	// the test's, where FailNow does not end the test: it must report with Error
 	// or Errorf that it failed. Required.
 	Expire func(app, instance string)
 
-	// DeleteCandidate removes what the node instance of app has in the store
-	// for its place in the election, behind the node's back. It may return before
-	// the node knows. Required.
-	DeleteCandidate func(app, election, instance string)
+	// RemoveCandidate removes what the node instance of app has in the store
+	// for its place in the election, behind the node's back: with documents, by
+	// deleting or changing the <app>/claims/<id>/<k> that has the election's name. That
+	// may end the node's whole lease. It may return before the node knows. Required.
+	RemoveCandidate func(app, election, instance string)
 
 	// Candidates returns how many candidates the store knows in the election,
 	// the leader included. It is asked, every few milliseconds, while a case waits
@@ -44,8 +46,8 @@ type Store struct {
 	Candidates func(app, election string) int
 
 	// Calls returns how many calls all nodes together have made to the store so
-	// far, without those that acquire or renew leases. The case that needs it is
-	// skipped when it is nil.
+	// far, or how many of those that cost it most, such as writes. Those that renew
+	// leases may be among them. The case that needs it is skipped when it is nil.
 	Calls func() int
 }
 
@@ -55,7 +57,7 @@ func (s Store) require(t testing.TB) {
 		"Provider":        s.Provider == nil,
 		"TTL":             s.TTL <= 0,
 		"Expire":          s.Expire == nil,
-		"DeleteCandidate": s.DeleteCandidate == nil,
+		"RemoveCandidate": s.RemoveCandidate == nil,
 		"Candidates":      s.Candidates == nil,
 	} {
 		if missing {

@@ -3,6 +3,7 @@ package leasetest
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/b2552be4/distributed"
 )
@@ -16,10 +17,11 @@ func viewer(r *run) {
 	a, b := r.node(), r.node()
 	leader := a.lead("job")
 	b.queue("job", 2)
-	view = r.awaitView(v, "both nodes and the queue", func(v *distributed.View) bool {
+	r.awaitView(v, "both nodes and the queue", func(v *distributed.View) bool {
 		job := jobIn(v, "job")
 		return len(v.Nodes) == 2 && job.Led && slices.Equal(queueOf(job), []string{idOf(v, a.instance), idOf(v, b.instance)})
 	})
+	view = r.viewWithTokens(v)
 	token := view.Jobs[0].Queue[0].Token
 	r.require(token == leader.token, "%v leads with token %d, and is shown with token %d", leader, leader.token, token)
 	late, _ := r.view(r.viewer())
@@ -27,8 +29,8 @@ func viewer(r *run) {
 	r.watchSilence(v)
 }
 
-// viewerAndRoster compares what a viewer shows with what a lease does.
-func viewerAndRoster(r *run) {
+// viewerAndLease compares what a viewer shows with what a lease does.
+func viewerAndLease(r *run) {
 	v := r.viewer()
 	a, b := r.member(), r.member()
 	a.announce(blue)
@@ -38,7 +40,7 @@ func viewerAndRoster(r *run) {
 	r.awaitInfo(a, b, green)
 	r.awaitQueue(a, "job", a)
 	r.awaitQueue(a, "another job", b)
-	view, _ := r.view(a)
+	view := r.viewWithTokens(a)
 	same := *view
 	same.Self = ""
 	r.awaitView(v, "the same as a lease: "+picture(same), func(v *distributed.View) bool { return picture(v) == picture(same) })
@@ -50,6 +52,15 @@ func viewerContext(r *run) {
 	r.settle()
 	r.node().lead("job")
 	r.awaitView(v, "a leader that came after the context of OpenView was done", func(v *distributed.View) bool { return jobIn(v, "job").Led })
+}
+
+func viewerAge(r *run) {
+	v := r.viewer()
+	r.member()
+	for end := time.Now().Add(2 * r.store.TTL); time.Now().Before(end); time.Sleep(r.store.TTL / 8) {
+		age := v.Age()
+		r.require(age >= 0 && age < r.store.TTL, "Age is %v with a node that renews its lease, whose TTL is %v", age, r.store.TTL)
+	}
 }
 
 func viewerClose(r *run) {

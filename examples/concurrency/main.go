@@ -62,7 +62,7 @@ func lead(ctx context.Context, endpoints []string, out io.Writer, one, two *dist
 		return err
 	}
 	defer func() { _ = client.Close() }()
-	if err := example.Revoke(ctx, client, two); err != nil {
+	if err := example.Expel(ctx, client, "examples", two); err != nil {
 		return err
 	}
 	migrate(second.Context()) // returns as soon as the context is done, which is before anybody else can lead

@@ -51,7 +51,7 @@ func play(ctx context.Context, client *clientv3.Client, out io.Writer, one, two 
 
 	// node-1 is about to write 150. It checks that it leads, and it does.
 	fmt.Fprintf(out, "node-1 leads (%v) and is about to write 150, when it freezes\n", first.Valid())
-	if err := example.Revoke(ctx, client, one); err != nil {
+	if err := example.Expel(ctx, client, "examples", one); err != nil {
 		return err
 	}
 	second, err := two.Campaign(ctx, "accounts") // leads when node-1 must have stopped, if it is not frozen

@@ -65,7 +65,7 @@ func play(ctx context.Context, endpoints []string, bills *ledger, out io.Writer,
 
 	// node-1 is about to issue another. It checks that it leads, and it does.
 	fmt.Fprintf(out, "node-1 leads (%v) and is about to issue a bill, when it freezes\n", first.Valid())
-	if err := example.Revoke(ctx, client, one); err != nil {
+	if err := example.Expel(ctx, client, "examples", one); err != nil {
 		return err
 	}
 	second, err := two.Campaign(ctx, "billing") // leads when node-1 must have stopped, if it is not frozen

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
 	"strings"
@@ -161,6 +162,18 @@ func (p *brokenProvider) AcquireLease(context.Context, distributed.LeaseRequest)
 	return p, nil
 }
 
+func (p *brokenProvider) OpenView(context.Context, distributed.LeaseRequest) (distributed.Viewer, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (p *brokenProvider) Announce(context.Context, distributed.NodeInfo) error { return nil }
+
+func (p *brokenProvider) View() (*distributed.View, <-chan struct{}, error) {
+	return new(distributed.View), make(chan struct{}), nil
+}
+
+func (p *brokenProvider) Silence() map[string]time.Duration { return nil }
+
 func (p *brokenProvider) Election(string) distributed.Election { return p }
 
 func (p *brokenProvider) Close(context.Context) error { return nil }
@@ -168,6 +181,8 @@ func (p *brokenProvider) Close(context.Context) error { return nil }
 func (p *brokenProvider) Campaign(context.Context, context.CancelCauseFunc) (int64, error) {
 	return p.token.Add(1), nil
 }
+
+func (p *brokenProvider) Gap() (time.Duration, bool) { return 0, false }
 
 func (p *brokenProvider) Valid() bool { return true }
 

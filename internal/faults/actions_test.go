@@ -4,8 +4,8 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -50,99 +50,140 @@ func (w *world) stoppedAfter(holders map[string]written, woken time.Duration) ti
 	return latest
 }
 
-// leases returns the current leases of a node, by its candidate keys.
-func (w *world) leasesOf(n *node) map[string]clientv3.LeaseID {
-	out := map[string]clientv3.LeaseID{}
-	for _, e := range w.history.seen() {
-		_, lease, ok := strings.Cut(e.key, "/leader/")
-		if !ok {
+// toldTogether requires that the runs that were under way were all told to stop
+// within a moment: the first one waits for no other.
+func (w *world) toldTogether(holders map[string]written) {
+	w.t.Helper()
+	records, err := verify.ReadFiles(w.records())
+	require.NoError(w.t, err)
+	runs, err := verify.Runs(records)
+	require.NoError(w.t, err)
+	var first, last time.Duration
+	told := 0
+	for _, r := range runs {
+		if r.Token != holders[r.Job].token {
 			continue
 		}
-		if e.deleted {
-			delete(out, e.key)
-			continue
+		require.True(w.t, r.Told, "%s on %s", r.Job, r.Node)
+		if told++; told == 1 || r.Stop < first {
+			first = r.Stop
 		}
-		if instanceOf(e.value) == n.name {
-			id, err := strconv.ParseInt(lease, 16, 64)
-			require.NoError(w.t, err)
-			out[e.key] = clientv3.LeaseID(id)
-		}
+		last = max(last, r.Stop)
 	}
-	return out
+	w.t.Logf("%d jobs were told to stop within %v of one another", told, (last - first).Round(100*time.Microsecond))
+	require.LessOrEqual(w.t, last-first, together+w.stalls.worst())
 }
 
-func (w *world) leaseOf(n *node, job string) string {
-	for key := range w.leasesOf(n) {
-		if of, lease, _ := strings.Cut(key, "/leader/"); of == job {
-			return lease
-		}
-	}
-	require.FailNow(w.t, fmt.Sprintf("%s has no candidate for %s", n.name, job))
-	return ""
+// documents returns the keys of what a session of n has written that claims the
+// first job.
+func (w *world) documents(n *node) (node, claims string) {
+	w.t.Helper()
+	w.history.look(func(p *picture) { claims = p.document(n.name, w.jobNames[0]) })
+	require.NotEmpty(w.t, claims, "%s claims %s", n.name, w.jobNames[0])
+	return "nodes/" + strings.Split(claims, "/")[1], claims
 }
 
-// nodeKeys returns the node keys that there are, or, if ever, that there have
-// been: those of n, or all if n is nil.
-func (w *world) nodeKeys(n *node, ever bool) map[string]bool {
-	out := map[string]bool{}
-	for _, e := range w.history.seen() {
-		switch {
-		case !strings.HasPrefix(e.key, "node/"):
-		case !e.deleted && (n == nil || instanceOf(e.value) == n.name):
-			out[e.key] = true
-		case e.deleted && !ever:
-			delete(out, e.key)
+// put writes a document as it is told to, whatever is there.
+func (w *world) put(key string, value []byte) {
+	w.t.Helper()
+	w.operate(func(ctx context.Context, c *clientv3.Client) error {
+		resp, err := c.Put(ctx, w.app+"/"+key, string(value))
+		if err == nil {
+			w.done(resp.Header.Revision)
 		}
-	}
-	return out
+		return err
+	})
 }
 
-// revoke takes the leases of a node away.
-func (w *world) revoke(n *node) {
-	revoked := map[clientv3.LeaseID]bool{}
-	for _, id := range w.leasesOf(n) {
-		if revoked[id] {
-			continue
+// change replaces a document by what f makes of it, if it is there.
+func (w *world) change(key string, f func(value []byte) []byte) {
+	w.t.Helper()
+	w.operate(func(ctx context.Context, c *clientv3.Client) error {
+		for ctx.Err() == nil {
+			resp, err := c.Get(ctx, w.app+"/"+key)
+			if err != nil || len(resp.Kvs) == 0 {
+				return errors.Join(err, ctx.Err())
+			}
+			changed, err := c.Txn(ctx).
+				If(clientv3.Compare(clientv3.ModRevision(w.app+"/"+key), "=", resp.Kvs[0].ModRevision)).
+				Then(clientv3.OpPut(w.app+"/"+key, string(f(resp.Kvs[0].Value)))).Commit()
+			if err != nil {
+				return err
+			}
+			if changed.Succeeded {
+				w.done(changed.Header.Revision)
+				return nil
+			}
 		}
-		revoked[id] = true
-		w.operate(func(ctx context.Context, c *clientv3.Client) error {
-			_, err := c.Revoke(ctx, id)
-			return err
-		})
-	}
-	require.NotEmpty(w.t, revoked)
+		return ctx.Err()
+	})
+}
+
+// edit changes fields of a document, as somebody would who knows the format.
+func (w *world) edit(key string, fields map[string]any) {
+	w.t.Helper()
+	w.change(key, func(value []byte) []byte {
+		edited, err := edit(key, value, fields)
+		require.NoError(w.t, err)
+		return edited
+	})
+}
+
+// touch writes a document again as it is.
+func (w *world) touch(key string) {
+	w.t.Helper()
+	w.change(key, func(value []byte) []byte { return value })
 }
 
 func (w *world) delete(key string) {
+	w.t.Helper()
 	w.operate(func(ctx context.Context, c *clientv3.Client) error {
 		resp, err := c.Delete(ctx, w.app+"/"+key)
 		if err == nil && resp.Deleted != 1 {
-			err = fmt.Errorf("there is no key %s", key)
+			err = fmt.Errorf("there is no document %s", key)
+		}
+		if err == nil {
+			w.done(resp.Header.Revision)
 		}
 		return err
 	})
 }
 
-func (w *world) deleteAll() {
+// deleteAll deletes what has a key that begins with prefix.
+func (w *world) deleteAll(prefix string) {
+	w.t.Helper()
 	w.operate(func(ctx context.Context, c *clientv3.Client) error {
-		_, err := c.Delete(ctx, w.app+"/", clientv3.WithPrefix())
+		resp, err := c.Delete(ctx, w.app+"/"+prefix, clientv3.WithPrefix())
+		if err == nil {
+			w.done(resp.Header.Revision)
+		}
 		return err
 	})
+}
+
+// done takes note of a revision that we have made, and waits until the history has
+// come to it.
+func (w *world) done(rev int64) {
+	w.t.Helper()
+	w.history.mine(rev)
+	w.await("the history has come to what was done", func() bool { return w.history.last() >= rev })
 }
 
 // awaitHeartbeat waits for the next heartbeat of a node.
-func (w *world) awaitHeartbeat(lease string) {
+func (w *world) awaitHeartbeat(key string) {
 	w.t.Helper()
-	beats := func() (n int) {
-		for _, e := range w.history.seen() {
-			if e.key == "node/"+lease {
-				n++
-			}
-		}
-		return n
-	}
-	before := beats()
-	w.await("a heartbeat", func() bool { return beats() > before })
+	before := len(w.history.versions(key))
+	w.await("a heartbeat", func() bool { return len(w.history.versions(key)) > before })
+}
+
+// awaitVoid waits until a session has ended for everybody.
+func (w *world) awaitVoid(key string) {
+	w.t.Helper()
+	id := strings.TrimPrefix(key, "nodes/")
+	w.await(key+" is void", func() (void bool) {
+		w.history.look(func(p *picture) { void = p.nodes[id].void })
+		return void
+	})
 }
 
 // operate does what an operator does, who sees all of etcd.

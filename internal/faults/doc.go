@@ -13,8 +13,8 @@
 //   - O2: a register that keeps the highest fencing token of each job, as a
 //     fenced store does, never had to refuse a write, unless a process was
 //     frozen; then it refused all that came with an old token;
-//   - O3: by etcd's own history, each run's token is the create revision of a
-//     candidate key of its node that was the first in the queue of that job;
+//   - O3: by etcd's own history, each run's token is the revision that brought in
+//     a claim of its node that was the first in the queue of that job;
 //   - O4: no job was without a runner for longer than the bound of the fault.
 //
 // Time is CLOCK_MONOTONIC, which all processes of the machine share. What the

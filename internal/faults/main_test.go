@@ -15,6 +15,8 @@ import (
 var (
 	long = flag.Bool("long", false, "run everything, and what is random many times")
 	seed = flag.Uint64("seed", 0, "the seed of a random mix to repeat; 0 for new ones")
+
+	defects = flag.Bool("defects", false, "show what lies outside the guarantee, as it goes wrong")
 )
 
 func TestMain(m *testing.M) {

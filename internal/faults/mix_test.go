@@ -174,30 +174,38 @@ func (m *mixer) breakETCD() {
 	}
 }
 
-// operate does what must not be done by hand. It may fail: etcd may be away.
+// operate does what must not be done by hand, but for what lies outside the
+// guarantee. It may fail: etcd may be away.
 func (m *mixer) operate() {
+	n, job := m.nodes[m.IntN(len(m.nodes))], m.jobNames[m.IntN(len(m.jobNames))]
+	var claims string
+	m.history.look(func(p *picture) { claims = p.document(n.name, job) })
+	if claims == "" {
+		return
+	}
+	node := "nodes/" + strings.Split(claims, "/")[1]
 	ctx, cancel := context.WithTimeout(m.ctx, 2*time.Second)
 	defer cancel()
-	n := m.nodes[m.IntN(len(m.nodes))]
-	what, job := m.IntN(4), m.jobNames[m.IntN(len(m.jobNames))]
-	for key, lease := range m.leasesOf(n) {
-		switch of, _, _ := strings.Cut(key, "/leader/"); {
-		case what == 0:
-			_, err := m.cluster.client.Revoke(ctx, lease)
-			m.say("lease of %s revoked: %v", n.name, err)
-			return
-		case what == 1 && of == job:
-			_, err := m.cluster.client.Delete(ctx, m.app+"/"+key)
-			m.say("candidate of %s for %s deleted: %v", n.name, job, err)
-			return
-		case what == 2 && of == job:
-			_, err := m.cluster.client.Delete(ctx, m.app+"/alive/"+fmt.Sprintf("%x", int64(lease)))
-			m.say("alive key of %s deleted: %v", n.name, err)
-			return
-		case what == 3 && of == job:
-			_, err := m.cluster.client.Compact(ctx, m.history.last())
-			m.say("compacted: %v", err)
-			return
-		}
+	c, key := m.cluster.client, func(document string) string { return m.app + "/" + document }
+	act := func(what string, err error) { m.say("%s of %s: %v", what, n.name, err) }
+	switch m.IntN(6) {
+	case 0:
+		_, err := c.Delete(ctx, key(node))
+		act("node document deleted", err)
+	case 1:
+		_, err := c.Delete(ctx, key(claims))
+		act("claims deleted", err)
+	case 2:
+		_, err := c.Put(ctx, key(claims), "broken")
+		act("claims broken", err)
+	case 3:
+		_, err := c.Put(ctx, key(node), "broken")
+		act("node document broken", err)
+	case 4:
+		_, err := c.Delete(ctx, key("epoch"))
+		act("epoch deleted, not only", err)
+	case 5:
+		_, err := c.Compact(ctx, m.history.last())
+		act("compacted, by way", err)
 	}
 }

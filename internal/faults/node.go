@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path"
+	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -24,7 +25,8 @@ import (
 
 // nodeConfig is what a node process is told.
 type nodeConfig struct {
-	Naive     bool // the usual loop on concurrency.Session and Election, for comparison
+	Naive     bool   // the usual loop on concurrency.Session and Election, for comparison
+	Block     string // what of the user's blocks for ever: "log" or "hooks"
 	App, Name string
 	Endpoints []string
 	TTL       time.Duration
@@ -88,11 +90,11 @@ type worker struct {
 func (w *worker) work(ctx context.Context, job string, token int64, valid func() bool) error {
 	run := w.records.Begin(job, token)
 	defer run.End()
+	defer context.AfterFunc(ctx, run.Stopping)() // at once, also while the register is slow
 	var told time.Time
 	for {
 		if ctx.Err() != nil && told.IsZero() {
 			told = time.Now()
-			run.Stopping()
 		}
 		led, asked := valid(), time.Now()
 		taken, err := w.register.write(job, token, w.config.Name, w.records.Process())
@@ -141,8 +143,11 @@ func (w *worker) process(ctx context.Context, i int) error {
 	provider := distributed.NewETCDLeaseProvider(c.Endpoints, distributed.WithLeaseTTL(c.TTL),
 		distributed.WithETCDConfig(clientv3.Config{Username: c.Username, Password: c.Password}))
 	opts := []distributed.ProcessorOption{
-		distributed.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+		distributed.WithLogger(slog.New(c.handler())),
 		distributed.WithVoluntaryTimeout(func(string) time.Duration { return c.Term }),
+	}
+	if c.Block == "hooks" {
+		opts = append(opts, distributed.WithHooks(blockingHooks()))
 	}
 	if c.Balance {
 		opts = append(opts, distributed.WithLoadBalancing(distributed.WithSettleTime(c.TTL/4)))
@@ -159,6 +164,32 @@ func (w *worker) process(ctx context.Context, i int) error {
 		}
 	}
 	return p.Execute(ctx)
+}
+
+// handler is where the node logs to.
+func (c nodeConfig) handler() slog.Handler {
+	if c.Block == "log" {
+		return blockingHandler{slog.DiscardHandler}
+	}
+	return slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})
+}
+
+// blockingHandler is a handler whose reader has gone.
+type blockingHandler struct{ slog.Handler }
+
+func (blockingHandler) Enabled(context.Context, slog.Level) bool  { return true }
+func (blockingHandler) Handle(context.Context, slog.Record) error { select {} }
+func (h blockingHandler) WithAttrs([]slog.Attr) slog.Handler      { return h }
+func (h blockingHandler) WithGroup(string) slog.Handler           { return h }
+
+// blockingHooks never return, whichever is called.
+func blockingHooks() distributed.Hooks {
+	var h distributed.Hooks
+	fields := reflect.ValueOf(&h).Elem()
+	for _, hook := range fields.Fields() {
+		hook.Set(reflect.MakeFunc(hook.Type(), func([]reflect.Value) []reflect.Value { select {} }))
+	}
+	return h
 }
 
 // jobOf returns the name of a job of the i-th lease of a process.

@@ -20,14 +20,15 @@ type Register struct {
 	listener net.Listener
 	wg       sync.WaitGroup
 
-	mu      sync.Mutex
-	conns   []net.Conn
-	writes  map[string]*written // by job
-	holders map[string]string   // process by job and token
-	stale   []string            // refused writes
-	hellos  map[string]int      // how often each node has come
-	reused  []string
-	claims  []string // of refused writers that were told that they lead
+	mu       sync.Mutex
+	conns    []net.Conn
+	writes   map[string]*written // by job
+	holders  map[string]string   // process by job and token
+	unfenced bool                // it takes any token
+	stale    []string            // refused writes
+	hellos   map[string]int      // how often each node has come
+	reused   []string
+	claims   []string // of refused writers that were told that they lead
 }
 
 // written is the state of a job in the register.
@@ -37,6 +38,9 @@ type written struct {
 	at            time.Duration // of the last write
 	count         int
 }
+
+// run tells a run from all others, also where tokens have begun anew.
+func (w written) run() string { return fmt.Sprint(w.process, " ", w.token) }
 
 func startRegister() (*Register, error) {
 	l, err := link.Listen()
@@ -99,7 +103,7 @@ func (r *Register) handle(line string) string {
 		r.reused = append(r.reused, fmt.Sprintf("token %d of %s: used by %s and %s", token, job, holder, process))
 	}
 	r.holders[key] = process
-	if token < last.token {
+	if token < last.token && !r.unfenced {
 		r.stale = append(r.stale, fmt.Sprintf("%s wrote %s with token %d after token %d", process, job, token, last.token))
 		return "stale"
 	}
@@ -116,6 +120,13 @@ func (r *Register) holder(job string) (written, bool) {
 		return written{}, false
 	}
 	return *w, true
+}
+
+// unfence has the register take any token from now on.
+func (r *Register) unfence() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unfenced = true
 }
 
 // came returns how often a node has come.

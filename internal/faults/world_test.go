@@ -31,6 +31,9 @@ const (
 	// wake is how soon a process that was frozen must have stopped.
 	wake = 50 * time.Millisecond
 
+	// together is within which time all jobs of a node must be told to stop.
+	together = 50 * time.Millisecond
+
 	drift = 0.02 // the library's default
 )
 
@@ -43,6 +46,7 @@ type options struct {
 	linger time.Duration
 	term   time.Duration
 	naive  bool
+	block  string // what of the user's blocks for ever: "log" or "hooks"
 
 	balance bool
 	tick    time.Duration // how often a job says that it runs, 5 ms if zero
@@ -175,7 +179,7 @@ func (w *world) start(i int) *node {
 		require.NoError(w.t, err)
 	}
 	config := nodeConfig{
-		Naive: w.naive, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term, Balance: w.balance, Tick: w.tick,
+		Naive: w.naive, Block: w.block, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term, Balance: w.balance, Tick: w.tick,
 		Records: w.records(), Register: w.register.listener.Addr().String(),
 	}
 	if config.ClockRate = "1.015"; i == 0 {
@@ -238,7 +242,7 @@ func (w *world) awaitTaken(from map[string]written) {
 	w.await("all jobs run elsewhere", func() bool {
 		return !slices.ContainsFunc(w.allJobs(), func(job string) bool {
 			last, ok := w.register.holder(job)
-			return !ok || last.token == from[job].token || monotonic()-last.at > 20*w.tick
+			return !ok || last.run() == from[job].run() || monotonic()-last.at > 20*w.tick
 		})
 	})
 }
@@ -262,17 +266,28 @@ func (w *world) holder() *node {
 
 // awaitCandidates waits until n candidates stand for every job.
 func (w *world) awaitCandidates(n int) {
-	w.await(fmt.Sprintf("%d candidates for every job", n), func() bool {
-		count := map[string]int{}
-		for _, e := range w.history.seen() {
-			if job, _, ok := strings.Cut(e.key, "/leader/"); ok && e.deleted {
-				count[job]--
-			} else if ok && e.create == e.rev {
-				count[job]++
+	w.t.Helper()
+	w.await(fmt.Sprintf("%d candidates for every job", n), func() (all bool) {
+		if w.naive {
+			return len(w.naiveCandidates()) >= n*len(w.jobNames)
+		}
+		w.history.look(func(p *picture) {
+			all = !slices.ContainsFunc(w.allJobs(), func(job string) bool { return p.candidates(job) < n })
+		})
+		return all
+	})
+}
+
+// naiveCandidates returns the keys of candidates in etcd's own elections.
+func (w *world) naiveCandidates() (keys []string) {
+	w.history.look(func(p *picture) {
+		for key := range p.values {
+			if strings.Contains(key, "/leader/") {
+				keys = append(keys, key)
 			}
 		}
-		return !slices.ContainsFunc(w.allJobs(), func(job string) bool { return count[job] < n })
 	})
+	return keys
 }
 
 func (w *world) await(what string, condition func() bool) {
@@ -305,10 +320,9 @@ func (n *node) eachBut(c *Cluster, member *Member, do func(*link.Link)) {
 func (n *node) linkTo(c *Cluster, m *Member) *link.Link { return n.links[slices.Index(c.members, m)] }
 
 // gapAfterLoss is the bound for a job whose node is lost without a word: the
-// lease, the drift, etcd's look at leases every half a second, and one second for
-// the rest.
+// TTL, the drift, and one second for the rest.
 func (w *world) gapAfterLoss() time.Duration {
-	return w.ttl + time.Duration(drift*float64(w.ttl)) + 500*time.Millisecond + time.Second
+	return w.ttl + time.Duration(drift*float64(w.ttl)) + time.Second
 }
 
 // silentFor is the bound for how long a node goes on that hears nothing more from
@@ -322,14 +336,12 @@ type verdict struct {
 	stale, wrong   []string
 	contradictions []string
 	longest        time.Duration // gap, the last one included if it has not ended
-	events         []change
 }
 
-// judge ends the world and asks the oracles. Nodes that run must end when they
-// are asked to.
-func (w *world) judge() verdict {
+// end ends the world, and reads what the jobs have written down. Nodes that run must
+// end when they are asked to.
+func (w *world) end() (verify.Report, []verify.Run) {
 	w.t.Helper()
-	until := monotonic()
 	ends := make(chan error, len(w.nodes))
 	for _, n := range w.nodes {
 		go func() {
@@ -347,16 +359,23 @@ func (w *world) judge() verdict {
 	}
 	records, err := verify.ReadFiles(w.records())
 	require.NoError(w.t, err)
-	var v verdict
-	v.runs, err = verify.Runs(records)
+	runs, err := verify.Runs(records)
 	require.NoError(w.t, err)
-	v.report = verify.Check(v.runs, verify.Rules{Silence: max(silence, 5*w.tick), Wake: wake})
+	return verify.Check(runs, verify.Rules{Silence: max(silence, 5*w.tick), Wake: wake}), runs
+}
+
+// judge ends the world and asks the oracles.
+func (w *world) judge() verdict {
+	w.t.Helper()
+	until := monotonic()
+	var v verdict
+	v.report, v.runs = w.end()
 	v.stale, v.wrong = w.register.verdict()
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
-	v.events, err = w.history.all(ctx, w.cluster.client)
+	_, err := w.history.all(ctx, w.cluster.client)
 	require.NoError(w.t, err)
-	v.contradictions = contradictions(v.runs, v.events)
+	v.contradictions = w.history.contradictions(v.runs)
 	v.longest = w.longestGap(v, until)
 	return v
 }

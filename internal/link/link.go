@@ -34,6 +34,7 @@ type Link struct {
 // conn is a connection through a link.
 type conn struct {
 	node, member *net.TCPConn
+	silence      gate // of this one alone, both ways
 	once         sync.Once
 	gone         chan struct{}
 }
@@ -174,11 +175,24 @@ func (l *Link) HoldDown() { l.down.hold() }
 // ReleaseDown delivers what was held for the node, and holds no more.
 func (l *Link) ReleaseDown() { l.down.release() }
 
+// Silence holds what goes through the connections that there are, both ways; new
+// ones work. So does a balancer that has forgotten them.
+func (l *Link) Silence() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		c.silence.hold()
+	}
+}
+
 // Heal makes the link work again, and delivers what was held.
 func (l *Link) Heal() {
 	l.up.release()
 	l.down.release()
 	l.mu.Lock()
+	for c := range l.conns {
+		c.silence.release()
+	}
 	refusing := l.listener == nil && !l.closed
 	l.mu.Unlock()
 	if !refusing {
@@ -248,7 +262,7 @@ func pump(c *conn, from io.Reader, to io.Writer, g *gate) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		if !g.pass(c.gone) { // the end is news too
+		if !g.pass(c.gone) || !c.silence.pass(c.gone) { // the end is news too
 			return
 		}
 		if n > 0 {

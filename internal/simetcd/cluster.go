@@ -4,15 +4,12 @@
 // milliseconds.
 //
 // It keeps what clients rely on: one order of revisions, transactions as a
-// whole, watches without gaps, leases that expire in a scan each half second and
-// go in one revision with all their keys. It is one member that never fails, to
-// which links can be cut and calls befall a [Fate]; what a cluster of several
-// adds, such as a deposed leader that revokes a healthy lease or renews none, is
-// called by its effect.
+// whole, with others in them, and watches without gaps, which tell how far they are
+// when asked. It is one member that never fails, to which links can be cut and
+// calls befall a [Fate]. It knows no leases.
 package simetcd
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -27,8 +24,7 @@ type Cluster struct {
 	store  *store
 	faults Faults
 	server *grpc.Server
-	loops  sync.WaitGroup // the scan, listeners, and calls executed again
-	stop   context.CancelFunc
+	loops  sync.WaitGroup // listeners, and calls executed again
 
 	mu      sync.Mutex
 	running chan struct{} // closed while etcd answers
@@ -38,9 +34,8 @@ type Cluster struct {
 
 // New starts a cluster. The caller closes it.
 func New(faults Faults) *Cluster {
-	ctx, stop := context.WithCancel(context.Background())
 	c := &Cluster{
-		store: newStore(), faults: faults, stop: stop,
+		store: newStore(), faults: faults,
 		running: make(chan struct{}),
 		streams: map[*watchStream]bool{},
 		stalled: map[string]bool{},
@@ -54,22 +49,19 @@ func New(faults Faults) *Cluster {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	pb.RegisterKVServer(c.server, kvService{store: c.store})
-	pb.RegisterLeaseServer(c.server, leaseService{cluster: c})
 	pb.RegisterWatchServer(c.server, watchService{cluster: c})
-	c.loops.Go(func() { c.scan(ctx) })
 	return c
 }
 
 // Close stops everything. It blocks until all calls have been executed, those as
 // well whose callers have given up.
 func (c *Cluster) Close() {
-	c.stop()
 	c.server.Stop()
 	c.loops.Wait()
 }
 
 // Pause makes etcd hang: calls wait, and are executed when it resumes; watches
-// tell nothing; no lease expires.
+// tell nothing.
 func (c *Cluster) Pause() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,12 +72,8 @@ func (c *Cluster) Pause() {
 	}
 }
 
-// Resume ends a pause. If extend, all leases get a full TTL, as from a new
-// leader; else those expire that have run out meanwhile.
-func (c *Cluster) Resume(extend bool) {
-	if extend {
-		c.store.extendLeases()
-	}
+// Resume ends a pause.
+func (c *Cluster) Resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	select {
@@ -112,33 +100,17 @@ func (c *Cluster) isUp() bool {
 	}
 }
 
-// scan expires leases as etcd does.
-func (c *Cluster) scan(ctx context.Context) {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		if c.isUp() {
-			c.store.expireLeases()
-		}
-	}
-}
-
-// Revoke revokes all leases that node was granted, however healthy they are.
-func (c *Cluster) Revoke(node string) { c.store.revokeOf(node) }
-
 // Delete deletes a key, as an operator may, and reports whether it was there.
 func (c *Cluster) Delete(key string) bool { return c.store.delete(key) }
+
+// Put writes a key, as an operator may.
+func (c *Cluster) Put(key string, value []byte) { c.store.put(key, value) }
+
+// Value returns what a key holds, nil if it is not there.
+func (c *Cluster) Value(key string) []byte { return c.store.value(key) }
 
 // Compact forgets all history until now.
 func (c *Cluster) Compact() { c.store.compactNow() }
 
 // Keys returns all keys, in order.
 func (c *Cluster) Keys() []string { return c.store.keys() }
-
-// Leases returns how many leases there are.
-func (c *Cluster) Leases() int { return c.store.leaseCount() }

@@ -13,8 +13,7 @@ import (
 // Faults decides what befalls messages. Its methods are called concurrently, and
 // must not block.
 type Faults interface {
-	// Call is asked about each call of a method, such as "Txn", by a node; a
-	// keep-alive on a stream is a call of "LeaseKeepAlive".
+	// Call is asked about each call of a method, such as "Txn", by a node.
 	Call(node, method string) Fate
 
 	// Event returns for how long a message of a watch is on its way to node.
@@ -35,7 +34,6 @@ type Fate struct {
 	Again  time.Duration // if positive, it is executed once more, that long after
 	Mute   bool          // the reply is lost
 	After  time.Duration // the reply's way back
-	Stale  bool          // a keep-alive is answered with OK, and renews nothing
 }
 
 // befall is the interceptor of all calls but streams.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -70,24 +72,17 @@ func (s kvService) DeleteRange(ctx context.Context, req *pb.DeleteRangeRequest) 
 }
 
 func (s kvService) Txn(_ context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
-	s.store.mu.Lock()
-	defer s.store.mu.Unlock()
-	resp := &pb.TxnResponse{Succeeded: true}
-	for _, c := range req.Compare {
-		resp.Succeeded = resp.Succeeded && s.store.holds(c)
-	}
-	ops := req.Success
-	if !resp.Succeeded {
-		ops = req.Failure
-	}
-	if err := s.store.check(ops); err != nil {
+	if err := check(req, maxTxnOps); err != nil {
 		return nil, err
 	}
-	rev := s.store.commitLocked(func(r *revision) {
-		for _, op := range ops {
-			resp.Responses = append(resp.Responses, r.execute(op))
-		}
-	})
+	if _, _, err := overlaps([]*pb.RequestOp{{Request: &pb.RequestOp_RequestTxn{RequestTxn: req}}}); err != nil {
+		return nil, err
+	}
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	p := s.store.choose(req)
+	var resp *pb.TxnResponse
+	rev := s.store.commitLocked(func(r *revision) { resp = r.execute(p) })
 	resp.Header = headerAt(rev)
 	return resp, nil
 }
@@ -123,8 +118,6 @@ func (s *store) holds(c *pb.Compare) bool {
 		order = cmp.Compare(kv.ModRevision, c.GetModRevision())
 	case pb.Compare_VERSION:
 		order = cmp.Compare(kv.Version, c.GetVersion())
-	case pb.Compare_LEASE:
-		order = cmp.Compare(kv.Lease, c.GetLease())
 	case pb.Compare_VALUE:
 		order = bytes.Compare(kv.Value, c.GetValue())
 	}
@@ -140,42 +133,120 @@ func (s *store) holds(c *pb.Compare) bool {
 	}
 }
 
+// choice is the way that a transaction takes. All its conditions, those of the
+// transactions in it as well, are of the moment before it.
+type choice struct {
+	succeeded bool
+	ops       []*pb.RequestOp
+	inner     []*choice // of the transactions among ops, in their order
+}
+
+// choose evaluates the conditions of a transaction. For mu.
+func (s *store) choose(req *pb.TxnRequest) *choice {
+	p := &choice{succeeded: true, ops: req.Success}
+	for _, c := range req.Compare {
+		p.succeeded = p.succeeded && s.holds(c)
+	}
+	if !p.succeeded {
+		p.ops = req.Failure
+	}
+	for _, op := range p.ops {
+		if txn := op.GetRequestTxn(); txn != nil {
+			p.inner = append(p.inner, s.choose(txn))
+		}
+	}
+	return p
+}
+
 // check refuses what etcd refuses before it executes anything, and what only etcd
-// can do. For mu.
-func (s *store) check(ops []*pb.RequestOp) error {
-	if len(ops) > maxTxnOps {
+// can do. Transactions in others leave less room for more.
+func check(req *pb.TxnRequest, room int) error {
+	room -= max(len(req.Compare), len(req.Success), len(req.Failure))
+	if room < 0 {
 		return rpctypes.ErrGRPCTooManyOps
 	}
-	put := map[string]bool{}
-	for _, op := range ops {
-		if p := op.GetRequestPut(); p != nil {
-			if put[string(p.Key)] {
-				return rpctypes.ErrGRPCDuplicateKey
-			}
-			put[string(p.Key)] = true
-			if p.Lease != 0 && s.leases[p.Lease] == nil {
-				return rpctypes.ErrGRPCLeaseNotFound
-			}
+	for _, op := range append(slices.Clip(req.Success), req.Failure...) {
+		if op.GetRequestRange().GetRevision() != 0 || op.GetRequestPut().GetLease() != 0 {
+			return status.Error(codes.Unimplemented, "simetcd: an old revision in a transaction, or a lease")
 		}
-	}
-	for _, op := range ops {
-		if op.GetRequestTxn() != nil || op.GetRequestRange().GetRevision() != 0 {
-			return status.Error(codes.Unimplemented, "simetcd: a transaction or an old revision in a transaction")
-		}
-		d := op.GetRequestDeleteRange()
-		for key := range put {
-			if d != nil && (span{string(d.Key), string(d.RangeEnd)}).holds(key) {
-				return rpctypes.ErrGRPCDuplicateKey
+		if txn := op.GetRequestTxn(); txn != nil {
+			if err := check(txn, room); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
+// overlaps refuses operations that put a key twice, or put and delete it, and
+// returns what they put and delete. Of the two branches of a transaction only one
+// is taken, so a key may be in both.
+func overlaps(ops []*pb.RequestOp) (puts map[string]bool, deletes []span, err error) {
+	puts = map[string]bool{}
+	for _, op := range ops {
+		if d := op.GetRequestDeleteRange(); d != nil {
+			deletes = append(deletes, span{string(d.Key), string(d.RangeEnd)})
+		}
+	}
+	add := func(key string) error {
+		doomed := slices.ContainsFunc(deletes, func(d span) bool { return d.holds(key) })
+		if puts[key] || doomed {
+			return rpctypes.ErrGRPCDuplicateKey
+		}
+		puts[key] = true
+		return nil
+	}
+	for _, op := range ops {
+		txn := op.GetRequestTxn()
+		if txn == nil {
+			continue
+		}
+		both := map[string]bool{}
+		var gone []span
+		for _, branch := range [][]*pb.RequestOp{txn.Success, txn.Failure} {
+			put, deleted, err := overlaps(branch)
+			if err != nil {
+				return nil, nil, err
+			}
+			maps.Copy(both, put)
+			gone = append(gone, deleted...)
+		}
+		for key := range both {
+			if err := add(key); err != nil {
+				return nil, nil, err
+			}
+		}
+		deletes = append(deletes, gone...)
+	}
+	for _, op := range ops {
+		if p := op.GetRequestPut(); p != nil {
+			if err := add(string(p.Key)); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return puts, deletes, nil
+}
+
 // execute cannot fail after check.
-func (r *revision) execute(op *pb.RequestOp) *pb.ResponseOp {
+func (r *revision) execute(p *choice) *pb.TxnResponse {
+	resp := &pb.TxnResponse{Succeeded: p.succeeded}
+	inner := p.inner
+	for _, op := range p.ops {
+		if op.GetRequestTxn() != nil {
+			resp.Responses = append(resp.Responses, &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: r.execute(inner[0])}})
+			inner = inner[1:]
+			continue
+		}
+		resp.Responses = append(resp.Responses, r.change(op))
+	}
+	return resp
+}
+
+// change executes one operation.
+func (r *revision) change(op *pb.RequestOp) *pb.ResponseOp {
 	if p := op.GetRequestPut(); p != nil {
-		r.put(string(p.Key), p.Value, p.Lease)
+		r.put(string(p.Key), p.Value)
 		return &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: &pb.PutResponse{}}}
 	}
 	if d := op.GetRequestDeleteRange(); d != nil {

@@ -10,21 +10,19 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// store is what etcd holds: keys with their history, and leases. A revision is
-// committed as a whole, under mu.
+// store is what etcd holds: keys with their history. A revision is committed as a
+// whole, under mu.
 type store struct {
 	mu        sync.Mutex
 	rev       int64
 	compacted int64
 	kvs       map[string]*mvccpb.KeyValue // never changed in place
 	history   [][]*mvccpb.Event           // history[i] is that of revision i+2; 1 is the empty store's
-	leases    map[int64]*lease
-	granted   int64         // id of the last lease
-	changed   chan struct{} // closed at the next commit or compaction
+	changed   chan struct{}               // closed at the next commit or compaction
 }
 
 func newStore() *store {
-	return &store{rev: 1, kvs: map[string]*mvccpb.KeyValue{}, leases: map[int64]*lease{}, changed: make(chan struct{})}
+	return &store{rev: 1, kvs: map[string]*mvccpb.KeyValue{}, changed: make(chan struct{})}
 }
 
 // revision under way, of the store that it is a part of.
@@ -57,14 +55,10 @@ func (s *store) notify() {
 	s.changed = make(chan struct{})
 }
 
-func (r *revision) put(key string, value []byte, id int64) {
-	kv := &mvccpb.KeyValue{Key: []byte(key), Value: value, Lease: id, CreateRevision: r.rev + 1, ModRevision: r.rev + 1, Version: 1}
+func (r *revision) put(key string, value []byte) {
+	kv := &mvccpb.KeyValue{Key: []byte(key), Value: value, CreateRevision: r.rev + 1, ModRevision: r.rev + 1, Version: 1}
 	if old := r.kvs[key]; old != nil {
 		kv.CreateRevision, kv.Version = old.CreateRevision, old.Version+1
-		r.detach(old)
-	}
-	if id != 0 {
-		r.leases[id].keys[key] = true
 	}
 	r.kvs[key] = kv
 	r.events = append(r.events, &mvccpb.Event{Type: mvccpb.Event_PUT, Kv: kv})
@@ -75,7 +69,6 @@ func (r *revision) delete(key string) bool {
 	if old == nil {
 		return false
 	}
-	r.detach(old)
 	delete(r.kvs, key)
 	r.events = append(r.events, &mvccpb.Event{Type: mvccpb.Event_DELETE, Kv: &mvccpb.KeyValue{Key: old.Key, ModRevision: r.rev + 1}})
 	return true
@@ -151,6 +144,16 @@ func (s *store) since(in span, rev int64) (events []*mvccpb.Event, next int64, c
 func (s *store) delete(key string) (deleted bool) {
 	s.commit(func(r *revision) { deleted = r.delete(key) })
 	return deleted
+}
+
+func (s *store) put(key string, value []byte) {
+	s.commit(func(r *revision) { r.put(key, value) })
+}
+
+func (s *store) value(key string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kvs[key].GetValue()
 }
 
 func (s *store) compactNow() {

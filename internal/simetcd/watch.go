@@ -9,9 +9,9 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"google.golang.org/grpc/metadata"
-
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 )
 
 type watchService struct {
@@ -33,9 +33,10 @@ type watchStream struct {
 }
 
 type watch struct {
-	id   int64
-	in   span
-	next int64
+	id    int64
+	in    span
+	first int64 // the revision from which it was asked for
+	next  int64 // what it is told next; -1 when it has been canceled
 }
 
 type message struct {
@@ -163,12 +164,32 @@ func (s *watchStream) handle(req *pb.WatchRequest) {
 		if w.next == 0 {
 			w.next = rev + 1
 		}
+		w.first = w.next
 		s.watches[w.id] = w
 		s.send(&pb.WatchResponse{Header: headerAt(rev), WatchId: w.id, Created: true})
 	}
 	if cancel := req.GetCancelRequest(); cancel != nil && s.watches[cancel.WatchId] != nil {
 		s.cancel(s.watches[cancel.WatchId], 0)
 	}
+	if req.GetProgressRequest() != nil {
+		s.tellProgress()
+	}
+}
+
+// tellProgress answers for all watches together, or not at all: as etcd, when one
+// of them has not been told everything, or its first revision is still to come.
+func (s *watchStream) tellProgress() {
+	rev, _, _ := s.cluster.store.now()
+	if !s.hears() {
+		return
+	}
+	s.collect(rev)
+	for _, w := range s.watches {
+		if w.next >= 0 && (w.next <= rev || w.first > rev) {
+			return
+		}
+	}
+	s.send(&pb.WatchResponse{Header: headerAt(rev), WatchId: clientv3.InvalidWatchID})
 }
 
 func (s *watchStream) cancel(w *watch, compacted int64) {

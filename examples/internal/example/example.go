@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 
 	"github.com/b2552be4/distributed"
@@ -58,18 +57,14 @@ func OpenETCD(ctx context.Context, urls string) (endpoints []string, closeETCD f
 	return store.Endpoints, store.Close, nil
 }
 
-// Revoke takes the lease of a node away, although the node is alive. That stands
-// for whatever makes a node lose its leaderships: that it is cut off from etcd, or
-// frozen for too long.
-func Revoke(ctx context.Context, client *clientv3.Client, node *distributed.Concurrency) error {
+// Expel ends the lease of a node of app, although the node is alive, by deleting the
+// document that says so. That stands for whatever makes a node lose its leaderships:
+// that it is cut off from etcd, or frozen for too long.
+func Expel(ctx context.Context, client *clientv3.Client, app string, node *distributed.Concurrency) error {
 	view, ok := node.View()
 	if !ok {
 		return errors.New("the node has no lease")
 	}
-	lease, err := strconv.ParseInt(view.Self, 16, 64)
-	if err != nil {
-		return fmt.Errorf("lease %q: %w", view.Self, err)
-	}
-	_, err = client.Revoke(ctx, clientv3.LeaseID(lease))
+	_, err := client.Delete(ctx, app+"/nodes/"+view.Self)
 	return err
 }

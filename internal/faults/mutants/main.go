@@ -134,7 +134,7 @@ func (c change) apply(source string) (string, error) {
 
 // copyTree copies what a build needs.
 func copyTree(from, to string) error {
-	kinds := []string{".go", ".mod", ".sum"}
+	kinds := []string{".go", ".mod", ".sum", ".html", ".css", ".js", ".svg"}
 	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err

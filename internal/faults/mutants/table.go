@@ -8,8 +8,6 @@ type mutant struct {
 	changes  []change
 	caughtBy []detector
 	holds    bool // not a mutant: the tests must pass
-
-	unsimulated string // why the simulation cannot catch it
 }
 
 type change struct{ file, old, replacement string }
@@ -24,8 +22,9 @@ type detector struct {
 var (
 	// simulation needs some 40 seeds for most of them, and some 100 for the rest.
 	simulation = detector{pkg: ".", run: "^TestSimulationNeverHasTwoRunners$", args: []string{"-sim.seeds", "1-600"}, tries: 2}
+	stores     = detector{pkg: ".", run: "^TestSimulationOfStoresNeverHasTwoRunners$", args: []string{"-sim.store.seeds", "1-3000"}}
 	model      = detector{pkg: ".", run: "^TestModelNeverHasTwoLeaders$", args: []string{"-rapid.checks", "500"}}
-	mirror     = func(test string) detector { return detector{pkg: ".", run: "^" + test + "$"} }
+	unit       = func(test string) detector { return detector{pkg: ".", run: "^" + test + "$"} }
 	fault      = func(name string) detector {
 		return detector{pkg: "./internal/faults", run: "^TestFaultsOfNodes$/^" + name + "$", tries: 3}
 	}
@@ -53,124 +52,167 @@ func newClock() *clock {`},
 var mutants = []mutant{
 	{
 		name:     "validity counted from the receipt",
-		changes:  []change{{"etcd_heartbeat.go", "until := sent + l.timing.validity()", "until := now + l.timing.validity()"}},
-		caughtBy: []detector{simulation, fault("a-reply-held-and-then-silence")},
+		changes:  []change{{"lease_heartbeat.go", "until := h.sent + s.timing.validity()", "until := now + s.timing.validity()"}},
+		caughtBy: []detector{unit("TestAHeartbeatCountsFromItsFirstSendingOnceItComesBack"), stores},
 	},
 	{
-		name:        "late replies accepted",
-		changes:     []change{{"etcd_heartbeat.go", "if now >= old-l.timing.grace {", "if now >= old+l.timing.ttl {"}},
-		caughtBy:    []detector{model},
-		unsimulated: "timers are never late in virtual time, so the lease has ended when the reply comes",
+		name:     "late heartbeats accepted",
+		changes:  []change{{"lease_heartbeat.go", "if now >= old-s.timing.grace {", "if now >= old+s.timing.ttl {"}},
+		caughtBy: []detector{unit("TestAHeartbeatThatComesBackLateEndsTheSession")},
 	},
 	{
-		name:     "no check that the own key still exists",
-		changes:  []change{{"etcd_election.go", "if expected && (!there || (e.rev != 0 && rev != e.rev)) {", "if false && expected && (!there || (e.rev != 0 && rev != e.rev)) {"}},
-		caughtBy: []detector{simulation, fault("candidate-key-deleted-by-an-operator")},
+		name:     "a heartbeat goes on over anything",
+		changes:  []change{{"lease_heartbeat.go", "case err != nil, v.State != \"\", v.Beat < r.beat, v.Beat > r.number:", "case false:"}},
+		caughtBy: []detector{unit("TestHowARefusedHeartbeatGoesOn")},
 	},
 	{
-		name:     "unclean loss taken over at once",
-		changes:  []change{{"mirror.go", "if n == nil || released || n.drained() || lease == m.self {", "if true || n == nil || released || n.drained() || lease == m.self {"}},
-		caughtBy: []detector{simulation, model, mirror("TestOnlyACleanLossLetsOthersLeadAtOnce"), fault("lease-of-a-node-that-is-cut-off-revoked")},
+		name: "claims in documents that are not registered",
+		changes: []change{
+			{"lease_writer.go", "for k := w.cursor; k < w.registered; k++ {", "for k := w.cursor; k < len(w.documents); k++ {"},
+			{"lease_writer.go", "range w.documents[:w.registered]", "range w.documents[:len(w.documents)]"},
+		},
+		caughtBy: []detector{unit("TestClaimsWaitForTheirDocumentToBeRegistered")},
 	},
 	{
-		name:     "no wait after a listing that shows a loss",
-		changes:  []change{{"mirror.go", "if lease != m.self && n.unclear == 0 && !n.whole() && !n.drained() {", "if false && lease != m.self {"}},
-		caughtBy: []detector{simulation, model, mirror("TestAListingShowsWhetherAnythingWasLost")},
+		name:     "a place that may be later than the commit",
+		changes:  []change{{"claims.go", "old.bound = max(t.from, v.Guard) + 1", "old.bound = d.Revision"}},
+		caughtBy: []detector{unit("TestAPlaceIsNeverLaterThanTheCommit")},
 	},
 	{
-		name:     "a lost alive key overlooked in a listing",
-		changes:  []change{{"mirror.go", "return n.alive && n.count == n.keys", "return n.count == n.keys"}},
-		caughtBy: []detector{simulation, model},
+		name:     "a touch taken for a change",
+		changes:  []change{{"claims.go", "if old.rev != 0 && h == old.hash {", "if false {"}},
+		caughtBy: []detector{unit("TestWhatIsTouchedIsNotLost"), fault("documents-touched")},
 	},
 	{
-		name:     "lost candidate keys overlooked in a listing",
-		changes:  []change{{"mirror.go", "return n.alive && n.count == n.keys", "return n.alive"}},
-		caughtBy: []detector{simulation, model},
+		name:     "leadership before the picture has come to the own number",
+		changes:  []change{{"claims.go", "if m.waits() || s.number == 0 || s.number > m.rev {", "if m.waits() || s.number == 0 {"}},
+		caughtBy: []detector{unit("TestTheFirstClaimLeadsAndAReleaseLetsTheNextLead")},
 	},
 	{
-		name:     "a write repeated without a condition",
-		changes:  []change{{"etcd_writer.go", "		If(clientv3.Compare(clientv3.ModRevision(alive), \"=\", w.aliveMod)).\n", ""}},
-		caughtBy: []detector{simulation},
+		name:     "leadership while somebody is in doubt",
+		changes:  []change{{"claims.go", "if m.waits() || s.number == 0 || s.number > m.rev {", "if s.number == 0 || s.number > m.rev {"}},
+		caughtBy: []detector{unit("TestNobodyLeadsBesideAnUnknownVersion"), model, stores, fault("claims-deleted-while-the-node-is-cut-off")},
 	},
 	{
-		name:     "a write repeated as long as the lease lives",
-		changes:  []change{{"etcd_writer.go", "If(clientv3.Compare(clientv3.ModRevision(alive), \"=\", w.aliveMod)).", "If(clientv3.Compare(clientv3.CreateRevision(alive), \"=\", l.aliveRev))."}},
-		caughtBy: []detector{simulation},
+		name:     "leadership not checked against the clock when used",
+		changes:  []change{{"lease_election.go", "return e.leading.Load() && int64(e.session.clock.now()) < e.session.validUntil.Load()", "return e.leading.Load()"}},
+		caughtBy: []detector{fault("frozen-for-longer-than-the-lease")},
 	},
 	{
 		name:     "release before Work returned",
 		changes:  []change{{"processor.go", "	defer p.reportStuck(l)()\n", "	defer p.reportStuck(l)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
-		caughtBy: []detector{simulation, fault("SIGTERM-under-load")},
+		caughtBy: []detector{fault("SIGTERM-under-load"), simulation},
+	},
+	{
+		name:     "who is void still counts",
+		changes:  []change{{"doubt.go", "if counts := n.readable && !n.void; counts != n.counts {", "if counts := n.readable; counts != n.counts {"}},
+		caughtBy: []detector{unit("TestWhoIsVoidCountsForNothing")},
+	},
+	{
+		name:     "buried after half of the silence",
+		changes:  []change{{"doubt.go", "at := max(n.seen, n.since) + n.silence()", "at := max(n.seen, n.since) + n.silence()/2"}},
+		caughtBy: []detector{unit("TestASilentNodeIsBuriedAndNotPassedOver"), stores, fault("blackhole-both-ways")},
+	},
+	{
+		name: "a tombstone over a later heartbeat",
+		changes: []change{{"lease_burial.go", "_, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)", `_, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)
+		if later := new(ConflictError); errors.As(err, &later) && later.Known {
+			_, err = s.store.Put(ctx, s.keys.node(g.id), b, later.There.Revision)
+		}`}},
+		caughtBy: []detector{stores},
+	},
+	{
+		name:     "a loss overlooked",
+		changes:  []change{{"doubt.go", "if n.lost && !n.void {", "if false {"}},
+		caughtBy: []detector{unit("TestALossByAnotherHandIsWaitedFor"), model, stores, fault("claims-deleted-while-the-node-is-cut-off")},
+	},
+	{
+		name:     "claims without a node document overlooked",
+		changes:  []change{{"doubt.go", "n.lost = n.lost || (orphaned && !n.orphaned)", "_ = orphaned"}},
+		caughtBy: []detector{unit("TestNewcomersWaitForWhatIsLost")},
+	},
+	{
+		name:     "documents that are not those registered overlooked",
+		changes:  []change{{"doubt.go", "n.lost = n.lost || (n.whole && !whole)", "_ = whole"}},
+		caughtBy: []detector{unit("TestNewcomersWaitForWhatIsLost")},
+	},
+	{
+		name:     "an own loss ignored",
+		changes:  []change{{"doubt.go", "t.m.tear(errTornAway)", "_ = errTornAway"}},
+		caughtBy: []detector{model, fault("losses-one-after-the-other")},
+	},
+	{
+		name:     "a doubt that a new loss does not prolong",
+		changes:  []change{{"doubt.go", "n.doubt = max(n.doubt, t.now+n.silence())", "if n.doubt == 0 {\n		n.doubt = t.now + n.silence()\n	}"}},
+		caughtBy: []detector{unit("TestANewLossProlongsADoubt")},
+	},
+	{
+		name:     "another epoch overlooked",
+		changes:  []change{{"doubt.go", "	default:\n		t.doubtEverybody()\n	}\n}\n\n// doubtEverybody", "	}\n}\n\n// doubtEverybody"}},
+		caughtBy: []detector{unit("TestAnotherEpochIsADoubtAboutEverybody")},
+	},
+	{
+		name:     "nothing remembered from session to session",
+		changes:  []change{{"mirror.go", "if errors.Is(m.torn, errHistory) {", "if m.self != \"\" {"}},
+		caughtBy: []detector{unit("TestAProcessRemembersFromSessionToSession")},
+	},
+	{
+		name:     "garbage deleted at once",
+		changes:  []change{{"doubt.go", "now < n.voidAt+max(3*n.silence(), m.garbageAge)", "now < n.voidAt"}},
+		caughtBy: []detector{unit("TestGarbageGoesLateAndInOrder")},
+	},
+	{
+		name:     "a change behind the position not told",
+		changes:  []change{{"etcd_follow.go", "from = f.position + 1", "from = f.position + 2"}},
+		caughtBy: []detector{unit("TestSimulatedETCDConforms")},
+	},
+	{
+		name:     "a write without a guard",
+		changes:  []change{{"etcd_store.go", "clientv3.Compare(clientv3.ModRevision(w.Key), \"=\", w.Revision)", "clientv3.Compare(clientv3.ModRevision(w.Key), \">\", -1)"}},
+		caughtBy: []detector{unit("TestSimulatedETCDConforms")},
+	},
+	{
+		name:     "a picture that goes back",
+		changes:  []change{{"mirror.go", "if s.Revision < max(m.rev, m.least) {", "if false {"}},
+		caughtBy: []detector{unit("TestAnEarlierStateOfTheStoreIsNoticed")},
+	},
+	{
+		name:     "a write confirmed in the past believed",
+		changes:  []change{{"lease.go", "if rev <= picture {", "if false {"}},
+		caughtBy: []detector{unit("TestAWriteThatTheStoreHasForgottenEndsTheSession")},
 	},
 	{
 		name:     "a hook called from a loop of the lease",
 		changes:  []change{{"hooks.go", "via2(tell, h.LeaseRenewed)", "h.LeaseRenewed"}},
-		caughtBy: []detector{simulation, mirror("TestNothingThatIsPluggedInKeepsWorkRunningOrANodeFromStopping")},
+		caughtBy: []detector{unit("TestNothingThatIsPluggedInKeepsWorkRunningOrANodeFromStopping")},
 	},
 	{
 		name:     "hooks and the log called where things happen",
 		changes:  []change{{"reporter.go", "	r.mu.Lock()\n	defer r.mu.Unlock()\n	if len(r.backlog) >= maxReports {", "	f()\n	r.mu.Lock()\n	defer r.mu.Unlock()\n	if true {"}},
-		caughtBy: []detector{simulation, mirror("TestNothingThatIsPluggedInKeepsWorkRunningOrANodeFromStopping"), mirror("TestNothingThatIsPluggedInBreaksExclusionOnETCD")},
+		caughtBy: []detector{unit("TestNothingThatIsPluggedInKeepsWorkRunningOrANodeFromStopping"), fault("log-handler-blocks,-and-cut-off")},
 	},
 	{
 		name:     "grace zero",
-		changes:  []change{{"etcd_provider.go", "	if !t.graceSet {\n		t.grace = ttl / 5\n	}", "	t.grace = 0"}},
-		caughtBy: []detector{simulation, fault("lease-revoked-and-all-of-the-grace-used")},
+		changes:  []change{{"lease_options.go", "o.timing.grace = o.timing.ttl / 5", "o.timing.grace = 0"}},
+		caughtBy: []detector{fault("cut-off-and-all-of-the-grace-used")},
 	},
 	{
 		name:     "clocks 1.5 % slow and fast, within the bound",
 		changes:  clocks("rate"),
-		caughtBy: []detector{fault("lease-revoked-and-all-of-the-grace-used")},
+		caughtBy: []detector{fault("cut-off-and-all-of-the-grace-used")},
 		holds:    true,
 	},
 	{
-		name:        "clocks 15 % slow and fast, beyond the bound",
-		changes:     clocks("1+10*(rate-1)"),
-		caughtBy:    []detector{fault("lease-revoked-and-all-of-the-grace-used")},
-		unsimulated: "it has clocks of its own; see the next",
+		name:     "clocks 15 % slow and fast, beyond the bound",
+		changes:  clocks("1+10*(rate-1)"),
+		caughtBy: []detector{fault("cut-off-and-all-of-the-grace-used")},
 	},
 	{
-		name:     "simulated clocks beyond the bound",
-		changes:  []change{{"etcd_simulation_test.go", "rate := 1 + s.drift*pick(", "rate := 1 + 3*s.drift*pick("}},
-		caughtBy: []detector{simulation},
-	},
-	{
-		name: "drift left out, with clocks within the bound",
-		changes: append(clocks("rate"),
-			change{"etcd_provider.go", "return t.ttl - time.Duration(float64(t.ttl)*t.drift) - epsilon", "return t.ttl - epsilon"},
-			change{"mirror.go", "return ttl + time.Duration(float64(ttl)*drift)", "return ttl"}),
-		caughtBy: []detector{simulation, fault("lease-revoked-and-all-of-the-grace-used")},
-	},
-	{
-		name:     "grace zero, with clocks within the bound",
-		changes:  append(clocks("rate"), change{"etcd_provider.go", "	if !t.graceSet {\n		t.grace = ttl / 5\n	}", "	t.grace = 0"}),
-		caughtBy: []detector{simulation, fault("lease-revoked-and-all-of-the-grace-used")},
-	},
-	{
-		name:     "own deletion ignored",
-		changes:  []change{{"etcd_watch.go", "	case c.deleted:\n		l.end(errTornAway)", "	case c.deleted:\n		_ = errTornAway"}},
-		caughtBy: []detector{simulation, fault("alive-key-deleted-by-an-operator")},
-	},
-	{
-		name:     "heartbeat not guarded",
-		changes:  []change{{"etcd_heartbeat.go", "If(l.mine()...).", "If(l.mine()[:0]...)."}},
-		caughtBy: []detector{simulation, fault("heartbeats-that-arrive-after-all-is-gone")},
-	},
-	{
-		name:        "another epoch overlooked",
-		changes:     []change{{"mirror.go", " && m.amiss == 0 && !m.anyUnclear()", " && !m.anyUnclear()"}},
-		caughtBy:    []detector{model, mirror("TestAnotherEpochMakesANodeWait"), fault("all-keys-deleted-while-the-leader-is-cut-off")},
-		unsimulated: "it deletes no more than the epoch key, as nodes start in it at any moment",
-	},
-	{
-		name:     "a candidate key from before the release taken for ours",
-		changes:  []change{{"mirror.go", "queue[0].rev > after &&", "true &&"}, {"mirror.go", "if c.lease == m.self && c.rev > after {", "if c.lease == m.self {"}},
-		caughtBy: []detector{simulation, model},
-	},
-	{
-		name:        "leadership not checked against the clock when used",
-		changes:     []change{{"etcd_election.go", "return e.leading.Load() && int64(e.lease.clock.now()) < e.lease.validUntil.Load()", "return e.leading.Load()"}},
-		caughtBy:    []detector{fault("frozen-for-longer-than-the-lease")},
-		unsimulated: "no process is frozen in virtual time, so its contexts are done before its validity ends",
+		name: "drift left out",
+		changes: []change{
+			{"lease_timing.go", "return t.ttl - time.Duration(float64(t.ttl)*t.drift) - epsilon", "return t.ttl - epsilon"},
+			{"lease_timing.go", "return ttl + time.Duration(float64(ttl)*drift)", "return ttl"},
+		},
+		caughtBy: []detector{unit("TestClocksMayBeAsBadAsAllowedAndNoWorse")},
 	},
 }

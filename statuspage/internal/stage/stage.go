@@ -140,10 +140,13 @@ func (s *Stage) AcquireLease(context.Context, distributed.LeaseRequest) (distrib
 	return nil, fmt.Errorf("%w: this is a stage", distributed.ErrPermanent)
 }
 
-// OpenView implements [distributed.ViewProvider].
+// OpenView implements [distributed.LeaseProvider].
 func (s *Stage) OpenView(context.Context, distributed.LeaseRequest) (distributed.Viewer, error) {
 	return s, nil
 }
+
+// Age implements [distributed.Viewer].
+func (s *Stage) Age() time.Duration { return 0 }
 
 // View implements [distributed.Viewer].
 func (s *Stage) View() (*distributed.View, <-chan struct{}, error) {

@@ -1,0 +1,94 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// awaitCandidates returns what blocks until n more candidates of app are in etcd,
+// counted from now: keys, or what documents claim.
+func awaitCandidates(ctx context.Context, client *clientv3.Client, app string, n int) (func() error, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	events := client.Watch(ctx, app+"/", clientv3.WithPrefix(), clientv3.WithFilterDelete(), clientv3.WithCreatedNotify(), clientv3.WithPrevKV())
+	if created := <-events; !created.Created {
+		cancel()
+		return nil, fmt.Errorf("watch candidates: %w", created.Err())
+	}
+	return func() error {
+		defer cancel()
+		for resp := range events {
+			for _, e := range resp.Events {
+				more, err := candidates(app, e)
+				if err != nil {
+					return err
+				}
+				n -= more
+			}
+			if n <= 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d more candidates should come: %w", n, ctx.Err())
+	}, nil
+}
+
+// candidates returns how many an event adds.
+func candidates(app string, e *clientv3.Event) (int, error) {
+	key := string(e.Kv.Key)
+	if e.IsCreate() && strings.Contains(key, "/leader/") {
+		return 1, nil
+	}
+	if !strings.HasPrefix(key, app+"/claims/") {
+		return 0, nil
+	}
+	before := claims{}
+	if e.PrevKv != nil {
+		var err error
+		if before, err = parseClaims(e.PrevKv.Value); err != nil {
+			return 0, err
+		}
+	}
+	now, err := parseClaims(e.Kv.Value)
+	n := 0
+	for job := range now {
+		if _, ok := before[job]; !ok {
+			n++
+		}
+	}
+	return n, err
+}
+
+// claims is what a document of claims holds: job by job, its place in the queue.
+type claims map[string]int64
+
+func parseClaims(value []byte) (claims, error) {
+	var v struct{ Claims claims }
+	err := json.Unmarshal(value, &v)
+	return v.Claims, err
+}
+
+// numbered reports whether all claims of app have their numbers written down.
+func numbered(ctx context.Context, client *clientv3.Client, app string) (bool, error) {
+	resp, err := client.Get(ctx, app+"/claims/", clientv3.WithPrefix())
+	if err != nil {
+		return false, err
+	}
+	for _, kv := range resp.Kvs {
+		found, err := parseClaims(kv.Value)
+		if err != nil {
+			return false, err
+		}
+		for _, place := range found {
+			if place == 0 {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}

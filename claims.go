@@ -1,0 +1,285 @@
+package distributed
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// queue is who claims a job, in the order in which they lead.
+type queue struct {
+	job     string
+	claims  []claim
+	vacated time.Duration  // when the first was seen to release it, 0 if that was not so
+	leader  *claimDocument // of the first, when it was last certain that it leads; for views
+}
+
+// claim is a place in a queue. Two pointers' worth: there are as many as jobs times
+// nodes.
+type claim struct {
+	doc    *claimDocument
+	number int64
+}
+
+// claimDocument is a document of claims, as the picture shows it.
+//
+// What is written with position 0 has its place from the revision at which it was
+// committed. Others may believe an earlier one, never a later one: a node finds
+// itself first by its own number, which is not below that revision, and the
+// numbers of all others, which are not above theirs. A document that has changed
+// since the last picture was committed after that, and after the revision that it
+// replaces; a stranger who writes it again as it is moves its revision, but not
+// that.
+type claimDocument struct {
+	node     *node
+	rev      int64
+	hash     uint64 // of its bytes
+	seq      int64  // the highest seen
+	made     int64  // as written
+	bound    int64  // the place of what the last write brought in
+	arrived  int64  // the revision at which that was first seen
+	readable bool
+	claims   []entry // sorted by job
+}
+
+// entry is a claim of a document.
+type entry struct {
+	queue  *queue
+	number int64
+}
+
+// madeAt returns when the document was made. One that is as it was made may have
+// been deleted and made again by a copy of that write: it counts as new.
+func (d *claimDocument) madeAt() int64 { return cmp.Or(d.made, d.rev) }
+
+func (t *transition) takeClaims(n *node, k int, d Document) {
+	for len(n.docs) <= k {
+		n.docs = append(n.docs, nil)
+	}
+	old := n.docs[k]
+	if d.Value == nil {
+		n.lost = true
+		n.orphaned = false
+		_ = t.m.read(d, nil) // there is nothing to read, or to wonder at
+		t.drop(n, k)
+		return
+	}
+	h := hash(d.Value)
+	if old == nil {
+		old = &claimDocument{node: n}
+		n.docs[k] = old
+	} else if d.Revision < old.rev || (d.Revision == old.rev && h != old.hash) {
+		t.replaced()
+	}
+	if old.rev != 0 && h == old.hash {
+		old.rev = d.Revision
+		if n.id == t.m.self {
+			t.report(old)
+		}
+		return
+	}
+	var v claimsValue
+	err := t.m.read(d, &v)
+	old.rev, old.hash, old.readable = d.Revision, h, err == nil
+	if err != nil {
+		n.lost = true
+		t.replace(old, nil, false)
+		return
+	}
+	t.learn(n, v.TTL, v.Drift)
+	if v.Seq <= old.seq {
+		n.lost = true
+		old.bound = v.Guard + 1
+	} else {
+		old.bound = max(t.from, v.Guard) + 1
+		n.orphaned = false // who writes, lives
+	}
+	old.seq, old.made, old.arrived = max(v.Seq, old.seq), v.Made, d.Revision
+	if n.void {
+		return // nothing of it counts, ever
+	}
+	t.replace(old, v.Claims, !n.lost)
+}
+
+// drop takes a claim document out.
+func (t *transition) drop(n *node, k int) {
+	if d := n.docs[k]; d != nil {
+		t.replace(d, nil, false)
+	}
+	n.docs[k] = nil
+	for len(n.docs) > 0 && n.docs[len(n.docs)-1] == nil {
+		n.docs = n.docs[:len(n.docs)-1]
+	}
+	if len(n.docs) == 0 {
+		n.docs = nil
+	}
+}
+
+// replace puts claims in place of those of d. Both are sorted; what stays as it is
+// costs no more than a comparison. released says that its owner did it.
+func (t *transition) replace(d *claimDocument, claims positions, released bool) {
+	fresh := make([]entry, 0, len(claims))
+	old := d.claims
+	for _, c := range claims {
+		number := cmp.Or(c.number, d.bound)
+		for len(old) > 0 && old[0].queue.job < c.job {
+			t.remove(d, old[0].queue, released)
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].queue.job == c.job {
+			q := old[0].queue
+			if number != old[0].number {
+				t.move(d, q, number)
+			}
+			fresh = append(fresh, entry{q, number})
+			old = old[1:]
+			continue
+		}
+		q := t.m.queue(c.job)
+		t.insert(d, q, number)
+		fresh = append(fresh, entry{q, number})
+	}
+	for _, p := range old {
+		t.remove(d, p.queue, released)
+	}
+	d.claims = fresh
+}
+
+// queue returns the queue of a job.
+func (m *mirror) queue(job string) *queue {
+	q := m.queues[job]
+	if q == nil {
+		q = &queue{job: job}
+		m.queues[job] = q
+	}
+	return q
+}
+
+// tidy drops a queue in which nobody stands.
+func (m *mirror) tidy(q *queue) {
+	if len(q.claims) == 0 {
+		delete(m.queues, q.job)
+	}
+}
+
+// insert puts a claim in its place, if its node counts.
+func (t *transition) insert(d *claimDocument, q *queue, number int64) {
+	if d.node.counts {
+		i, _ := slices.BinarySearchFunc(q.claims, number, func(c claim, number int64) int { return cmp.Compare(c.number, number) })
+		q.claims = slices.Insert(q.claims, i, claim{d, number})
+		t.moved(q)
+	}
+	t.m.tidy(q)
+}
+
+// move gives a claim another number.
+func (t *transition) move(d *claimDocument, q *queue, number int64) {
+	if i := q.find(d); i >= 0 {
+		q.claims = slices.Delete(q.claims, i, i+1)
+		t.insert(d, q, number)
+	}
+}
+
+// remove takes a claim out of its queue, if it is in there.
+func (t *transition) remove(d *claimDocument, q *queue, released bool) {
+	i := q.find(d)
+	if i < 0 {
+		return
+	}
+	if i == 0 {
+		q.vacated = 0
+		if released && !t.whole {
+			q.vacated = t.now
+		}
+	}
+	q.claims = slices.Delete(q.claims, i, i+1)
+	t.moved(q)
+	t.m.tidy(q)
+}
+
+func (q *queue) find(d *claimDocument) int {
+	return slices.IndexFunc(q.claims, func(c claim) bool { return c.doc == d })
+}
+
+func (t *transition) moved(q *queue) {
+	t.m.changes++
+	t.queues = append(t.queues, q)
+}
+
+// report has whoever stands for what d claims look again.
+func (t *transition) report(d *claimDocument) {
+	for _, p := range d.claims {
+		t.queues = append(t.queues, p.queue)
+	}
+}
+
+// enlist puts all claims of a node in the queues, now that it counts, or takes them
+// out, now that it does not.
+func (t *transition) enlist(n *node, counts bool) {
+	n.counts = counts
+	for _, d := range n.docs {
+		if d == nil {
+			continue
+		}
+		for i, p := range d.claims {
+			if counts {
+				d.claims[i].queue = t.m.queue(p.queue.job)
+				t.insert(d, d.claims[i].queue, p.number)
+			} else {
+				t.remove(d, p.queue, n.void && n.value.State == stateDrained)
+			}
+		}
+		if n.void {
+			d.claims = nil
+		}
+	}
+}
+
+// standing is a claim of ours: the document that it is in, the write that brought
+// it in, and our number, 0 while we do not know it.
+type standing struct {
+	document    int
+	seq, number int64
+}
+
+// leads reports whether we lead job, as far as the picture says: it has come to our
+// number and shows our claim, nobody stands before us, and nobody may work by
+// something that is lost.
+func (m *mirror) leads(job string, s standing) bool {
+	if m.waits() || s.number == 0 || s.number > m.rev {
+		return false
+	}
+	q := m.queues[job]
+	if q == nil || !m.shows(s) {
+		return false
+	}
+	for _, c := range q.claims {
+		if c.doc.node.id != m.self {
+			return s.number <= c.number
+		}
+	}
+	return true
+}
+
+// shows reports whether a claim of ours is in the picture.
+func (m *mirror) shows(s standing) bool {
+	self := m.nodes[m.self]
+	if self == nil || !self.counts || s.document >= len(self.docs) {
+		return false
+	}
+	d := self.docs[s.document]
+	return d != nil && d.readable && d.seq >= s.seq
+}
+
+// led reports whether the first of a queue leads: it does not begin to while anybody
+// waits for what may run elsewhere.
+func (m *mirror) led(q *queue) bool { return !m.waits() || q.leader == q.claims[0].doc }
+
+// settleLeaders notes who leads, now that nobody waits.
+func (m *mirror) settleLeaders(queues []*queue) {
+	for _, q := range queues {
+		if len(q.claims) > 0 {
+			q.leader = q.claims[0].doc
+		}
+	}
+}

@@ -1,0 +1,23 @@
+package distributed
+
+import (
+	"context"
+	"log/slog"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// OpenETCDStore opens a store on an etcd cluster, as a lease does.
+func OpenETCDStore(endpoints []string, config clientv3.Config) (Store, error) {
+	e := &etcdProvider{endpoints: endpoints, config: config, login: newLogin(config, nil)}
+	return e.open(context.Background(), LeaseRequest{Logger: slog.New(slog.DiscardHandler)})
+}
+
+// Errors of stores in memory.
+var (
+	ErrCut      = errCut
+	ErrTooLarge = errTooLarge
+)
+
+// Cut ends all calls of instance that are under way.
+func (h *MemoryHub) Cut(instance string) { h.breakOff(instance) }

@@ -1,0 +1,212 @@
+package distributed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// announcer keeps in the store what a session tells the others about its node. All
+// is guarded by the session's mu.
+type announcer struct {
+	wake   chan struct{} // capacity 1
+	wanted *announcement // nil before the first, or while it was not accepted
+
+	listsSeen time.Duration // when pieces of lists were looked at last that nobody needs
+}
+
+// announcement is a call of Announce.
+type announcement struct {
+	info  []byte
+	lists map[string][]byte // pieces of the list of jobs, by key
+	done  chan struct{}     // closed when it is in the store, or given up; err is set before
+	err   error
+}
+
+var errSuperseded = errors.New("distributed: another announcement came after this one")
+
+// Announce implements [Lease].
+func (s *session) Announce(ctx context.Context, info NodeInfo) error {
+	a, err := s.keys.announcement(s.id, info)
+	if err != nil {
+		return err
+	}
+	var over bool
+	s.update(func() {
+		if over = s.lost != nil; over {
+			return
+		}
+		if old := s.announcer.wanted; old != nil {
+			old.finish(errSuperseded)
+		}
+		s.announcer.wanted = a
+		signal(s.announcer.wake)
+	})
+	if over {
+		return ErrLeaseLost
+	}
+	select {
+	case <-a.done:
+		return a.err
+	case <-s.ended:
+		return ErrLeaseLost
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// finish tells who waits for it, once.
+func (a *announcement) finish(err error) {
+	select {
+	case <-a.done:
+	default:
+		a.err = err
+		close(a.done)
+	}
+}
+
+// keepAnnounced writes what is wanted, and again what somebody has deleted or
+// changed, until the session is over.
+func (s *session) keepAnnounced() {
+	pace := backoff{limit: s.timing.attempt()}
+	for {
+		var a *announcement
+		var missing []Write
+		s.update(func() { a, missing = s.unannounced() })
+		if len(missing) == 0 {
+			if a != nil {
+				a.finish(nil)
+			}
+			select {
+			case <-s.announcer.wake:
+				continue
+			case <-s.ctx.Done():
+				return
+			}
+		}
+		if sleep(s.ctx, pace.next()) != nil {
+			return
+		}
+		if s.putTold(missing) {
+			pace = backoff{limit: pace.limit}
+		}
+	}
+}
+
+// unannounced returns what is wanted, and which documents of it are not in the
+// picture: pieces of lists first, so that nobody finds a list with holes. For
+// update.
+func (s *session) unannounced() (a *announcement, missing []Write) {
+	a = s.announcer.wanted
+	if a == nil {
+		return nil, nil
+	}
+	want := func(key string, value []byte) {
+		there := s.mirror.infos[key]
+		if there == nil {
+			there = &told{} // to be made
+		}
+		if !bytes.Equal(there.value, value) {
+			missing = append(missing, Write{key, value, there.rev})
+		}
+	}
+	for key, value := range a.lists {
+		want(key, value)
+	}
+	if len(missing) == 0 {
+		want(s.keys.info(s.id), a.info)
+	}
+	return a, missing
+}
+
+// putTold writes documents, and waits until the picture shows them, or for long
+// enough to try again; it reports whether all were written. That one is there already
+// is as good as having written it; and an info document that is at another revision
+// will be shown.
+func (s *session) putTold(writes []Write) (ok bool) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.timing.attempt())
+	defer cancel()
+	var all sync.WaitGroup
+	places := make(chan struct{}, maxParallel)
+	var mu sync.Mutex
+	var last int64
+	ok = true
+	for _, w := range writes {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			rev, err := s.store.Put(ctx, w.Key, w.Value, w.Revision)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				last = max(last, rev)
+				return
+			}
+			ok = false
+			if !errors.As(err, new(*ConflictError)) && s.ctx.Err() == nil {
+				s.log.Debug("node not announced, trying again", "error", err)
+			}
+		})
+	}
+	all.Wait()
+	for shown := last == 0; !shown; {
+		s.update(func() { shown = s.mirror.rev >= last })
+		if shown {
+			break
+		}
+		select {
+		case <-s.announcer.wake:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return ok
+}
+
+// announcement is what the node with an id tells: its info document, and the list
+// of its jobs in pieces that it shares with all who have the same.
+func (k keys) announcement(id string, info NodeInfo) (*announcement, error) {
+	a := &announcement{done: make(chan struct{})}
+	v := &infoValue{
+		Version: info.Version, Started: info.Started.UnixMilli(), Labels: info.Labels, Metadata: info.Metadata,
+		Capacity: info.Capacity, Draining: info.Draining, Listed: info.Jobs != nil,
+	}
+	var err error
+	if a.lists, v.Lists, err = k.cutJobs(info.Jobs); err != nil {
+		return nil, err
+	}
+	if a.info, err = k.encode(k.info(id), v); err != nil {
+		return nil, fmt.Errorf("%w: labels and metadata: %w", ErrInvalidConfig, err)
+	}
+	return a, nil
+}
+
+// Silence implements [Lease].
+func (s *session) Silence() map[string]time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mirror.nodesSilence(s.clock.now())
+}
+
+// nodesSilence returns for how long each node has not been heard of.
+func (m *mirror) nodesSilence(now time.Duration) map[string]time.Duration {
+	silence := map[string]time.Duration{}
+	for id, n := range m.nodes {
+		if n.counts {
+			silence[id] = now - n.seen
+		}
+	}
+	return silence
+}
+
+// View implements [Lease].
+func (s *session) View() (*View, <-chan struct{}, error) {
+	view, outdated := s.views.get(&s.mu, s.mirror)
+	if s.over() != nil {
+		return nil, nil, ErrLeaseLost
+	}
+	return view, outdated, nil
+}

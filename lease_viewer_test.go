@@ -1,0 +1,144 @@
+package distributed_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/internal/etcdtest"
+)
+
+// sight is what a viewer tells of itself.
+type sight struct {
+	mu      sync.Mutex
+	failing bool
+	cause   error
+	changed int
+}
+
+func (s *sight) events() distributed.LeaseEvents {
+	return distributed.LeaseEvents{
+		Renewed:       func(_, _ time.Duration) { s.set(false, nil) },
+		RenewalFailed: func(cause error) { s.set(true, cause) },
+	}
+}
+
+func (s *sight) set(failing bool, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failing != failing {
+		s.changed++
+	}
+	s.failing, s.cause = failing, cause
+}
+
+func (s *sight) await(t *testing.T, failing bool) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.failing == failing
+	}, patience, 5*time.Millisecond)
+	return time.Since(begun)
+}
+
+func openView(t *testing.T, s *sight, endpoints ...string) distributed.Viewer {
+	provider := distributed.NewETCDLeaseProvider(endpoints)
+	v, err := provider.OpenView(testContext(t), distributed.LeaseRequest{App: "app", Logger: new(logBuffer).logger(), Events: s.events()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, v.Close()) })
+	return v
+}
+
+// awaitLeader waits until the viewer sees job led.
+func awaitLeader(t *testing.T, v distributed.Viewer, job string) {
+	ctx := testContext(t)
+	for {
+		view, outdated, err := v.View()
+		require.NoError(t, err)
+		for _, j := range view.Jobs {
+			if j.Name == job && j.Led {
+				return
+			}
+		}
+		select {
+		case <-outdated:
+		case <-ctx.Done():
+			require.FailNow(t, "not seen", job)
+		}
+	}
+}
+
+func TestAViewerNoticesThatItIsBlind(t *testing.T) {
+	t.Parallel()
+	for name, run := range map[string]bool{"with a node": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
+			if run {
+				lead(t, node(t, cluster, "a", distributed.WithLeaseTTL(30*time.Second)), "x")
+			}
+			var s sight
+			v := openView(t, &s, cluster.Endpoints()...)
+			cluster.Members()[0].Stop()
+			t.Logf("noticed after %v", s.await(t, true))
+			require.Error(t, s.cause)
+			require.NoError(t, cluster.Members()[0].Restart(testContext(t)))
+			t.Logf("saw again after %v", s.await(t, false))
+			lead(t, node(t, cluster, "b"), "y")
+			awaitLeader(t, v, "y")
+		})
+	}
+}
+
+func TestAViewerReplacesASilentConnection(t *testing.T) {
+	t.Parallel()
+	for name, run := range map[string]bool{"with a node": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
+			if run {
+				lead(t, node(t, cluster, "a", distributed.WithLeaseTTL(10*time.Second)), "x")
+			}
+			network, endpoint := linkTo(t, cluster)
+			var s sight
+			v := openView(t, &s, endpoint)
+			network.Silence()
+			begun := time.Now()
+			lead(t, node(t, cluster, "b"), "y")
+			awaitLeader(t, v, "y")
+			require.Less(t, time.Since(begun), 12*time.Second, "sooner than gRPC, which takes 13 s")
+			t.Logf("seen after %v", time.Since(begun))
+			s.await(t, false)
+		})
+	}
+}
+
+// While all is well an observer of a silent app asks etcd now and then, and tells
+// that it sees.
+func TestAViewerOfASilentAppKnowsThatItSees(t *testing.T) {
+	t.Parallel()
+	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
+	told := make(chan struct{}, 100)
+	provider := distributed.NewETCDLeaseProvider(cluster.Endpoints())
+	v, err := provider.OpenView(testContext(t), distributed.LeaseRequest{App: "app", Logger: new(logBuffer).logger(), Events: distributed.LeaseEvents{
+		Renewed:       func(_, _ time.Duration) { told <- struct{}{} },
+		RenewalFailed: func(cause error) { t.Error(cause) },
+	}})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for range 3 {
+		select {
+		case <-told:
+		case <-ctx.Done():
+			require.FailNow(t, "nothing was told")
+		}
+	}
+	require.NoError(t, v.Close())
+}

@@ -1,0 +1,147 @@
+package distributed
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// View is a picture of an app at one moment: its nodes, and who leads or waits
+// for which job. It is not changed after it was made, and safe for concurrent
+// use as long as nobody changes it.
+type View struct {
+	Self  string     `json:"self"`  // ID of the node whose view this is; empty if that is none
+	Nodes []NodeView `json:"nodes"` // sorted by ID
+	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
+}
+
+// NodeView is a node in a [View].
+type NodeView struct {
+	ID       string `json:"id"` // unique; a node that gets another lease is another one
+	Instance string `json:"instance"`
+	NodeInfo
+}
+
+// NodeInfo is what a node tells the others about itself.
+type NodeInfo struct {
+	// Version tells builds of the program apart while one replaces the other.
+	Version string `json:"version"`
+
+	// Started is when the process started, by its own clock. Of two versions,
+	// the one that was started first later is the newer one.
+	Started time.Time `json:"started,omitzero"`
+
+	// Labels say what the node is like, such as "zone": "eu-1".
+	Labels map[string]string `json:"labels"`
+
+	// Metadata is for whoever looks for the node, such as an address to route
+	// requests to. Placement does not heed it.
+	Metadata map[string]string `json:"metadata"`
+
+	// Capacity is how many jobs the node runs at most; 0 means no limit.
+	Capacity int `json:"capacity"`
+
+	// Draining is set while the node takes no jobs and hands over those it has.
+	Draining bool `json:"draining"`
+
+	// Jobs are those that the node can run, sorted by Name, each once; nil for a
+	// node that takes no part in placement, and stands for what it likes.
+	Jobs []JobInfo `json:"jobs"`
+}
+
+// JobInfo is what placement heeds of a [Job].
+type JobInfo struct {
+	Name   string   `json:"name"`
+	Weight int      `json:"weight"` // at least 1
+	Prefer []string `json:"prefer"`
+	Avoid  []string `json:"avoid"`
+}
+
+func (i *NodeInfo) validate() error {
+	if i.Version != "" {
+		if err := validateText("WithVersion", i.Version, maxVersion); err != nil {
+			return err
+		}
+	}
+	for key := range i.Labels {
+		if err := validateKey("WithLabels", key); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		validateTexts("WithLabels", i.Labels, maxLabels, maxLabel),
+		validateTexts("WithMetadata", i.Metadata, maxMetadata, maxMetadatum),
+	)
+}
+
+// validateKey refuses the key of a label that no "key=value" can name, or none
+// that looks like it.
+func validateKey(field, key string) error {
+	switch {
+	case strings.Contains(key, "="):
+		return fmt.Errorf("%w: %s key %q contains \"=\"", ErrInvalidConfig, field, key)
+	case strings.TrimSpace(key) != key:
+		return fmt.Errorf("%w: %s key %q begins or ends with a space", ErrInvalidConfig, field, key)
+	}
+	return validateText(field+" key", key, maxLabel)
+}
+
+const (
+	maxVersion   = 128
+	maxMetadata  = 64
+	maxMetadatum = 1024
+)
+
+func validateTexts(option string, m map[string]string, entries, limit int) error {
+	if len(m) > entries {
+		return fmt.Errorf("%w: %s: %d entries, at most %d are allowed", ErrInvalidConfig, option, len(m), entries)
+	}
+	for key, value := range m {
+		if err := validateText(option+" key", key, limit); err != nil {
+			return err
+		}
+		if value == "" {
+			continue
+		}
+		if err := validateText(fmt.Sprintf("%s[%q]", option, key), value, limit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// buildVersion is what the program was stamped with when it was built.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	parts := []string{info.Main.Version}
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			parts = append(parts, s.Value[:min(12, len(s.Value))])
+		case s.Key == "vcs.modified" && s.Value == "true":
+			parts = append(parts, "modified")
+		}
+	}
+	version := strings.Join(parts, " ")
+	return version[:min(maxVersion, len(version))]
+}
+
+// JobView is a job in a [View].
+type JobView struct {
+	Name  string          `json:"name"`
+	Queue []CandidateView `json:"queue"` // in the order in which they lead, never empty
+	Led   bool            `json:"led"`   // the first leads; otherwise it will, once a node that is gone has surely stopped
+}
+
+// CandidateView is a node that leads a job or waits for it.
+type CandidateView struct {
+	Node  string `json:"node"`  // ID
+	Token int64  `json:"token"` // of its leadership, also while it waits; others may see a smaller one for up to half a TTL after it came
+
+	guessed bool // its node has not written the token yet
+}

@@ -91,12 +91,9 @@ func TestEveryFieldThatIsShownHasItsNameInJSON(t *testing.T) {
 			return
 		}
 		for field := range typ.Fields() {
-<<<<<<< HEAD
-=======
 			if !field.IsExported() {
 				continue
 			}
->>>>>>> wip-root
 			check(field.Type)
 			want, ok := names[field.Name]
 			if !ok {

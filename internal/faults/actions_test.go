@@ -54,22 +54,25 @@ func (w *world) stoppedAfter(holders map[string]written, woken time.Duration) ti
 // within a moment: the first one waits for no other.
 func (w *world) toldTogether(holders map[string]written) {
 	w.t.Helper()
-	records, err := verify.ReadFiles(w.records())
-	require.NoError(w.t, err)
-	runs, err := verify.Runs(records)
-	require.NoError(w.t, err)
 	var first, last time.Duration
 	told := 0
-	for _, r := range runs {
-		if r.Token != holders[r.Job].token {
-			continue
+	require.Eventually(w.t, func() bool { // they note it a moment later
+		records, err := verify.ReadFiles(w.records())
+		require.NoError(w.t, err)
+		runs, err := verify.Runs(records)
+		require.NoError(w.t, err)
+		told = 0
+		for _, r := range runs {
+			if r.Token != holders[r.Job].token || !r.Told {
+				continue
+			}
+			if told++; told == 1 || r.Stop < first {
+				first = r.Stop
+			}
+			last = max(last, r.Stop)
 		}
-		require.True(w.t, r.Told, "%s on %s", r.Job, r.Node)
-		if told++; told == 1 || r.Stop < first {
-			first = r.Stop
-		}
-		last = max(last, r.Stop)
-	}
+		return told == len(holders)
+	}, patience, 10*time.Millisecond, "all jobs are told to stop")
 	w.t.Logf("%d jobs were told to stop within %v of one another", told, (last - first).Round(100*time.Microsecond))
 	require.LessOrEqual(w.t, last-first, together+w.stalls.worst())
 }

@@ -115,7 +115,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a tombstone over a later heartbeat",
-		changes: []change{{"lease_burial.go", "_, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)", `_, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)
+		changes: []change{{"lease_burial.go", "rev, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)", `rev, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)
 		if later := new(ConflictError); errors.As(err, &later) && later.Known {
 			_, err = s.store.Put(ctx, s.keys.node(g.id), b, later.There.Revision)
 		}`}},

@@ -3,6 +3,7 @@ package distributed
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -89,6 +90,8 @@ func (f *etcdFollower) advance(step Step) {
 // it lists once it watches: a watch that begins with what has just happened waits up
 // to 100 ms for its turn in etcd, one that begins with what will happen does not.
 func (f *etcdFollower) watch(ctx context.Context) error {
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	from := int64(0) // from now on
@@ -98,7 +101,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	watcher := clientv3.NewWatcher(f.client)
 	defer func() { _ = watcher.Close() }() // says only that ctx is done
 	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithCreatedNotify())
-	resumed := f.resumed(ctx)
+	resumed := f.resumed(ctx, &asking)
 	silence := time.NewTimer(etcdSilence)
 	defer silence.Stop()
 	for pause := etcdSilence; ; silence.Reset(pause) {
@@ -138,17 +141,17 @@ func requestProgress(ctx context.Context, watcher clientv3.Watcher) bool {
 // resumed looks where etcd is when a watch goes on from where another was. A watch
 // ends when etcd is taken back to a backup, and then the revision is lower for a
 // moment; a watch that goes on behind that would miss what has happened since.
-func (f *etcdFollower) resumed(ctx context.Context) <-chan int64 {
+func (f *etcdFollower) resumed(ctx context.Context, asking *sync.WaitGroup) <-chan int64 {
 	if f.position == 0 {
 		return nil
 	}
 	at := make(chan int64, 1)
-	go func() { // ends with ctx, which the watch does not outlive
+	asking.Go(func() {
 		resp, err := f.client.Get(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 		if err == nil {
 			at <- resp.Header.Revision
 		}
-	}()
+	})
 	return at
 }
 

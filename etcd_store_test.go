@@ -65,6 +65,7 @@ func TestFollowersOfAnIdleETCDHearThatItLives(t *testing.T) {
 // conformance of a store that is well is what is tested.
 func startETCD(t etcdtest.TB, members int) *etcdtest.Cluster {
 	return etcdtest.New(t, etcdtest.Config{Members: members, UnsafeNoFsync: true, Configure: func(cfg *embed.Config) {
+		cfg.BcryptCost = 4 // the least: a password that is checked slowly is tested elsewhere
 		if members > 1 {
 			cfg.TickMs, cfg.ElectionMs = 500, 5000
 		}

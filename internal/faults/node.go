@@ -88,9 +88,14 @@ type worker struct {
 // valid is asked before each write. Whoever was told that it leads and is then
 // refused, without having been frozen in between, claims what is not true.
 func (w *worker) work(ctx context.Context, job string, token int64, valid func() bool) error {
-	run := w.records.Begin(job, token)
-	defer run.End()
-	defer context.AfterFunc(ctx, run.Stopping)() // at once, also while the register is slow
+	run, noted := w.records.Begin(job, token), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { run.Stopping(); close(noted) }) // at once, also while the register is slow
+	defer func() {
+		if !stop() {
+			<-noted // nothing is noted after the end
+		}
+		run.End()
+	}()
 	var told time.Time
 	for {
 		if ctx.Err() != nil && told.IsZero() {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/b2552be4/distributed/statuspage" // so that a change to it, or to what it uses, makes go test run this again
 	"github.com/stretchr/testify/require"
 )
 
@@ -65,7 +66,7 @@ func TestCodeThatDoesNotCompileIsNoticed(t *testing.T) {
 // compiler checks the types of code against packages that have been built.
 type compiler struct {
 	importer types.Importer
-	paths    map[string]string // of the packages in packages.go, by name
+	paths    map[string]string // of the packages that need no import, by name
 }
 
 // aliases are the usual names of packages that are called by their version.
@@ -76,6 +77,7 @@ var aliases = map[string]string{
 
 func newCompiler(t *testing.T) *compiler {
 	list := exec.Command("go", "list", "-tags", "packages", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".")
+	list.Dir = "packages"
 	list.Stderr = os.Stderr
 	out, err := list.Output()
 	require.NoError(t, err)
@@ -88,7 +90,7 @@ func newCompiler(t *testing.T) *compiler {
 	c.importer = importer.ForCompiler(token.NewFileSet(), "gc", func(path string) (io.ReadCloser, error) {
 		return os.Open(built[path])
 	})
-	packages, err := parser.ParseFile(token.NewFileSet(), "packages.go", nil, parser.ImportsOnly)
+	packages, err := parser.ParseFile(token.NewFileSet(), "packages/packages.go", nil, parser.ImportsOnly)
 	require.NoError(t, err)
 	for _, spec := range packages.Imports {
 		path, err := strconv.Unquote(spec.Path.Value)

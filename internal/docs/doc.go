@@ -3,12 +3,10 @@
 // read, and that its links lead somewhere.
 //
 // A block of code that begins with "package" is a whole file. Any other is a part
-// of one, declarations or statements, and needs no imports. What it takes for
-// granted stands before it in a comment that readers do not see:
+// of one, declarations or statements, and needs no imports. What all blocks of a
+// document take for granted stands in it in a comment that readers do not see:
 //
 //	<!-- go
 //	var provider distributed.LeaseProvider
 //	-->
-//
-// holds for all blocks behind it in that document.
 package docs

@@ -1,9 +1,8 @@
 //go:build packages
 
-package docs
+package packages
 
-// What code in the documentation may use without importing it. The tag is never set
-// in a build: nothing of this is linked.
+// The tag is never set in a build: nothing of this is linked.
 import (
 	_ "context"
 	_ "crypto/tls"

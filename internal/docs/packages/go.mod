@@ -1,4 +1,4 @@
-module github.com/b2552be4/distributed/internal/docs
+module github.com/b2552be4/distributed/internal/docs/packages
 
 go 1.26.0
 
@@ -8,7 +8,6 @@ require (
 	github.com/b2552be4/distributed/prometheusmetrics v0.1.0
 	github.com/jackc/pgx/v5 v5.13.0
 	github.com/prometheus/client_golang v1.23.2
-	github.com/stretchr/testify v1.12.1
 	go.etcd.io/etcd/client/v3 v3.7.3
 	go.opentelemetry.io/otel v1.45.0
 	k8s.io/apimachinery v0.37.2
@@ -88,7 +87,7 @@ require (
 )
 
 replace (
-	github.com/b2552be4/distributed => ../..
-	github.com/b2552be4/distributed/otelmetrics => ../../otelmetrics
-	github.com/b2552be4/distributed/prometheusmetrics => ../../prometheusmetrics
+	github.com/b2552be4/distributed => ../../..
+	github.com/b2552be4/distributed/otelmetrics => ../../../otelmetrics
+	github.com/b2552be4/distributed/prometheusmetrics => ../../../prometheusmetrics
 )

@@ -151,6 +151,19 @@ func (p *LeadershipBasedJobProcessor) View() (*View, bool) {
 	return p.concurrency.View()
 }
 
+// Observe returns an observer of this processor's app, through its provider; see
+// [Observe]. It may be called before Execute, while that runs, and afterwards: the
+// observer lives on its own, and the caller closes it.
+func (p *LeadershipBasedJobProcessor) Observe(ctx context.Context, opts ...ConcurrencyOption) (*Observer, error) {
+	if err := p.made(); err != nil {
+		return nil, err
+	}
+	if err := p.concurrency.invalid; err != nil {
+		return nil, err
+	}
+	return Observe(ctx, p.concurrency.app, p.concurrency.provider, opts...)
+}
+
 // Drain makes this node take no more jobs and hand over those that it runs, with
 // the others' consent: a job moves when its next node waits for it, and stays if
 // no other node can take it. It blocks until none is left, and returns ctx's

@@ -44,14 +44,10 @@ func TestStoreConformsBehindAPoolerInTransactionMode(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	addr := s.bouncer("transaction")
-	storetest.Run(t, func(t *testing.T) storetest.Space { return space(t, s, addr) })
-}
-
-func TestStoreConformsBehindAPoolerInSessionMode(t *testing.T) {
-	t.Parallel()
-	s := newServer(t)
-	addr := s.bouncer("session")
-	storetest.Run(t, func(t *testing.T) storetest.Space { return space(t, s, addr) })
+	storetest.Run(t, func(t *testing.T) storetest.Space {
+		t.Parallel()
+		return space(t, s, addr)
+	})
 }
 
 // space has a network of its own for each store.

@@ -107,22 +107,42 @@ func run(t *testing.T, program string, args ...string) {
 	require.NoError(t, err, "%s: %s", program, out)
 }
 
-// newDir makes a directory that the account may use.
+// newDir makes a directory that the account may use, until the test ends.
 func newDir(t *testing.T) string {
+	t.Helper()
+	dir := makeDir(t)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func makeDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "postgres-test-")
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if who := account(); who != nil {
 		require.NoError(t, os.Chown(dir, int(who.Uid), int(who.Gid)))
 	}
 	return dir
 }
 
+// blank is an empty database, made once.
+var blank struct {
+	sync.Mutex
+	dir string
+}
+
 func newServer(t *testing.T, options ...string) *server {
 	t.Helper()
+	blank.Lock()
+	if blank.dir == "" {
+		dir := makeDir(t)
+		run(t, "initdb", "-D", dir, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N", "--wal-segsize=1")
+		blank.dir = dir
+	}
+	blank.Unlock()
 	dir := newDir(t)
-	run(t, "initdb", "-D", dir, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+	out, err := command("/bin/cp", "-a", blank.dir+"/.", dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
 	return serve(t, dir, options)
 }
 

@@ -21,10 +21,10 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	spawn()
-	known := goleak.IgnoreCurrent()
+	known := []goleak.Option{goleak.IgnoreCurrent(), goleak.IgnoreTopFunction("github.com/b2552be4/distributed/internal/process.spawnAll")}
 	code := m.Run()
 	_ = os.RemoveAll(blank.dir)
-	if err := goleak.Find(known); code == 0 && err != nil {
+	if err := goleak.Find(known...); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

@@ -204,26 +204,28 @@ func (s *server) stop(signal syscall.Signal) {
 	case <-time.After(time.Minute):
 		s.t.Errorf("the server has not ended")
 	}
-	for s.processes() > 0 {
+	for len(s.processes()) > 0 {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// processes returns how many there still are of a server that was killed.
-func (s *server) processes() (n int) {
-	cwds, _ := filepath.Glob("/proc/[0-9]*/cwd")
+// processes returns those of the server, also when it was killed.
+func (s *server) processes() (ids []int) {
+	cwds, _ := filepath.Glob("/proc/[0-9]*/cwd") // the pattern is good
 	for _, cwd := range cwds {
 		if at, err := os.Readlink(cwd); err == nil && at == s.dir {
-			n++
+			id, _ := strconv.Atoi(filepath.Base(filepath.Dir(cwd)))
+			ids = append(ids, id)
 		}
 	}
-	return n
+	return ids
 }
 
-func (s *server) restart(signal syscall.Signal) {
-	s.t.Helper()
-	s.stop(signal)
-	s.start()
+// signal sends a signal to all processes of the server.
+func (s *server) signal(signal syscall.Signal) {
+	for _, id := range s.processes() {
+		_ = syscall.Kill(id, signal)
+	}
 }
 
 func (s *server) url() string { return urlOf(s.addr) }

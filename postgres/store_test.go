@@ -131,6 +131,7 @@ func TestAFeedThatWasCutGoesOnWithoutAGap(t *testing.T) {
 	store, writer := open(t, postgres.Config{URL: urlOf(l.Addr())}), open(t, postgres.Config{URL: s.url()})
 	f := follow(t, store, "app/")
 	gone := put(t, writer, "app/gone", "gone", 0)
+	f.awaitValue("app/gone", "gone")
 	for i := range 30 {
 		key := fmt.Sprintf("app/%d", i)
 		l.Cut()

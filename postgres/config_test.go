@@ -83,7 +83,7 @@ func TestWhatStaysAsItIsIsARefusal(t *testing.T) {
 		}, time.Minute, 20*time.Millisecond, says)
 	}
 	forgetful := newServer(t, "fsync=off")
-	err := refusal(t, postgres.Config{URL: forgetful.url()})
+	err := refusal(t, forgetful.config())
 	require.ErrorIs(t, err, distributed.ErrRefused)
 	require.ErrorContains(t, err, "the server's fsync is off")
 }
@@ -98,32 +98,37 @@ func TestAServerThatIsAwayIsNoRefusal(t *testing.T) {
 // A role that may do no more than docs/stores.md says.
 func TestTheLeastPermissions(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
-	put(t, open(t, postgres.Config{URL: s.url(), Schema: "jobs"}), "app/document", "value", 0) // somebody has made it
+	s := commonServer(t)
+	put(t, open(t, s.config()), "app/document", "value", 0) // somebody has made it
 	for _, sql := range []string{
-		"CREATE ROLE node LOGIN", "GRANT USAGE ON SCHEMA jobs TO node", "GRANT SELECT, INSERT, UPDATE, DELETE ON jobs.document TO node", "GRANT SELECT, UPDATE ON jobs.counter TO node",
+		"CREATE ROLE node LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO node", "GRANT SELECT, INSERT, UPDATE, DELETE ON S.document TO node", "GRANT SELECT, UPDATE ON S.counter TO node",
 	} {
 		s.exec(sql)
 	}
-	store := open(t, postgres.Config{URL: fmt.Sprintf("postgres://node@%s/postgres?sslmode=disable", s.addr), Schema: "jobs"})
+	config := s.config()
+	config.URL = fmt.Sprintf("postgres://node@%s/postgres?sslmode=disable", s.addr)
+	store := open(t, config)
 	f := follow(t, store, "app/")
 	at := put(t, store, "app/more", "more", 0)
 	f.awaitValue("app/more", "more")
 	require.NoError(t, store.Delete(t.Context(), "app/more", at))
-	for i := range 1001 { // so that it collects
-		_, err := store.Put(context.Background(), fmt.Sprint("app/", i), []byte("value"), 0)
-		require.NoError(t, err)
+	writes := make([]distributed.Write, 1000) // so that it collects
+	for i := range writes {
+		writes[i] = distributed.Write{Key: fmt.Sprint("app/", i), Value: []byte("value")}
+	}
+	for _, r := range store.(distributed.BatchStore).PutAll(t.Context(), writes) {
+		require.NoError(t, r.Err)
 	}
 }
 
 // Nodes that start at the same time make the schema once.
 func TestManyMakeTheSchemaAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	s := commonServer(t)
 	errs := make(chan error)
 	for i := range 10 {
 		go func() {
-			store, err := postgres.OpenStore(postgres.Config{URL: s.url()})(context.Background(), distributed.LeaseRequest{})
+			store, err := postgres.OpenStore(s.config())(context.Background(), distributed.LeaseRequest{})
 			if err == nil {
 				_, err = store.Put(context.Background(), fmt.Sprint("app/", i), []byte("value"), 0)
 				_ = store.Close()

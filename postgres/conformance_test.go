@@ -31,7 +31,7 @@ func open(t *testing.T, config postgres.Config) distributed.Store {
 
 func TestStoreConforms(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	s := commonServer(t)
 	storetest.Run(t, func(t *testing.T) storetest.Space {
 		t.Parallel()
 		return space(t, s, s.addr)
@@ -42,7 +42,7 @@ func TestStoreConforms(t *testing.T) {
 // through.
 func TestStoreConformsBehindAPoolerInTransactionMode(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	s := commonServer(t)
 	addr := s.bouncer("transaction")
 	storetest.Run(t, func(t *testing.T) storetest.Space {
 		t.Parallel()
@@ -66,7 +66,7 @@ func space(t *testing.T, s *server, addr string) storetest.Space {
 	return storetest.Space{
 		Open: func() distributed.Store {
 			l := linkTo(t, addr)
-			store, err := postgres.OpenStore(postgres.Config{URL: urlOf(l.Addr()), Poll: 20 * time.Millisecond})(context.Background(), distributed.LeaseRequest{})
+			store, err := postgres.OpenStore(s.at(l.Addr()))(context.Background(), distributed.LeaseRequest{})
 			require.NoError(t, err)
 			mu.Lock()
 			defer mu.Unlock()
@@ -76,14 +76,14 @@ func space(t *testing.T, s *server, addr string) storetest.Space {
 		HoldRequests: hold((*link.Link).HoldUp),
 		HoldReplies:  hold((*link.Link).HoldDown),
 		Compact: func(rev int64) {
-			s.exec("WITH gone AS (DELETE FROM distributed.document WHERE value IS NULL AND rev <= $1) UPDATE distributed.counter SET floor = greatest(floor, $1)", rev)
+			s.exec("WITH gone AS (DELETE FROM S.document WHERE value IS NULL AND rev <= $1) UPDATE S.counter SET floor = greatest(floor, $1)", rev)
 		},
 	}
 }
 
 func TestProviderConforms(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	s := commonServer(t)
 	leasetest.Run(t, func(t *testing.T) leasetest.Store {
 		t.Parallel()
 		return leases(t, s, s.addr)
@@ -92,10 +92,10 @@ func TestProviderConforms(t *testing.T) {
 
 func leases(t *testing.T, s *server, addr string) leasetest.Store {
 	const ttl = 3 * time.Second
-	o := &owner{t: t, conn: s.connect()}
+	o := &owner{t: t, server: s, conn: s.connect()}
 	return leasetest.Store{
 		Provider: func() distributed.LeaseProvider {
-			return postgres.NewLeaseProvider(postgres.Config{URL: urlOf(addr)}, distributed.WithLeaseTTL(ttl))
+			return postgres.NewLeaseProvider(s.at(addr), distributed.WithLeaseTTL(ttl))
 		},
 		TTL:             ttl,
 		Expire:          o.deleteNodes,
@@ -107,9 +107,10 @@ func leases(t *testing.T, s *server, addr string) leasetest.Store {
 // owner does what an operator could, who reads the documents and knows their names.
 // It may be used by another goroutine than the test's.
 type owner struct {
-	t    *testing.T
-	mu   sync.Mutex
-	conn *pgx.Conn
+	t      *testing.T
+	server *server
+	mu     sync.Mutex
+	conn   *pgx.Conn
 }
 
 // documents calls each with what there is below app/kind/, by the rest of the key.
@@ -117,7 +118,7 @@ func (o *owner) documents(app, kind string, each func(name string, value []byte)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	prefix := app + "/" + kind + "/"
-	rows, err := o.conn.Query(context.Background(), "SELECT key, value FROM distributed.document WHERE starts_with(key, $1) AND value IS NOT NULL", prefix)
+	rows, err := o.conn.Query(context.Background(), o.server.sql("SELECT key, value FROM S.document WHERE starts_with(key, $1) AND value IS NOT NULL"), prefix)
 	if o.check(err); err != nil {
 		return
 	}
@@ -162,8 +163,7 @@ func (o *owner) remove(key string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for at := int64(-1); at < 0; { // it may be changing
-		o.check(o.conn.QueryRow(context.Background(), `SELECT distributed.put(key, NULL, rev) FROM distributed.document WHERE key = $1 AND value IS NOT NULL
-			UNION ALL SELECT 0 LIMIT 1`, key).Scan(&at))
+		o.check(o.conn.QueryRow(context.Background(), o.server.sql("SELECT S.put(key, NULL, rev) FROM S.document WHERE key = $1 AND value IS NOT NULL UNION ALL SELECT 0 LIMIT 1"), key).Scan(&at))
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // Of the nodes, the first runs all jobs. Its network, or its process, fails.
 func TestNoJobRunsTwiceWhateverHappensToANode(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	s := commonServer(t)
 	pooler := s.bouncer("transaction")
 	for _, fault := range []struct {
 		name string
@@ -70,7 +70,7 @@ func TestNoJobRunsTwiceWhateverHappensToANode(t *testing.T) {
 		for path, addr := range map[string]string{"directly": s.addr, "through a pooler": pooler} {
 			t.Run(fmt.Sprint(fault.name, " ", path), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, addr)
+				w := newWorld(t, s.schema, addr)
 				fault.do(w, w.nodes[0])
 				w.hold()
 			})
@@ -97,7 +97,7 @@ func TestNoJobRunsTwiceWhateverHappensToTheServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			w := newWorld(t, s.addr)
+			w := newWorld(t, s.schema, s.addr)
 			for _, away := range []time.Duration{0, shortTTL / 4, 2 * shortTTL} {
 				s.stop(signal)
 				time.Sleep(away)
@@ -110,7 +110,7 @@ func TestNoJobRunsTwiceWhateverHappensToTheServer(t *testing.T) {
 	t.Run("frozen", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
-		w := newWorld(t, s.addr)
+		w := newWorld(t, s.schema, s.addr)
 		for _, away := range []time.Duration{shortTTL / 4, 2 * shortTTL} {
 			s.signal(syscall.SIGSTOP)
 			time.Sleep(away)
@@ -129,24 +129,21 @@ func TestAFailoverThatLosesChangesEndsAllLeaderships(t *testing.T) {
 		t.Run(fmt.Sprintf("ahead=%d", ahead), func(t *testing.T) {
 			t.Parallel()
 			primary := newServer(t)
-			standby := primary.standby()
+			standby, replication := primary.standby()
 			way := standby.link() // which is closed until the standby is ready
 			way.Refuse()
-			w := emptyWorld(t, 8*time.Second)
+			w := emptyWorld(t, primary.schema, 8*time.Second)
 			for range 2 {
 				w.add(primary.link(), way.Addr())
 			}
 			require.Eventually(t, func() bool { return standby.position() >= primary.position()-1 }, time.Minute, 10*time.Millisecond)
 			before := w.awaitRunning()
-			standby.stop(syscall.SIGINT)
+			replication.Refuse()
 			first := primary.position()
 			require.Eventually(t, func() bool { return primary.position() >= first+4 }, time.Minute, 10*time.Millisecond) // a heartbeat of each
 			primary.stop(syscall.SIGKILL)
-			standby.start()
 			standby.promote()
-			for i := range ahead {
-				standby.exec("SELECT distributed.put($1, 'value', 0)", fmt.Sprint("ahead/", i))
-			}
+			standby.exec("SELECT S.put('ahead/' || i, 'value', 0) FROM generate_series(1, $1) i", ahead)
 			way.Heal()
 			w.say("the store goes on from an earlier state")
 			w.awaitElsewhere(before)
@@ -158,6 +155,6 @@ func TestAFailoverThatLosesChangesEndsAllLeaderships(t *testing.T) {
 // position returns the revision of the last change, as the server shows it.
 func (s *server) position() (rev int64) {
 	s.t.Helper()
-	require.NoError(s.t, s.connect().QueryRow(s.t.Context(), "SELECT rev FROM distributed.counter").Scan(&rev))
+	require.NoError(s.t, s.connect().QueryRow(s.t.Context(), s.sql("SELECT rev FROM S.counter")).Scan(&rev))
 	return rev
 }

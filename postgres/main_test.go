@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	spawn()
 	known := []goleak.Option{goleak.IgnoreCurrent(), goleak.IgnoreTopFunction("github.com/b2552be4/distributed/internal/process.spawnAll")}
 	code := m.Run()
-	_ = os.RemoveAll(blank.dir)
+	endCommon()
 	if err := goleak.Find(known...); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/b2552be4/distributed/internal/link"
+	"github.com/b2552be4/distributed/postgres"
 )
 
 // server is a PostgreSQL server of a test, on loopback, in a directory of its own.
@@ -29,10 +31,25 @@ type server struct {
 	t       *testing.T
 	dir     string
 	addr    string
+	schema  string // of the documents
 	options []string
 	cmd     *exec.Cmd
 	ended   chan struct{}
 }
+
+// poll is for feeds that must look.
+const poll = 20 * time.Millisecond
+
+// config is that of a store on the server.
+func (s *server) config() postgres.Config { return s.at(s.addr) }
+
+// at is config for another way to the server.
+func (s *server) at(addr string) postgres.Config {
+	return postgres.Config{URL: urlOf(addr), Schema: s.schema, Poll: poll}
+}
+
+// sql puts the schema in place of S.
+func (s *server) sql(sql string) string { return strings.ReplaceAll(sql, "S.", s.schema+".") }
 
 // programs is where the programs of PostgreSQL are.
 var programs = sync.OnceValue(func() string {
@@ -107,14 +124,7 @@ func run(t *testing.T, program string, args ...string) {
 	require.NoError(t, err, "%s: %s", program, out)
 }
 
-// newDir makes a directory that the account may use, until the test ends.
-func newDir(t *testing.T) string {
-	t.Helper()
-	dir := makeDir(t)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
+// makeDir makes a directory that the account may use. The caller removes it.
 func makeDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "postgres-test-")
@@ -131,38 +141,85 @@ var blank struct {
 	dir string
 }
 
-func newServer(t *testing.T, options ...string) *server {
+// makeDatabase returns the directory of a new one.
+func makeDatabase(t *testing.T) string {
 	t.Helper()
 	blank.Lock()
+	defer blank.Unlock()
 	if blank.dir == "" {
 		dir := makeDir(t)
 		run(t, "initdb", "-D", dir, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N", "--wal-segsize=1")
 		blank.dir = dir
 	}
-	blank.Unlock()
-	dir := newDir(t)
+	dir := makeDir(t)
 	out, err := command("/bin/cp", "-a", blank.dir+"/.", dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	return serve(t, dir, options)
+	return dir
+}
+
+// newServer starts a server for the test, which may do to it what it wants.
+func newServer(t *testing.T, options ...string) *server {
+	t.Helper()
+	s := serve(t, makeDatabase(t), options)
+	t.Cleanup(s.remove)
+	return s
+}
+
+func (s *server) remove() {
+	s.stop(syscall.SIGQUIT)
+	_ = os.RemoveAll(s.dir)
 }
 
 func serve(t *testing.T, dir string, options []string) *server {
 	t.Helper()
 	addr, err := link.FreeAddr()
 	require.NoError(t, err)
-	s := &server{t: t, dir: dir, addr: addr, options: options}
+	s := &server{t: t, dir: dir, addr: addr, schema: "distributed", options: options}
 	s.start()
-	t.Cleanup(func() { s.stop(syscall.SIGQUIT) })
 	return s
 }
 
-// standby makes a server that follows s, until it is promoted.
-func (s *server) standby() *server {
+// common is a server for all tests that do it no harm.
+var common struct {
+	sync.Mutex
+	*server
+	used int
+}
+
+// commonServer returns the common server, with a schema for the test.
+func commonServer(t *testing.T) *server {
+	t.Helper()
+	common.Lock()
+	defer common.Unlock()
+	if common.server == nil {
+		common.server = serve(t, makeDatabase(t), nil)
+	}
+	common.used++
+	s := *common.server
+	s.t, s.schema = t, fmt.Sprint("test_", common.used)
+	return &s
+}
+
+// endCommon is called when all tests are done.
+func endCommon() {
+	if common.server != nil {
+		_ = common.cmd.Process.Signal(syscall.SIGQUIT)
+		<-common.ended
+		_ = os.RemoveAll(common.dir)
+	}
+	_ = os.RemoveAll(blank.dir)
+}
+
+// standby makes a server that follows s through a network of its own, until it is promoted.
+func (s *server) standby() (*server, *link.Link) {
 	s.t.Helper()
-	host, port, _ := net.SplitHostPort(s.addr)
-	dir := newDir(s.t)
+	l := s.link()
+	host, port, _ := net.SplitHostPort(l.Addr())
+	dir := makeDir(s.t)
 	run(s.t, "pg_basebackup", "-D", dir, "-h", host, "-p", port, "-U", "postgres", "-R", "-X", "stream", "-c", "fast")
-	return serve(s.t, dir, s.options)
+	standby := serve(s.t, dir, s.options)
+	s.t.Cleanup(standby.remove)
+	return standby, l
 }
 
 func (s *server) promote() { s.t.Helper(); run(s.t, "pg_ctl", "promote", "-w", "-D", s.dir) }
@@ -248,7 +305,7 @@ func (s *server) exec(sql string, args ...any) {
 	conn, err := pgx.Connect(context.Background(), s.url())
 	require.NoError(s.t, err)
 	defer conn.Close(context.Background())
-	_, err = conn.Exec(context.Background(), sql, args...)
+	_, err = conn.Exec(context.Background(), s.sql(sql), args...)
 	require.NoError(s.t, err)
 }
 
@@ -275,7 +332,7 @@ func (s *server) bouncer(mode string) string {
 	require.NoError(s.t, err)
 	host, port, _ := net.SplitHostPort(s.addr)
 	_, own, _ := net.SplitHostPort(addr)
-	dir := newDir(s.t)
+	dir := makeDir(s.t)
 	var config bytes.Buffer
 	fmt.Fprintf(&config, "[databases]\npostgres = host=%s port=%s user=postgres\n", host, port)
 	fmt.Fprintf(&config, "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\nunix_socket_dir =\nauth_type = any\npool_mode = %s\ndefault_pool_size = 3\nlogfile = %s/log\n", own, mode, dir)
@@ -285,6 +342,7 @@ func (s *server) bouncer(mode string) string {
 	s.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
+		_ = os.RemoveAll(dir)
 	})
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := pgx.Connect(context.Background(), urlOf(addr)+"&default_query_exec_mode=simple_protocol")

@@ -34,9 +34,9 @@ const (
 
 // nodeConfig is what a node's process is told.
 type nodeConfig struct {
-	App, Name, URL, Records string
-	TTL                     time.Duration
-	Jobs                    []string
+	App, Name, URL, Schema, Records string
+	TTL                             time.Duration
+	Jobs                            []string
 }
 
 // runNode is the life of a node's process.
@@ -48,7 +48,7 @@ func runNode(config nodeConfig) error {
 	if err != nil {
 		return err
 	}
-	provider := postgres.NewLeaseProvider(postgres.Config{URL: config.URL, Poll: 50 * time.Millisecond}, distributed.WithLeaseTTL(config.TTL))
+	provider := postgres.NewLeaseProvider(postgres.Config{URL: config.URL, Schema: config.Schema, Poll: poll}, distributed.WithLeaseTTL(config.TTL))
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p := distributed.NewLeadershipBasedJobProcessor(config.App, config.Name, provider, nil, distributed.WithLogger(log))
 	for _, name := range config.Jobs {
@@ -79,12 +79,13 @@ func work(ctx context.Context, records *verify.Writer, job string) error {
 
 // world is some nodes, each in a process and with a network of its own.
 type world struct {
-	t     *testing.T
-	app   string
-	dir   string
-	jobs  []string
-	ttl   time.Duration
-	nodes []*node
+	t      *testing.T
+	schema string
+	app    string
+	dir    string
+	jobs   []string
+	ttl    time.Duration
+	nodes  []*node
 }
 
 type node struct {
@@ -95,16 +96,16 @@ type node struct {
 }
 
 // newWorld starts three nodes, of which the first runs all jobs.
-func newWorld(t *testing.T, addr string) *world {
-	w := emptyWorld(t, shortTTL)
+func newWorld(t *testing.T, schema, addr string) *world {
+	w := emptyWorld(t, schema, shortTTL)
 	for range 3 {
 		w.add(linkTo(t, addr))
 	}
 	return w
 }
 
-func emptyWorld(t *testing.T, ttl time.Duration) *world {
-	w := &world{t: t, app: strings.ReplaceAll(t.Name(), "/", "-"), dir: t.TempDir(), jobs: []string{"a", "b", "c", "d", "e"}, ttl: ttl}
+func emptyWorld(t *testing.T, schema string, ttl time.Duration) *world {
+	w := &world{t: t, schema: schema, app: strings.ReplaceAll(t.Name(), "/", "-"), dir: t.TempDir(), jobs: []string{"a", "b", "c", "d", "e"}, ttl: ttl}
 	t.Cleanup(w.close)
 	return w
 }
@@ -116,7 +117,7 @@ func (w *world) add(l *link.Link, more ...string) {
 	name := fmt.Sprintf("node-%d", len(w.nodes))
 	log, err := os.Create(filepath.Join(w.dir, name+".log"))
 	require.NoError(w.t, err)
-	p, err := process.Start(nodeRole, nodeConfig{w.app, name, url, filepath.Join(w.dir, name+".jsonl"), w.ttl, w.jobs}, log)
+	p, err := process.Start(nodeRole, nodeConfig{w.app, name, url, w.schema, filepath.Join(w.dir, name+".jsonl"), w.ttl, w.jobs}, log)
 	require.NoError(w.t, err)
 	w.nodes = append(w.nodes, &node{p, name, l, log})
 	w.awaitRunning()

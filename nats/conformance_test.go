@@ -1,3 +1,5 @@
+//go:build unix
+
 package nats
 
 import (
@@ -84,8 +86,10 @@ func (o *owner) documents(prefix string) (all []distributed.Document) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := o.store.Follow(ctx, prefix, 0, func(s distributed.Step) {
-		all = s.Documents
-		cancel()
+		if s.Whole {
+			all = s.Documents
+			cancel()
+		}
 	})
 	o.check(err, context.Canceled)
 	return all

@@ -1,3 +1,5 @@
+//go:build unix
+
 package nats
 
 import (
@@ -19,41 +21,67 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(int) {}))
+	runRole()
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/b2552be4/distributed/internal/process.spawnAll"))
 }
 
 // cluster is one server, or three.
 type cluster struct {
 	t       testing.TB
-	options []*server.Options
+	configs []memberConfig
 	members []*server.Server
 }
 
 func startCluster(t testing.TB, members int) *cluster {
-	c := &cluster{t: t, members: make([]*server.Server, members)}
+	c := &cluster{t: t, members: make([]*server.Server, members), configs: memberConfigs(t, members)}
+	for i := range c.configs {
+		s, err := server.NewServer(c.configs[i].options())
+		require.NoError(t, err)
+		s.Start()
+		require.True(t, s.ReadyForConnections(20*time.Second))
+		c.members[i] = s
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	}
+	c.await()
+	return c
+}
+
+// memberConfig is what a server is told.
+type memberConfig struct {
+	Name, Dir   string
+	Port, Route int
+	Routes      string
+	Sync        bool // each write is on disk before it is confirmed
+}
+
+func (c memberConfig) addr() string { return fmt.Sprintf("127.0.0.1:%d", c.Port) }
+
+func (c memberConfig) options() *server.Options {
+	o := &server.Options{
+		ServerName: c.Name, Host: "127.0.0.1", Port: c.Port, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: c.Dir, SyncAlways: c.Sync,
+	}
+	if c.Routes != "" {
+		o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: c.Route}
+		o.Routes = server.RoutesFromStr(c.Routes)
+	}
+	return o
+}
+
+func memberConfigs(t testing.TB, members int) (configs []memberConfig) {
 	dir := t.TempDir()
 	var routes []string
 	for i := range members {
-		c.options = append(c.options, &server.Options{
-			ServerName: fmt.Sprintf("m%d", i), Host: "127.0.0.1", Port: freePort(t), NoLog: true, NoSigs: true,
-			JetStream: true, StoreDir: filepath.Join(dir, fmt.Sprint(i)), SyncAlways: true,
-		})
+		c := memberConfig{Name: fmt.Sprintf("m%d", i), Dir: filepath.Join(dir, fmt.Sprint(i)), Port: freePort(t), Route: freePort(t)}
+		configs = append(configs, c)
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", c.Route))
+	}
+	for i := range members {
 		if members > 1 {
-			c.options[i].Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: freePort(t)}
-			routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", c.options[i].Cluster.Port))
+			configs[i].Routes = strings.Join(routes, ",")
 		}
 	}
-	for i, o := range c.options {
-		o.Routes = server.RoutesFromStr(strings.Join(routes, ","))
-		c.start(i)
-	}
-	t.Cleanup(func() {
-		for i := range c.members {
-			c.stop(i)
-		}
-	})
-	c.await()
-	return c
+	return configs
 }
 
 func freePort(t testing.TB) (port int) {
@@ -62,20 +90,6 @@ func freePort(t testing.TB) (port int) {
 	_, err = fmt.Sscanf(addr, "127.0.0.1:%d", &port)
 	require.NoError(t, err)
 	return port
-}
-
-func (c *cluster) start(i int) {
-	o := c.options[i].Clone()
-	s, err := server.NewServer(o)
-	require.NoError(c.t, err)
-	s.Start()
-	require.True(c.t, s.ReadyForConnections(20*time.Second))
-	c.members[i] = s
-}
-
-func (c *cluster) stop(i int) {
-	c.members[i].Shutdown()
-	c.members[i].WaitForShutdown()
 }
 
 // await waits until the servers have found one another.
@@ -90,12 +104,10 @@ func (c *cluster) await() {
 	}, 30*time.Second, 10*time.Millisecond)
 }
 
-func (c *cluster) addr(i int) string { return fmt.Sprintf("127.0.0.1:%d", c.options[i].Port) }
-
 func (c *cluster) config() Config {
 	config := Config{Replicas: len(c.members)}
 	for i := range c.members {
-		config.Servers = append(config.Servers, "nats://"+c.addr(i))
+		config.Servers = append(config.Servers, "nats://"+c.configs[i].addr())
 	}
 	return config
 }
@@ -121,7 +133,7 @@ func (c *cluster) space(t *testing.T) storetest.Space {
 	links := map[distributed.Store]*link.Link{}
 	return storetest.Space{
 		Open: func() distributed.Store {
-			l, err := link.New(c.addr(len(links) % len(c.members)))
+			l, err := link.New(c.configs[len(links)%len(c.configs)].addr())
 			require.NoError(t, err)
 			config := c.config()
 			config.Servers = []string{"nats://" + l.Addr()}

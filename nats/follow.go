@@ -55,12 +55,20 @@ type follower struct {
 func (f *follower) run(ctx context.Context) error {
 	connected := f.conn.StatusChanged(nats.CONNECTED)
 	defer f.conn.RemoveStatusListener(connected)
+	if f.whole {
+		if err := f.begin(ctx); err != nil {
+			return err
+		}
+	}
 	info, err := f.info(ctx)
 	if err != nil {
 		return err
 	}
-	if last := int64(info.State.LastSeq); f.whole || last < f.position || !info.Created.Equal(f.created) {
-		f.whole, f.created, f.position = true, info.Created, last
+	if last := int64(info.State.LastSeq); f.whole {
+		f.created, f.position = info.Created, last
+	} else if last < f.position || !info.Created.Equal(f.created) {
+		f.whole = true
+		return nil
 	}
 	messages := make(chan *nats.Msg, waiting)
 	sub, err := f.conn.ChanSubscribe(f.conn.NewInbox(), messages)
@@ -77,6 +85,25 @@ func (f *follower) run(ctx context.Context) error {
 		}
 	}
 	return f.read(ctx, messages, connected)
+}
+
+// begin makes the first message of the stream, if it is not there. It stands for
+// nothing: with it no listing is ever empty.
+func (f *follower) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	stream, err := f.js.Stream(ctx, f.Stream)
+	if err == nil {
+		_, err = stream.GetLastMsgForSubject(ctx, f.first())
+	}
+	if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return err
+	}
+	_, err = f.publish(ctx, &nats.Msg{Subject: f.first(), Data: []byte("distributed")}, 0)
+	if _, ok := refusedAt(err); ok {
+		return nil
+	}
+	return err
 }
 
 // consume has the stream send what comes behind the position.
@@ -214,7 +241,7 @@ func (f *follower) listPart(ctx context.Context, first, second string) error {
 	if !errors.Is(err, errTooMany) || second != "*" {
 		return err
 	}
-	for _, digit := range strings.Split("0123456789abcdef", "") {
+	for digit := range strings.SplitSeq("0123456789abcdef", "") {
 		part := [2]string{digit, "*"}
 		if first != "*" {
 			part = [2]string{first, digit}

@@ -109,7 +109,7 @@ func (s *store) connect(ctx context.Context, name string) (err error) {
 }
 
 // openStream makes the stream if there is none, and looks whether it is as it must
-// be. Its first message stands for nothing: with it no listing is ever empty.
+// be.
 func (s *store) openStream(ctx context.Context) error {
 	info, err := s.info(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -125,11 +125,6 @@ func (s *store) openStream(ctx context.Context) error {
 		return fmt.Errorf("%w: stream %s: %s", distributed.ErrRefused, s.Stream, wrong)
 	}
 	s.created = info.Created
-	if info.State.LastSeq == 0 {
-		if _, err := s.publish(ctx, &nats.Msg{Subject: s.first(), Data: []byte("distributed")}, 0); err != nil && !isRefusal(err) {
-			return err
-		}
-	}
 	return nil
 }
 

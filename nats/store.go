@@ -68,8 +68,11 @@ func (s *store) Delete(ctx context.Context, key string, rev int64) error {
 // that is no deletion.
 func (s *store) write(ctx context.Context, key string, value []byte, rev int64) (int64, error) {
 	subject, guard := s.subject(key), rev
-	if value == nil && rev == 0 || rev != 0 && !s.wrote(key, rev) {
-		if there, err := s.message(ctx, rev); rev == 0 || err == nil && there.Subject == subject && len(there.Data) == 0 {
+	if value == nil && rev == 0 {
+		return 0, &distributed.ConflictError{Key: key}
+	}
+	if rev != 0 && !s.wrote(key, rev) {
+		if there, err := s.message(ctx, rev); err == nil && there.Subject == subject && len(there.Data) == 0 {
 			return 0, &distributed.ConflictError{Key: key}
 		}
 	}
@@ -154,8 +157,6 @@ func refusedAt(err error) (at int64, ok bool) {
 	_, err = fmt.Sscanf(e.Description, "wrong last sequence: %d", &at)
 	return at, err == nil
 }
-
-func isRefusal(err error) bool { _, ok := refusedAt(err); return ok }
 
 // isInFlight recognizes what says nothing of what is there: that the leader of the
 // stream has another write of the document under way. Nothing was written.

@@ -39,11 +39,12 @@ func (c *Config) key(subject string) (key string, ok bool) {
 // filter returns what all subjects of documents match whose keys begin with prefix,
 // and which have those digits.
 func (c *Config) filter(prefix, first, second string) string {
-	filter := c.Stream + "." + first + "." + second + "."
-	for parts := strings.Split(prefix, "/"); len(parts) > 1; parts = parts[1:] {
-		filter += escape(parts[0]) + "."
+	parts := strings.Split(prefix, "/")
+	for i, p := range parts {
+		parts[i] = escape(p)
 	}
-	return filter + ">"
+	parts[len(parts)-1] = ">"
+	return c.Stream + "." + first + "." + second + "." + strings.Join(parts, ".")
 }
 
 // first is the subject of the first message.

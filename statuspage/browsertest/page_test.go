@@ -354,7 +354,7 @@ func TestNodesAndStoreShowWhatIsWrong(t *testing.T) {
 	b.eventually(`document.querySelector('.column[data-node="00000002"] .heart').hasAttribute("data-late")`)
 	require.Equal(t, "reachable", eval[string](b, `document.getElementById("store").dataset.state`), "others are heard of")
 	s.Leave(stage.ID(3))
-	b.eventually(`document.querySelector('.column[data-node="00000003"] .badge')?.textContent === "gone"`)
+	b.eventually(`document.querySelector('.column[data-node="00000003"] .badge')?.textContent === "left"`)
 	require.Equal(t, "3", b.text("#nowhere .count"))
 	s.Hush(stage.ID(1), 20*time.Second)
 	b.eventually(`document.getElementById("store").dataset.state === "away"`)

@@ -55,6 +55,10 @@ function makeColumn(id) {
 	return c;
 }
 
+const departure = n => n.went === "silent"
+	? element("span", {className: "badge warn", textContent: "fell silent", title: "not heard of for a TTL: it crashed, was frozen, or is cut off from the store"})
+	: element("span", {className: "badge", textContent: "left", title: "heard of until it went: it stopped, or lost its lease and knew"});
+
 function fillColumn(c, n) {
 	c.section.className = "column c" + n.color;
 	c.section.toggleAttribute("data-gone", n.gone);
@@ -63,7 +67,7 @@ function fillColumn(c, n) {
 	const facts = [];
 	if (n.id === self) facts.push(element("span", {className: "badge", textContent: "this node"}));
 	if (n.draining && !n.gone) facts.push(element("span", {className: "badge warn", textContent: "draining"}));
-	facts.push(n.gone ? element("span", {className: "badge warn", textContent: "gone"}) : c.heart);
+	facts.push(n.gone ? departure(n) : c.heart);
 	if (n.standby && !n.gone) facts.push(element("span", {textContent: "stands by for " + n.standby.toLocaleString("en")}));
 	c.facts.replaceChildren(...facts);
 	c.summary.textContent = n.version || "details";
@@ -337,6 +341,7 @@ function take(c, whole) {
 	show();
 	play(places, moved);
 	drawDetail();
+	if (c.nodes || changed.includes(detailed)) askMore();
 }
 
 // placeFresh appends new tiles in bulk, in order: there may be thousands.
@@ -559,9 +564,31 @@ function openDetail(e) {
 	detailed?.tile.classList.remove("selected");
 	const was = detailed;
 	detailed = e;
+	more = null;
 	drawDetail();
+	askMore();
 	if (e) setCurrent(e);
 	else if (was?.tile.isConnected) was.tile.focus();
+}
+
+let more = null, asked = 0, asking; // what the service says of the job whose detail is open
+
+// askMore asks for it, at most every two seconds: the service computes it for us.
+function askMore() {
+	clearTimeout(asking);
+	if (!detailed) return;
+	const wait = more ? asked + 2000 - Date.now() : 0;
+	if (wait > 0) {
+		asking = setTimeout(askMore, wait);
+		return;
+	}
+	asked = Date.now();
+	const name = detailed.job.name;
+	fetch("job?name=" + encodeURIComponent(name)).then(r => r.ok ? r.json() : null).catch(() => null).then(found => {
+		if (!found || detailed?.job.name !== name) return;
+		more = found;
+		drawDetail();
+	});
 }
 
 function drawDetail() {
@@ -569,12 +596,28 @@ function drawDetail() {
 	if (detailed && !detailed.tile.isConnected) detailed = null;
 	panel.hidden = !detailed;
 	if (!detailed) return;
-	detailed.tile.classList.add("selected");
+	const {job, tile} = detailed;
+	tile.classList.add("selected");
 	const close = element("button", {textContent: "×", type: "button", onclick: () => openDetail(null)});
 	close.setAttribute("aria-label", "Close");
-	const trips = moves.filter(m => m.job === detailed.job.name).slice(-5).reverse();
-	panel.replaceChildren(element("h2", {textContent: detailed.job.name}), close, element("p", {textContent: sentence(detailed.job)}),
-		...trips.map(m => element("p", {className: "facts", textContent: `${clock(m.at)}  ${trip(m)}`})));
+	const trips = moves.filter(m => m.job === job.name).slice(-5).reverse();
+	panel.replaceChildren(element("h2", {textContent: job.name}), close, element("p", {textContent: sentence(job)}),
+		element("dl", {}, ...facts(job).flatMap(([k, v]) => [element("dt", {}, k), element("dd", {textContent: v})])),
+		...trips.map(m => element("p", {className: "facts", textContent: `${clock(m.at)}  ${trip(m)}, gap ${gap(m)}`})));
+}
+
+// facts are what there is to say of a job beyond a sentence.
+function facts(job) {
+	const rows = [];
+	if (more?.reason) rows.push(["why there", more.reason]);
+	if (more?.moves_to) rows.push(["is to move to", more.moves_to]);
+	if (more?.standby) rows.push(["standby", more.standby]);
+	else if (more?.waiting.length) rows.push(["waiting", more.waiting.join(", ")]);
+	if (more?.weight) rows.push(["weight", more.weight]);
+	if (more?.prefer) rows.push(["prefers", more.prefer.join(", ")]);
+	if (more?.avoid) rows.push(["avoids", more.avoid.join(", ")]);
+	if (job.token) rows.push([element("abbr", {textContent: "token", title: aboutToken(job.token)}), job.token]);
+	return rows;
 }
 
 connect();

@@ -44,6 +44,7 @@ type placedJob struct {
 	runner  int         // the node that leads it and takes part in placement; else none
 	target  int         // where it should run; none if it can run nowhere
 	standby int         // who should wait for it; none if nobody can
+	done    bool        // nobody is to run it any more
 	reason  reason
 }
 
@@ -148,6 +149,11 @@ func (p *placement) readJobs(v *View) {
 		n.has = lists[slices.IndexFunc(lists, func(o *placedNode) bool { return sameList(o.Jobs, n.Jobs) })].has
 	}
 	p.readQueues(v)
+	for _, r := range v.Records {
+		if j, ok := p.job(r.Job); ok {
+			p.jobs[j].done = r.Done
+		}
+	}
 	p.even = true
 	for j := range p.jobs {
 		job := &p.jobs[j]
@@ -241,7 +247,7 @@ func (p *placement) bestFor(j, gone int) suitability {
 func (p *placement) suitability(j, x int) suitability {
 	n, job := &p.nodes[x], &p.jobs[j]
 	switch {
-	case !n.takes || !n.has[j]:
+	case !n.takes || !n.has[j] || job.done:
 		return unfit
 	case n.labelled(job.Prefer):
 		return preferred

@@ -73,7 +73,7 @@ func (v *View) Plan() Plan {
 	loads := make([]Load, len(p.nodes))
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		if job.target == none && job.runner == none {
+		if job.target == none && job.runner == none && !job.done {
 			plan.Homeless = append(plan.Homeless, job.Name)
 		}
 		if job.runner != none {
@@ -135,6 +135,9 @@ func (p *placement) why(j int) string {
 		return p.instance(job.runner) + " has more than its share"
 	case strands:
 		return "no node can take it from " + p.instance(job.runner)
+	}
+	if job.done {
+		return "it is done, for good"
 	}
 	if !slices.ContainsFunc(p.nodes, func(n placedNode) bool { return n.has[j] }) {
 		return "no node that takes part has it"

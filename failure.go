@@ -57,17 +57,17 @@ func (p *LeadershipBasedJobProcessor) rest(l *Leadership) bool {
 	return false
 }
 
-// awaitUndone waits while a job is done, until somebody forgets it or ctx is done.
+// awaitUndone waits while a job is known to be done, until somebody forgets it or ctx
+// is done. Without a lease nothing is known.
 func (p *LeadershipBasedJobProcessor) awaitUndone(ctx context.Context, job string) error {
 	for {
-		held, err := p.concurrency.hold(ctx)
-		if err != nil {
-			return err
+		held := p.concurrency.held()
+		if held == nil {
+			return ctx.Err()
 		}
 		record, _, outdated := held.lease.Recorded(job)
-		p.concurrency.drop(held, false)
 		if !record.Done {
-			return nil
+			return ctx.Err()
 		}
 		select {
 		case <-outdated:

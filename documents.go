@@ -22,8 +22,10 @@ import (
 //	claims/<id>/<k>   what a session claims, a few dozen jobs a document, k from 0
 //	info/<id>         what a node tells the others about itself
 //	lists/<hash>      a piece of a list of jobs, for all nodes that have the same
+//	state/<job>       that a job has failed, or is done: written by its leaders
+//	saved/<job>       what the job's leaders have saved
 //
-// orders/ and state/ are kept free. Nobody but its session writes a document with
+// orders/ is kept free. Nobody but its session writes a document with
 // an id, apart from tombstones (see stateBuried); ids are random and never used
 // again. A value is a JSON object that begins with the version of the format and a
 // checksum over the name of the document and all that follows:
@@ -37,6 +39,8 @@ func (k keys) epoch() string           { return k.prefix + "epoch" }
 func (k keys) node(id string) string   { return k.prefix + "nodes/" + id }
 func (k keys) info(id string) string   { return k.prefix + "info/" + id }
 func (k keys) list(hash string) string { return k.prefix + "lists/" + hash }
+func (k keys) state(job string) string { return k.prefix + "state/" + job }
+func (k keys) saved(job string) string { return k.prefix + "saved/" + job }
 func (k keys) claims(id string, n int) string {
 	return k.prefix + "claims/" + id + "/" + strconv.Itoa(n)
 }
@@ -50,9 +54,11 @@ const (
 	claimsDocument
 	infoDocument
 	listDocument
+	stateDocument
 )
 
-// parse takes a key apart. id is the hash of a list.
+// parse takes a key apart. id is the hash of a list, or the name of a job. What has
+// been saved is of no concern: who needs it reads it.
 func (k keys) parse(key string) (kind documentKind, id string, n int) {
 	name, ok := strings.CutPrefix(key, k.prefix)
 	if !ok {
@@ -71,6 +77,8 @@ func (k keys) parse(key string) (kind documentKind, id string, n int) {
 			return otherDocument, "", 0
 		}
 		return claimsDocument, id, n
+	case dir == "state":
+		return stateDocument, rest, 0
 	case strings.Contains(rest, "/"):
 		return otherDocument, "", 0
 	case dir == "nodes":
@@ -87,7 +95,9 @@ const (
 	formatVersion = 1
 
 	maxDocument       = 64 << 10 // bytes
-	maxClaimDocuments = 1 << 16  // of a session; that is more than two million jobs
+	maxSaved          = 64 << 10 // bytes that a job saves, which take a third more in JSON
+	maxSavedDocument  = 96 << 10
+	maxClaimDocuments = 1 << 16 // of a session; that is more than two million jobs
 
 	minTTL   = 200 * time.Millisecond
 	maxTTL   = 300 * time.Second
@@ -262,6 +272,27 @@ type jobValue struct {
 	Avoid  []string `json:"a,omitempty"`
 }
 
+// stateValue is what is on record of a job.
+type stateValue struct {
+	Token    int64  `json:"token"`    // of the leadership that it is about
+	Instance string `json:"instance"` // of the node that led
+	At       int64  `json:"at"`       // Unix time in milliseconds, by the clock of that node
+	Done     bool   `json:"done,omitempty"`
+	Failures int    `json:"failures,omitempty"` // in a row
+	Pause    int64  `json:"pause,omitempty"`    // milliseconds until Work is called again
+	Error    string `json:"error,omitempty"`    // the last one
+}
+
+func (v *stateValue) valid() bool { return v.Token > 0 && v.Failures >= 0 && v.Pause >= 0 }
+
+// savedValue is what a job has saved.
+type savedValue struct {
+	Token int64  `json:"token"` // of the leadership that has saved it, or taken it over
+	Data  []byte `json:"data"`
+}
+
+func (v *savedValue) valid() bool { return v.Token > 0 && len(v.Data) <= maxSaved }
+
 func (v *epochValue) valid() bool { return v.Value != "" }
 func (v *listValue) valid() bool  { return true }
 
@@ -276,8 +307,8 @@ func (k keys) encode(key string, v value) ([]byte, error) {
 		return nil, fmt.Errorf("distributed: encode %s: %w", key, err)
 	}
 	size := len(valueStart) + sumLength + len(valueMiddle) + len(body) - 1
-	if size > maxDocument {
-		return nil, fmt.Errorf("distributed: document %s has %d bytes, at most %d are allowed", key, size, maxDocument)
+	if limit := k.limit(key); size > limit {
+		return nil, fmt.Errorf("distributed: document %s has %d bytes, at most %d are allowed", key, size, limit)
 	}
 	b := make([]byte, 0, size)
 	b = append(b, valueStart...)
@@ -286,12 +317,20 @@ func (k keys) encode(key string, v value) ([]byte, error) {
 	return append(b, body[1:]...), nil
 }
 
+// limit is how long the document called key may be.
+func (k keys) limit(key string) int {
+	if strings.HasPrefix(key, k.saved("")) {
+		return maxSavedDocument
+	}
+	return maxDocument
+}
+
 // decode reads the value of the document called key into v. It returns
 // errUnreadable for what was not written as it is under that name, and an
 // errVersion for what was written in another version of the format.
 func (k keys) decode(key string, b []byte, v value) error {
 	rest, ok := bytes.CutPrefix(b, []byte(valueStart))
-	if !ok || len(rest) < sumLength+len(valueMiddle) || len(b) > maxDocument {
+	if !ok || len(rest) < sumLength+len(valueMiddle) || len(b) > k.limit(key) {
 		return k.refuse(key, b)
 	}
 	sum, body := rest[:sumLength], rest[sumLength+len(valueMiddle):]

@@ -112,7 +112,8 @@ func TestKeysAreTakenApart(t *testing.T) {
 		"ns/app/nodes/a/b":                        {},
 		"ns/app/epoch/x":                          {},
 		"ns/app/orders/pause/a":                   {},
-		"ns/app/state/a/b":                        {},
+		"ns/app/state/a/b":                        {stateDocument, "a/b", 0},
+		"ns/app/saved/a":                          {},
 		"ns/other/nodes/x":                        {},
 		"":                                        {},
 	} {

@@ -55,7 +55,7 @@ type sketch struct {
 }
 
 func (m *mirror) sketch() *sketch {
-	v := &sketch{View: View{Self: m.self, Nodes: make([]NodeView, 0, len(m.nodes)), Jobs: make([]JobView, 0, len(m.queues))}, infos: map[string][]byte{}, lists: map[string][]byte{}}
+	v := &sketch{View: View{Self: m.self, Nodes: make([]NodeView, 0, len(m.nodes)), Jobs: make([]JobView, 0, len(m.queues)), Records: make([]JobRecord, 0, len(m.states))}, infos: map[string][]byte{}, lists: map[string][]byte{}}
 	for id, n := range m.nodes {
 		if !n.counts {
 			continue
@@ -69,6 +69,9 @@ func (m *mirror) sketch() *sketch {
 		if kind, _, _ := m.keys.parse(key); kind == listDocument {
 			v.lists[key] = told.value
 		}
+	}
+	for _, state := range m.states {
+		v.Records = append(v.Records, state.record)
 	}
 	candidates := make([]CandidateView, 0, 2*len(m.queues))
 	for job, q := range m.queues {
@@ -117,4 +120,5 @@ func (k keys) readInfo(id string, value []byte, lists jobLists) NodeInfo {
 func (v *View) sort() {
 	slices.SortFunc(v.Nodes, func(a, b NodeView) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(v.Jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(v.Records, func(a, b JobRecord) int { return cmp.Compare(a.Job, b.Job) })
 }

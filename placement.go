@@ -50,6 +50,7 @@ type placedJob struct {
 	waiting nodeSet // those of them that are in the view
 	scale   int     // of its weight
 	led     bool    // by the first of the queue
+	done    bool    // nobody is to run it any more
 	runner  int     // the node that leads it and takes part in placement; else none
 	target  int     // where it should run; none if it can run nowhere
 	standby int     // who should wait for it; none if nobody can
@@ -153,6 +154,12 @@ func (p *placement) readJobs(v *View) {
 		p.readList(n.Jobs, has)
 	}
 	p.readQueues(v)
+	for _, r := range v.Records {
+		if j, ok := p.job(r.Job); ok && r.Done {
+			p.jobs[j].done = true
+			clear(has[j])
+		}
+	}
 	p.readWeights()
 	p.readFits(has)
 }

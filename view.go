@@ -15,6 +15,9 @@ type View struct {
 	Self  string     `json:"self"`  // ID of the node whose view this is; empty if that is none
 	Nodes []NodeView `json:"nodes"` // sorted by ID
 	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
+
+	// Records are of the jobs that have failed, and of those that are done, sorted by Job.
+	Records []JobRecord `json:"records"`
 }
 
 // NodeView is a node in a [View].

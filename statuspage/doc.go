@@ -21,7 +21,9 @@
 //	readyz    JSON: 200 if this node can be given jobs, 503 if it cannot
 //
 // The page and jobs take the parameters q, a part of a job's name or its node's,
-// upper or lower case, and state: running, stopping, stuck or waiting.
+// upper or lower case, and state: running, stopping, stuck, waiting,
+// failed (its Work has failed, and pauses) or done (for good, see
+// [distributed.ErrDone]; the page shows these only when asked).
 //
 // With view=board the page shows the nodes and their jobs only, close together: to
 // put it into a frame of another page of the same origin, or on a screen on the wall.

@@ -241,6 +241,31 @@ func TestANodeThatIsCutOffFellSilent(t *testing.T) {
 	}
 }
 
+func TestJobsThatFailAndThoseThatAreDoneAreShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shop{t: t}
+		fails := func(context.Context) error { return errors.New("no paper") }
+		done := func(context.Context) error { return distributed.ErrDone }
+		p, _ := s.execute("node-1", fails, []string{"invoices"})
+		require.NoError(t, p.AddJob(distributed.Job{Name: "migration", Work: done}))
+		require.NoError(t, p.AddJob(distributed.Job{Name: "newsletter", Work: untilDone}))
+		page := show(t, s.provider(), statuspage.WithProcessor(p))
+		time.Sleep(20 * time.Second)
+		states := map[string]string{}
+		for _, j := range jobs(t, page, "").Jobs {
+			states[j.Name] = j.State
+		}
+		require.Equal(t, map[string]string{"invoices": "failed", "migration": "done", "newsletter": "running"}, states)
+		require.Contains(t, get(t, page, "job?name=invoices").Body.String(), `"error": "no paper"`)
+		require.Contains(t, get(t, page, "job?name=migration").Body.String(), `"done": true`)
+		html := get(t, page, "").Body.String()
+		require.Contains(t, html, `title="invoices"`)
+		require.NotContains(t, html, `title="migration"`, "it waits for nothing")
+		require.Contains(t, html, `data-state="done"><b>1</b>`)
+		require.Contains(t, get(t, page, "?state=done").Body.String(), `title="migration"`)
+	})
+}
+
 func TestDetailSaysWhyAJobRunsWhereItRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := stage.New(2, 2)

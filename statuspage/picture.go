@@ -61,6 +61,7 @@ type job struct {
 	Since   stamp                `json:"since"` // null if it was so before the page looked
 	Token   int64                `json:"token"`
 	Standby int                  `json:"standby"` // nodes that wait for it
+	Next    stamp                `json:"next"`    // when one that fails is tried again; null if it does not
 }
 
 // stuck is a Work that does not stop.
@@ -159,6 +160,7 @@ func (h *history) draw(view *distributed.View, status *distributed.Status, now t
 		}
 	}
 	pic.Jobs = h.drawJobs(view, allJobs(view, h.vacant, status), local, pic.Self)
+	drawRecords(pic.Jobs, view.Records, now)
 	pic.Nodes = h.drawNodes(view, now)
 	pic.count(view)
 	return pic
@@ -190,6 +192,7 @@ func allJobs(view *distributed.View, vacant map[string]vacancy, status *distribu
 	if status != nil {
 		all = union(all, len(status.Jobs), func(i int) string { return status.Jobs[i].Job })
 	}
+	all = union(all, len(view.Records), func(i int) string { return view.Records[i].Job })
 	vacated := slices.Sorted(maps.Keys(vacant))
 	return union(all, len(vacated), func(i int) string { return vacated[i] })
 }
@@ -239,6 +242,21 @@ func (h *history) drawJobs(view *distributed.View, names []string, local map[str
 		jobs[i] = j
 	}
 	return jobs
+}
+
+// drawRecords says of jobs that they pause after a failure, or are done. When a pause
+// ends is told by the clock of the node that has failed.
+func drawRecords(jobs []job, records []distributed.JobRecord, now time.Time) {
+	for _, r := range records {
+		i, _ := slices.BinarySearchFunc(jobs, r.Job, func(j job, name string) int { return strings.Compare(j.Name, name) })
+		j := &jobs[i]
+		switch {
+		case r.Done && j.State == distributed.JobWaiting:
+			j.State, j.Since = distributed.JobDone, stampOf(r.At)
+		case j.State == distributed.JobRunning && r.Next().After(now):
+			j.State, j.Since, j.Next = distributed.JobFailed, stampOf(r.At), stampOf(r.Next())
+		}
+	}
 }
 
 func (h *history) drawNodes(view *distributed.View, now time.Time) []node {

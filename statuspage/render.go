@@ -115,7 +115,7 @@ func (p *Page) serveHTML(w http.ResponseWriter, r *http.Request) {
 }
 
 func newSnapshot(pic *picture, query string, f filter) snapshot {
-	s := snapshot{picture: pic, Query: query, State: f.state, Now: pic.At, Total: len(pic.Jobs)}
+	s := snapshot{picture: pic, Query: query, State: f.state, Now: pic.At}
 	s.States = stateLinks(pic, query, f.state)
 	s.Columns = make([]column, len(pic.Nodes))
 	at := map[string]int{}
@@ -123,7 +123,15 @@ func newSnapshot(pic *picture, query string, f filter) snapshot {
 		s.Columns[i].node = n
 		at[n.ID] = i
 	}
+	for i := range pic.Jobs {
+		if pic.Jobs[i].State != distributed.JobDone {
+			s.Total++
+		}
+	}
 	for _, j := range f.apply(pic) {
+		if j.State == distributed.JobDone && f.state == "" {
+			continue // it does not wait for anything
+		}
 		s.Matching++
 		i, placed := at[j.Node]
 		if placed {
@@ -149,8 +157,11 @@ func stateLinks(pic *picture, query, current string) []stateLink {
 	for i := range pic.Jobs {
 		counts[pic.Jobs[i].State]++
 	}
-	links := []stateLink{{Count: len(pic.Jobs)}}
-	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting} {
+	links := []stateLink{{Count: len(pic.Jobs) - counts[distributed.JobDone]}}
+	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobFailed, distributed.JobDone} {
+		if counts[state] == 0 && (state == distributed.JobFailed || state == distributed.JobDone) && state != distributed.JobState(current) {
+			continue
+		}
 		links = append(links, stateLink{Name: string(state), Count: counts[state]})
 	}
 	for i := range links {

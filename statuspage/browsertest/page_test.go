@@ -293,7 +293,10 @@ func TestTextHasContrastInLightAndDark(t *testing.T) {
 	for scheme, prepare := range map[string]chromedp.Action[chromedp.Void]{"light": media("prefers-color-scheme", "light"), "dark": dark()} {
 		t.Run(scheme, func(t *testing.T) {
 			s := stage.New(9, 36)
-			s.Update(func(v *distributed.View) { v.Nodes[1].Draining = true })
+			s.Update(func(v *distributed.View) {
+				v.Nodes[1].Draining = true
+				v.Records = []distributed.JobRecord{{Job: stage.Job(1), At: time.Now(), Failures: 3, Error: "no paper", Pause: time.Hour}}
+			})
 			v := serve(t, s)
 			s.Leave(stage.ID(9))
 			b := open(t, v.url(), prepare)
@@ -445,6 +448,12 @@ func pods(nodes, jobs int) *stage.Stage {
 			for j := range jobs {
 				n.Jobs = append(n.Jobs, distributed.JobInfo{Name: pathOf(j), Weight: 1 + j%3, Prefer: []string{"zone=eu-1"}})
 			}
+		}
+	})
+	s.Update(func(v *distributed.View) {
+		v.Records = []distributed.JobRecord{
+			{Job: pathOf(0), At: time.Now(), Failures: 5, Error: "dial tcp 10.1.7.3:25: connection refused", Pause: time.Minute, Instance: v.Nodes[0].Instance},
+			{Job: "tenants/acme-corporation/migration-7", At: time.Now(), Done: true, Token: 3},
 		}
 	})
 	for j := range jobs {

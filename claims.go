@@ -37,6 +37,7 @@ type claimDocument struct {
 	seq      int64  // the highest seen
 	made     int64  // as written
 	bound    int64  // the place of what the last write brought in
+	guess    int64  // the same, of the write before
 	arrived  int64  // the revision at which that was first seen
 	readable bool
 	claims   []entry // sorted by job
@@ -87,6 +88,7 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 		return
 	}
 	t.learn(n, v.TTL, v.Drift)
+	old.guess = old.bound
 	if v.Seq <= old.seq {
 		n.lost = true
 		old.bound = v.Guard + 1
@@ -130,6 +132,8 @@ func (t *transition) replace(d *claimDocument, claims positions, released bool) 
 			q := old[0].queue
 			if number != old[0].number {
 				t.move(d, q, number)
+			} else if number == d.guess && number != d.bound {
+				t.m.note(q.job) // it was a guess
 			}
 			fresh = append(fresh, entry{q, number})
 			old = old[1:]
@@ -202,7 +206,7 @@ func (q *queue) find(d *claimDocument) int {
 }
 
 func (t *transition) moved(q *queue) {
-	t.m.changes++
+	t.m.changed(q.job)
 	t.queues = append(t.queues, q)
 }
 
@@ -217,6 +221,7 @@ func (t *transition) report(d *claimDocument) {
 // out, now that it does not.
 func (t *transition) enlist(n *node, counts bool) {
 	n.counts = counts
+	t.m.changedNodes()
 	for _, d := range n.docs {
 		if d == nil {
 			continue

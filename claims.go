@@ -38,6 +38,7 @@ type claimDocument struct {
 	seq      int64  // the highest seen
 	made     int64  // as written
 	bound    int64  // the place of what the last write brought in
+	guess    int64  // the same, of the write before
 	arrived  int64  // the revision at which that was first seen
 	readable bool
 	claims   []entry // sorted by job
@@ -88,6 +89,7 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 		return
 	}
 	t.learn(n, v.TTL, v.Drift)
+	old.guess = old.bound
 	if v.Seq <= old.seq {
 		n.lost = true
 		old.bound = v.Guard + 1
@@ -131,6 +133,8 @@ func (t *transition) replace(d *claimDocument, claims positions, released bool) 
 			q := old[0].queue
 			if number != old[0].number {
 				t.move(d, q, number)
+			} else if number == d.guess && number != d.bound {
+				t.m.note(q.job) // it was a guess
 			}
 			fresh = append(fresh, entry{q, number})
 			old = old[1:]
@@ -168,7 +172,7 @@ func (t *transition) insert(d *claimDocument, q *queue, number int64) {
 		i--
 	}
 	q.claims = slices.Insert(q.claims, i, claim{d, number})
-	t.m.changes++
+	t.m.changed(q.job)
 	if i == 0 || d.node.id == t.m.self {
 		t.queues = append(t.queues, q)
 	}
@@ -197,7 +201,7 @@ func (t *transition) remove(d *claimDocument, q *queue, released bool) {
 		}
 	}
 	q.claims = slices.Delete(q.claims, i, i+1)
-	t.m.changes++
+	t.m.changed(q.job)
 	if i <= 1 {
 		t.queues = append(t.queues, q)
 	}
@@ -221,6 +225,7 @@ func (t *transition) report(d *claimDocument) {
 // out, now that it does not.
 func (t *transition) enlist(n *node, counts bool) {
 	n.counts = counts
+	t.m.changedNodes()
 	for _, d := range n.docs {
 		if d == nil {
 			continue

@@ -49,7 +49,7 @@ func (s *service) runsOf(jobs works) (n int) {
 }
 
 func balanced(opts ...distributed.BalancingOption) distributed.ProcessorOption {
-	return distributed.WithLoadBalancing(opts...)
+	return distributed.WithLoadBalancing(append([]distributed.BalancingOption{distributed.WithGatherTime(0)}, opts...)...)
 }
 
 func TestJobsSpreadEvenlyAsNodesJoinAndLeave(t *testing.T) {

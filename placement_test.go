@@ -59,7 +59,7 @@ func (a *app) view() *View {
 	}
 	slices.SortFunc(v.Nodes, func(x, y NodeView) int { return compareStrings(x.ID, y.ID) })
 	for name, queue := range a.queues {
-		job := JobView{Name: name}
+		job := JobView{Name: name, Led: true}
 		for i, id := range queue {
 			job.Queue = append(job.Queue, CandidateView{Node: id, Token: int64(i)})
 		}
@@ -83,19 +83,20 @@ func compareStrings(a, b string) int {
 // for, withdrew from, and handed over.
 func (a *app) act(id string, p *placement, limit int) (stood, withdrew, moved int) {
 	x := slices.IndexFunc(p.nodes, func(n placedNode) bool { return n.ID == id })
-	moves := p.due(limit, true)
-	for j := range p.jobs {
+	p.self = x
+	due := p.due(limit, true)
+	for j, wanted := range p.part(due, limit) {
 		name := p.jobs[j].Name
 		queue := a.queues[name]
 		in, leads := slices.Contains(queue, id), len(queue) > 0 && queue[0] == id
 		switch {
-		case leads && slices.Contains(moves, j) && p.handsOver(j, x):
+		case leads && due[j] && p.handsOver(j, x):
 			a.withdraw(name, id)
 			moved++
-		case in && !leads && !p.stands(j, x):
+		case in && !leads && !wanted:
 			a.withdraw(name, id)
 			withdrew++
-		case !in && p.stands(j, x):
+		case !in && wanted:
 			a.queues[name] = append(a.queues[name], id)
 			stood++
 		}

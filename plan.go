@@ -10,7 +10,7 @@ import (
 // Plan says what [WithLoadBalancing] is about to do, or would.
 type Plan struct {
 	Loads    []Load   `json:"loads"`    // of the nodes that take part, by instance
-	Moves    []Move   `json:"moves"`    // in the order in which they are made, by job
+	Moves    []Move   `json:"moves"`    // by job
 	Homeless []string `json:"homeless"` // jobs that no node can take
 }
 
@@ -63,8 +63,11 @@ func (e Explanation) String() string {
 func (v *View) Plan() Plan {
 	p := place(v)
 	plan := Plan{Loads: []Load{}, Moves: []Move{}, Homeless: []string{}}
-	for _, j := range p.moves() {
+	for j := range p.jobs {
 		job := &p.jobs[j]
+		if !p.moves(j) {
+			continue
+		}
 		plan.Moves = append(plan.Moves, Move{
 			Job: job.Name, From: p.instance(job.runner), To: p.instance(job.target),
 			Reason: p.why(j), Ready: p.handsOver(j, job.runner),
@@ -136,7 +139,11 @@ func (p *placement) why(j int) string {
 	case strands:
 		return "no node can take it from " + p.instance(job.runner)
 	}
-	if !slices.ContainsFunc(p.nodes, func(n placedNode) bool { return n.has[j] }) {
+	has := func(n placedNode) bool {
+		_, ok := slices.BinarySearchFunc(n.Jobs, job.Name, func(i JobInfo, name string) int { return strings.Compare(i.Name, name) })
+		return ok
+	}
+	if !slices.ContainsFunc(p.nodes, has) {
 		return "no node that takes part has it"
 	}
 	return "all nodes that have it drain, or run as many jobs as they can"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -267,16 +266,18 @@ func (p *LeadershipBasedJobProcessor) open() {
 // get further before the last of them had begun.
 const jobsInWave = 128
 
-// admit returns the jobs to start; one that is added from now on starts by itself.
-func (p *LeadershipBasedJobProcessor) admit() []*plannedJob {
+// admit returns the jobs whose loops are to be started; one that is added from now on
+// starts by itself.
+func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opened = true
-	jobs := slices.Collect(maps.Values(p.jobs))
-	for _, job := range jobs {
-		if job.delay == 0 {
-			p.balancer.enter(job.Job) // all together, before the first view
+	for _, job := range p.jobs {
+		if p.balancer != nil && job.delay == 0 {
+			p.balancer.enter(job) // all together, before the first view
+			continue
 		}
+		jobs = append(jobs, job)
 	}
 	return jobs
 }
@@ -318,31 +319,32 @@ func (p *LeadershipBasedJobProcessor) fail(err error) {
 	}
 }
 
-// loop is the life of a job on this node.
+// loop is the life of a job on this node; with balancing, the balancer goes on with it
+// while the job is wanted here.
 func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
 	if sleep(p.ctx, job.delay) != nil {
 		return
 	}
-	p.balancer.enter(job.Job)
+	if p.balancer != nil {
+		p.balancer.enter(job)
+		return
+	}
 	for p.ctx.Err() == nil {
-		p.turn(job)
+		p.turn(p.ctx, job)
 	}
 }
 
-// turn campaigns for the job once, and serves the term if it wins.
-func (p *LeadershipBasedJobProcessor) turn(job *plannedJob) {
-	term, err := durationOf(p.ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
+// turn campaigns for the job once, while ctx is not done, and serves the term if it
+// wins.
+func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob) {
+	term, err := durationOf(ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
 	if err != nil {
-		if p.ctx.Err() == nil {
+		if ctx.Err() == nil {
 			p.fail(err)
 		}
 		return
 	}
-	standing, err := p.quota.stand(p.ctx)
-	if err != nil {
-		return
-	}
-	standing, cancel, err := p.balancer.stand(standing, job.Name)
+	standing, cancel, err := p.quota.stand(ctx)
 	if err != nil {
 		return
 	}

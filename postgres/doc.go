@@ -1,0 +1,3 @@
+// Package postgres keeps the documents of [distributed] in PostgreSQL, 13 or newer,
+// for services that have that and no etcd.
+package postgres

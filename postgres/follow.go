@@ -176,7 +176,7 @@ func (f *follower) takeIn(ctx context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// ask sends a message that has one answer, of one row at least.
+// ask sends a message whose last answer has one row at least.
 func ask(ctx context.Context, conn *pgconn.PgConn, sql string, within time.Duration) ([][][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

@@ -107,3 +107,9 @@ func (f *feed) listings() int {
 	defer f.mu.Unlock()
 	return f.wholes
 }
+
+func (f *feed) told() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.steps
+}

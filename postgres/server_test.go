@@ -128,7 +128,7 @@ func run(t testing.TB, program string, args ...string) {
 // makeDir makes a directory that the account may use. The caller removes it.
 func makeDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "postgres-test-")
+	dir, err := os.MkdirTemp("", "postgres-test-") //nolint:usetesting // that of t lets in its owner only
 	require.NoError(t, err)
 	if who := account(); who != nil {
 		require.NoError(t, os.Chown(dir, int(who.Uid), int(who.Gid)))

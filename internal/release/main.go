@@ -39,6 +39,20 @@ func main() {
 	fmt.Println(statuspage.New(observer) != nil, err)
 }
 `},
+	{"nats", `package main
+
+import (
+	"fmt"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/nats"
+)
+
+func main() {
+	provider := nats.NewLeaseProvider(nats.Config{Servers: []string{"nats://127.0.0.1:4222"}})
+	fmt.Println(distributed.NewConcurrency("app", "node", provider) != nil)
+}
+`},
 	{"otelmetrics", `package main
 
 import (

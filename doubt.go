@@ -84,7 +84,7 @@ func (t *transition) takeNode(n *node, d Document) {
 		n.seen, n.beat = t.now, max(v.Beat, n.beat)
 	}
 	if n.value.Instance != v.Instance {
-		t.m.changes++
+		t.m.changedNodes()
 	}
 	n.value = v
 }
@@ -111,7 +111,6 @@ func (t *transition) settle(n *node) {
 	}
 	n.lost = false
 	if counts := n.readable && !n.void; counts != n.counts {
-		t.m.changes++
 		t.enlist(n, counts)
 	}
 	t.m.forget(n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -89,10 +90,10 @@ func (o *etcdOwner) nodes(app, instance string) map[string]bool {
 func (o *etcdOwner) claims(app, election, instance string) (names []string) {
 	live := o.nodes(app, instance)
 	o.documents(app, "claims", func(name string, value []byte) {
-		var document struct{ Claims map[string]int64 }
+		var document struct{ Jobs string }
 		o.check(json.Unmarshal(value, &document))
 		id, _, _ := strings.Cut(name, "/")
-		if _, claimed := document.Claims[election]; claimed && live[id] {
+		if slices.Contains(strings.Split(document.Jobs, "\n"), election) && live[id] {
 			names = append(names, name)
 		}
 	})

@@ -410,7 +410,8 @@ func (p *placement) job(name string) (j int, ok bool) {
 
 // part returns, by job, what the node whose view it is should stand for now: what
 // runs on it, or is to run on it now; and what it should wait for. Of the latter it
-// begins with some at a time.
+// begins with some at a time, and not before somebody stands for the job: who is to run
+// it should be the first.
 func (p *placement) part(due []bool, limit int) (wanted []bool) {
 	wanted = make([]bool, len(p.jobs))
 	if p.self == none {
@@ -424,7 +425,7 @@ func (p *placement) part(due []bool, limit int) (wanted []bool) {
 			wanted[j] = !p.handsOver(j, p.self)
 		case job.target == p.self && (job.runner == none || due[j]):
 			wanted[j] = true
-		case p.stands(j, p.self):
+		case len(job.queue) > 0 && p.stands(j, p.self):
 			wanted[j] = p.waits(j, p.self) || standbys > 0
 			if !p.waits(j, p.self) {
 				standbys--

@@ -19,17 +19,21 @@ import (
 	"github.com/b2552be4/distributed/storetest"
 )
 
-func TestStoreConformsOnOneServer(t *testing.T)    { storeConforms(t, startCluster(t, 1)) }
-func TestStoreConformsOnThreeServers(t *testing.T) { storeConforms(t, startCluster(t, 3)) }
+func TestStoreConformsOnOneServer(t *testing.T)    { storeConforms(t, 1) }
+func TestStoreConformsOnThreeServers(t *testing.T) { storeConforms(t, 3) }
 
-func storeConforms(t *testing.T, c *cluster) {
+func storeConforms(t *testing.T, members int) {
+	t.Parallel()
+	c := startCluster(t, members)
 	storetest.Run(t, func(t *testing.T) storetest.Space { return c.space(t) })
 }
 
-func TestProviderConformsOnOneServer(t *testing.T)    { providerConforms(t, startCluster(t, 1)) }
-func TestProviderConformsOnThreeServers(t *testing.T) { providerConforms(t, startCluster(t, 3)) }
+func TestProviderConformsOnOneServer(t *testing.T)    { providerConforms(t, 1) }
+func TestProviderConformsOnThreeServers(t *testing.T) { providerConforms(t, 3) }
 
-func providerConforms(t *testing.T, c *cluster) {
+func providerConforms(t *testing.T, members int) {
+	t.Parallel()
+	c := startCluster(t, members)
 	c.open(c.config()).Close()
 	leasetest.Run(t, func(t *testing.T) leasetest.Store {
 		t.Parallel()

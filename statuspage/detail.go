@@ -17,8 +17,6 @@ type detail struct {
 	Reason  string   `json:"reason,omitempty"`  // why it runs where it runs, by load balancing
 	Standby string   `json:"standby,omitempty"` // instance that takes over when its node fails
 	MovesTo string   `json:"moves_to,omitempty"`
-
-	Record *distributed.JobRecord `json:"record,omitempty"` // failures in a row, or that it is done
 }
 
 // serveDetail computes the placement for a reader who has asked about one job: the
@@ -40,11 +38,6 @@ func detailOf(view *distributed.View, job string) (detail, bool) {
 		d.Reason, d.Standby = e.Reason, e.Standby
 		if e.Belongs != e.Runs {
 			d.MovesTo = e.Belongs
-		}
-	}
-	for _, r := range view.Records {
-		if r.Job == job {
-			d.Record, ok = &r, true
 		}
 	}
 	return d, ok

@@ -256,8 +256,7 @@ func TestJobsThatFailAndThoseThatAreDoneAreShown(t *testing.T) {
 			states[j.Name] = j.State
 		}
 		require.Equal(t, map[string]string{"invoices": "failed", "migration": "done", "newsletter": "running"}, states)
-		require.Contains(t, get(t, page, "job?name=invoices").Body.String(), `"error": "no paper"`)
-		require.Contains(t, get(t, page, "job?name=migration").Body.String(), `"done": true`)
+		require.Contains(t, get(t, page, "jobs").Body.String(), `"error": "no paper"`)
 		html := get(t, page, "").Body.String()
 		require.Contains(t, html, `title="invoices"`)
 		require.NotContains(t, html, `title="migration"`, "it waits for nothing")

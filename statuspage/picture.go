@@ -61,7 +61,11 @@ type job struct {
 	Since   stamp                `json:"since"` // null if it was so before the page looked
 	Token   int64                `json:"token"`
 	Standby int                  `json:"standby"` // nodes that wait for it
-	Next    stamp                `json:"next"`    // when one that fails is tried again; null if it does not
+
+	Failures int    `json:"failures,omitempty"` // of its Work, in a row
+	Error    string `json:"error,omitempty"`    // the last
+	Next     stamp  `json:"next"`               // when Work is called again after it; null if it has not failed
+	Lacks    string `json:"lacks,omitempty"`    // the instances that do not have it, though others have
 }
 
 // stuck is a Work that does not stop.
@@ -116,6 +120,7 @@ func (p *Page) draw(now time.Time) *picture {
 	}
 	view := p.observer.View()
 	pic := p.history.draw(view, status, now)
+	pic.addRecords(view, now)
 	pic.Title, pic.At = p.title, now.UTC()
 	silence := p.observer.Silence()
 	pic.Store = storeOf(view, silence, p.silence)
@@ -160,7 +165,6 @@ func (h *history) draw(view *distributed.View, status *distributed.Status, now t
 		}
 	}
 	pic.Jobs = h.drawJobs(view, allJobs(view, h.vacant, status), local, pic.Self)
-	drawRecords(pic.Jobs, view.Records, now)
 	pic.Nodes = h.drawNodes(view, now)
 	pic.count(view)
 	return pic
@@ -242,21 +246,6 @@ func (h *history) drawJobs(view *distributed.View, names []string, local map[str
 		jobs[i] = j
 	}
 	return jobs
-}
-
-// drawRecords says of jobs that they pause after a failure, or are done. When a pause
-// ends is told by the clock of the node that has failed.
-func drawRecords(jobs []job, records []distributed.JobRecord, now time.Time) {
-	for _, r := range records {
-		i, _ := slices.BinarySearchFunc(jobs, r.Job, func(j job, name string) int { return strings.Compare(j.Name, name) })
-		j := &jobs[i]
-		switch {
-		case r.Done && j.State == distributed.JobWaiting:
-			j.State, j.Since = distributed.JobDone, stampOf(r.At)
-		case j.State == distributed.JobRunning && r.Next().After(now):
-			j.State, j.Since, j.Next = distributed.JobFailed, stampOf(r.At), stampOf(r.Next())
-		}
-	}
 }
 
 func (h *history) drawNodes(view *distributed.View, now time.Time) []node {

@@ -158,7 +158,7 @@ func stateLinks(pic *picture, query, current string) []stateLink {
 		counts[pic.Jobs[i].State]++
 	}
 	links := []stateLink{{Count: len(pic.Jobs) - counts[distributed.JobDone]}}
-	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobFailed, distributed.JobDone} {
+	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobFailed, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobDone} {
 		if counts[state] == 0 && (state == distributed.JobFailed || state == distributed.JobDone) && state != distributed.JobState(current) {
 			continue
 		}

@@ -141,10 +141,12 @@ function fillTile(e) {
 
 function ageTile({job, tile}) {
 	const words = [];
-	if (job.state !== "running") words.push(job.state);
-	if (job.next) words.push("again in " + duration(Date.parse(job.next) - now()));
+	if (job.failures) words.push("failed × " + job.failures);
+	else if (job.state !== "running") words.push(job.state);
+	if (job.state === "failed") words.push("again in " + duration(Date.parse(job.next) - now()));
 	else if (job.since) words.push(duration(now() - Date.parse(job.since)));
 	else if (job.state === "running") words.push("running");
+	if (job.lacks) words.push("not on all nodes");
 	if (job.token) words.push("#" + job.token);
 	const text = words.join(" · ");
 	if (tile.lastChild.textContent !== text) tile.lastChild.textContent = text;
@@ -616,7 +618,9 @@ function drawDetail() {
 // facts are what there is to say of a job beyond a sentence.
 function facts(job) {
 	const rows = [];
-	if (more?.record?.error) rows.push(["last error", more.record.error], ["failures", `${more.record.failures} in a row, the last on ${more.record.instance} at ${clock(more.record.at)}`]);
+	if (job.failures) rows.push(["last error", job.error], ["failures", job.failures + " in a row"]);
+	if (job.state === "failed") rows.push(["next try", clock(job.next)]);
+	if (job.lacks) rows.push(["not known on", job.lacks]);
 	if (more?.reason) rows.push([job.node ? "why there" : "why", more.reason]);
 	if (more?.moves_to) rows.push(["is to move to", more.moves_to]);
 	if (more?.standby) rows.push(["standby", more.standby]);

@@ -141,8 +141,8 @@ function fillTile(e) {
 
 function ageTile({job, tile}) {
 	const words = [];
+	if (job.state !== "running" && job.state !== "failed") words.push(job.state);
 	if (job.failures) words.push("failed × " + job.failures);
-	else if (job.state !== "running") words.push(job.state);
 	if (job.state === "failed") words.push("again in " + duration(Date.parse(job.next) - now()));
 	else if (job.since) words.push(duration(now() - Date.parse(job.since)));
 	else if (job.state === "running") words.push("running");

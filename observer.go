@@ -13,7 +13,7 @@ import (
 )
 
 // Observer shows who runs what in an app, to any process: it has no lease,
-// stands for nothing and writes nothing. All methods are safe for concurrent
+// campaigns for nothing and writes nothing. All methods are safe for concurrent
 // use, and none makes a call to the store.
 //
 // What it shows may be late, by a moment as a rule, and for as long as the store

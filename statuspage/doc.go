@@ -1,5 +1,5 @@
-// Package statuspage shows in a browser, live, who runs what: a column a node, a
-// tile a job, which moves when the job does. It is an [http.Handler] that a
+// Package statuspage shows in a browser, live, who runs what: a column for each
+// node, a tile for each job, which moves when the job does. It is an [http.Handler] that a
 // service mounts in one line:
 //
 //	http.Handle("/status/", statuspage.New(observer, statuspage.WithProcessor(processor)))

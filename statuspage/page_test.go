@@ -283,7 +283,7 @@ func TestDetailSaysWhyAJobRunsWhereItRuns(t *testing.T) {
 		}
 		_, body := detail(stage.Job(1))
 		require.Equal(t, map[string]any{"name": stage.Job(1), "waiting": []any{"node-2"}, "standby": "node-2", "weight": 3.0,
-			"prefer": []any{"zone=eu-2"}, "reason": "nothing speaks against its node"}, body)
+			"prefer": []any{"zone=eu-2"}, "reason": "it runs there already, and no other node suits it better"}, body)
 		s.Update(func(v *distributed.View) { v.Nodes[0].Draining = true })
 		_, body = detail(stage.Job(1))
 		require.Equal(t, "node-2", body["moves_to"])

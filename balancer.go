@@ -26,13 +26,15 @@ type balancer struct {
 	mu       sync.Mutex
 	seats    map[string]*seat
 	draining bool
-	news     bool          // to be announced
-	changed  chan struct{} // closed, and replaced, when seats change
+	edition  int           // of what is to be announced
+	told     int           // the edition that has been announced
+	changed  chan struct{} // closed, and replaced, when seats change, or more has been announced
 }
 
 // seat is a job's place at the table: it may stand while it is wanted.
 type seat struct {
 	job      JobInfo
+	leaves   bool            // the job was removed here, and is not told of any more
 	wanted   chan struct{}   // closed while the job is wanted here
 	standing context.Context // of its campaigns; nil while it is not wanted
 	withdraw context.CancelCauseFunc
@@ -61,8 +63,79 @@ func (b *balancer) enter(job Job) {
 	defer b.mu.Unlock()
 	if b.seats[job.Name] == nil {
 		b.seats[job.Name] = &seat{job: job.info(), wanted: make(chan struct{})}
-		b.news = true
-		signal(b.wake)
+		b.publish()
+	}
+}
+
+// publish has what the node tells announced anew. It is called with mu held.
+func (b *balancer) publish() {
+	b.edition++
+	signal(b.wake)
+}
+
+// update changes what is told of a job.
+func (b *balancer) update(job Job) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seats[job.Name]; s != nil {
+		s.job = job.info()
+		b.publish()
+	}
+}
+
+// dismiss says that a job is not to run here any more, which it may still do.
+func (b *balancer) dismiss(job string) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seats[job]; s != nil {
+		s.leaves = true
+		b.publish()
+	}
+}
+
+// exit ends a job's part.
+func (b *balancer) exit(job string) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seats[job]; s != nil && s.withdraw != nil {
+		s.withdraw(errNotPlacedHere)
+	}
+	delete(b.seats, job)
+	b.broadcast()
+}
+
+// awaitAnnounced blocks until what is to be announced now has been, or never will be
+// as the node is stopping, or ctx is done.
+func (b *balancer) awaitAnnounced(ctx context.Context) error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	edition := b.edition
+	b.mu.Unlock()
+	for {
+		b.mu.Lock()
+		done, changed := b.told >= edition, b.changed
+		b.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-b.left:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -139,11 +212,12 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 	var calm calm
 	announce := true
 	for {
-		if news := b.takeNews(); news || announce {
+		if edition, news := b.news(); news || announce {
 			if err := lease.Announce(ctx, b.info()); err != nil {
 				return err
 			}
 			announce = false
+			b.noteTold(edition)
 		}
 		view, outdated, err := lease.View()
 		if err != nil {
@@ -206,11 +280,17 @@ func after(d time.Duration) <-chan time.Time {
 	return time.After(d)
 }
 
-func (b *balancer) takeNews() (news bool) {
+func (b *balancer) news() (edition int, news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	news, b.news = b.news, false
-	return news
+	return b.edition, b.edition != b.told
+}
+
+func (b *balancer) noteTold(edition int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told = edition
+	b.broadcast()
 }
 
 // info is what the node announces.
@@ -221,7 +301,9 @@ func (b *balancer) info() NodeInfo {
 	info.Draining = b.draining
 	info.Jobs = make([]JobInfo, 0, len(b.seats))
 	for _, s := range b.seats {
-		info.Jobs = append(info.Jobs, s.job)
+		if !s.leaves {
+			info.Jobs = append(info.Jobs, s.job)
+		}
 	}
 	slices.SortFunc(info.Jobs, func(x, y JobInfo) int { return strings.Compare(x.Name, y.Name) })
 	return info
@@ -243,7 +325,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	defer b.broadcast()
 	for _, s := range b.seats {
 		j, ok := p.job(s.job.Name)
-		s.want(ctx, ok && (p.stands(j, p.self) || p.jobs[j].runner == p.self && !p.handsOver(j, p.self)))
+		s.want(ctx, ok && !s.leaves && (p.stands(j, p.self) || p.jobs[j].runner == p.self && !p.handsOver(j, p.self)))
 	}
 	going, room := b.going(p)
 	for _, j := range p.due(b.options.maxMoves, settled) {
@@ -323,8 +405,8 @@ func (b *balancer) drain(draining bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.draining != draining {
-		b.draining, b.news = draining, true
-		signal(b.wake)
+		b.draining = draining
+		b.publish()
 	}
 }
 

@@ -25,7 +25,7 @@ type Job struct {
 	// ctx carries the values of the context given to Execute, and the
 	// leadership ([LeadershipFromContext]). It is done when the leadership
 	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], [ErrMoved],
-	// the cause of Execute's context, or the error that stops the processor. Work
+	// [ErrJobRemoved], the cause of Execute's context, or the error that stops the processor. Work
 	// must then return soon: other nodes may start the job a grace period later
 	// when leadership was lost, and wait for its return otherwise.
 	//

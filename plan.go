@@ -144,3 +144,38 @@ func (p *placement) why(j int) string {
 	}
 	return "all nodes that have it drain, or run as many jobs as they can"
 }
+
+// PartialJob is a job that some nodes have, and others do not.
+type PartialJob struct {
+	Job   string   `json:"job"`
+	Has   []string `json:"has"`   // instances that can run it, sorted
+	Lacks []string `json:"lacks"` // instances that cannot, sorted; never empty
+}
+
+// Partial returns the jobs that not all nodes have, sorted by name: as after a mistake
+// in a configuration, or while one version replaces another. It is known of nodes with
+// [WithLoadBalancing] only; the others tell nobody which jobs they have.
+func (v *View) Partial() []PartialJob {
+	p := &placement{self: none}
+	p.readNodes(v)
+	p.readJobs(v)
+	partial := []PartialJob{}
+	for j := range p.jobs {
+		job := PartialJob{Job: p.jobs[j].Name, Has: []string{}, Lacks: []string{}}
+		for _, n := range p.nodes {
+			switch {
+			case n.Jobs == nil:
+			case n.has[j]:
+				job.Has = append(job.Has, n.Instance)
+			default:
+				job.Lacks = append(job.Lacks, n.Instance)
+			}
+		}
+		if len(job.Lacks) > 0 && len(job.Has) > 0 {
+			slices.Sort(job.Has)
+			slices.Sort(job.Lacks)
+			partial = append(partial, job)
+		}
+	}
+	return partial
+}

@@ -33,17 +33,23 @@ type LeadershipBasedJobProcessor struct {
 	ctx      context.Context         // of the loops; likewise
 	stop     context.CancelCauseFunc // ends ctx
 	quota    *quota
-	opened   bool // the loops have been started
-	finished bool // no more jobs
+	ended    chan struct{} // closed when Execute has returned
+	opened   bool          // the loops have been started
+	finished bool          // no more jobs
 	failure  error
 }
 
-// plannedJob is a job of a processor, whose mutex guards since and tenure.
+// plannedJob is a job of a processor, whose mutex guards all but what is said to be of
+// its loop.
 type plannedJob struct {
 	Job
-	delay  time.Duration // before the first campaign
-	since  time.Time     // when it was added, or released last
-	tenure *tenure       // nil while it is not led here
+	delay   time.Duration           // before the first campaign; of its loop
+	ctx     context.Context         // of its loop, done when the job is removed or Execute ends; no child of any other
+	cancel  context.CancelCauseFunc // ends ctx
+	gone    chan struct{}           // closed when its loop has ended
+	removed bool                    // its loop is to end
+	since   time.Time               // when it was added, or released last
+	tenure  *tenure                 // nil while it is not led here
 
 	pause time.Duration // before the next campaign, as a failure could not be recorded; of its loop
 }
@@ -56,6 +62,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 	p := &LeadershipBasedJobProcessor{
 		options: processorOptions{node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]*plannedJob{},
+		ended:   make(chan struct{}),
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -105,6 +112,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	}
 	p.jobs[job.Name] = planned
 	if p.opened {
+		p.prepare(planned)
 		p.loops.Go(func() { p.loop(planned) })
 	}
 	return nil
@@ -131,13 +139,11 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	if err := p.start(ctx); err != nil {
 		return err
 	}
+	defer close(p.ended)
 	defer p.stop(nil)
 	p.open()
 	<-p.ctx.Done()
-	cause := context.Cause(p.ctx)
-	for _, l := range p.finish() {
-		l.cancel(cause)
-	}
+	p.finish(context.Cause(p.ctx))
 	p.loops.Wait()
 	_ = p.concurrency.Close() // logged there; others wait until what is left has run out
 	return p.failure
@@ -184,20 +190,28 @@ func (p *LeadershipBasedJobProcessor) made() error {
 	return nil
 }
 
-// plan checks job, and asks the options about it.
-func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
+// check checks job.
+func (p *LeadershipBasedJobProcessor) check(job Job) error {
 	if err := job.validate(); err != nil {
-		return nil, err
+		return err
 	}
 	if field := job.needsBalancing(); field != "" && p.balancer == nil {
-		return nil, fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
+		return fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
+	}
+	return nil
+}
+
+// plan checks job, and asks the options about it.
+func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
+	if err := p.check(job); err != nil {
+		return nil, err
 	}
 	delay, err := durationOf(context.Background(), "WithStartDelay", p.options.startDelay, job.Name)
 	if err != nil {
 		return nil, err
 	}
 	_, err = durationOf(context.Background(), "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	return &plannedJob{Job: job, delay: delay, since: time.Now()}, err
+	return &plannedJob{Job: job, delay: delay, gone: make(chan struct{}), since: time.Now()}, err
 }
 
 func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
@@ -262,11 +276,17 @@ func (p *LeadershipBasedJobProcessor) admit() []*plannedJob {
 	p.opened = true
 	jobs := slices.Collect(maps.Values(p.jobs))
 	for _, job := range jobs {
+		p.prepare(job)
 		if job.delay == 0 {
 			p.balancer.enter(job.Job) // all together, before the first view
 		}
 	}
 	return jobs
+}
+
+// prepare makes the context of a job's loop. It is called with mu held.
+func (p *LeadershipBasedJobProcessor) prepare(job *plannedJob) {
+	job.ctx, job.cancel = context.WithCancelCause(context.WithoutCancel(p.caller))
 }
 
 func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {
@@ -280,19 +300,25 @@ func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {
 	return false
 }
 
-// finish lets no more jobs begin, and returns the leaderships to be ended. They
-// are no children of p.ctx: that is locked until it has told its last child, and
-// the first of ten thousand jobs would wait for that.
-func (p *LeadershipBasedJobProcessor) finish() (running []*Leadership) {
+// finish lets no more jobs begin, and ends all leaderships, and then the loops. Their
+// contexts are no children of p.ctx: that is locked until it has told its last child,
+// and the first of ten thousand jobs would wait for that.
+func (p *LeadershipBasedJobProcessor) finish(cause error) {
+	var loops, running []context.CancelCauseFunc
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.finished = true
 	for _, job := range p.jobs {
 		if job.tenure != nil {
-			running = append(running, job.tenure.leadership)
+			running = append(running, job.tenure.leadership.cancel)
+		}
+		if job.cancel != nil {
+			loops = append(loops, job.cancel)
 		}
 	}
-	return running
+	p.mu.Unlock()
+	for _, cancel := range slices.Concat(running, loops) {
+		cancel(cause)
+	}
 }
 
 // fail makes Execute stop everything and return err. Only the first failure
@@ -315,47 +341,54 @@ func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
 			p.loops.Go(func() { p.loop(job) })
 		}
 	}()
-	if sleep(p.ctx, job.delay) == nil {
+	if sleep(job.ctx, job.delay) == nil {
 		job.delay = 0
-		p.balancer.enter(job.Job)
+		p.enter(job)
 	}
-	for p.ctx.Err() == nil {
+	for p.wants(job) {
 		p.turn(job)
 	}
 	over = true
+	p.retire(job)
+}
+
+// wants reports whether the job is to go on here.
+func (p *LeadershipBasedJobProcessor) wants(job *plannedJob) bool {
+	return p.ctx.Err() == nil && job.ctx.Err() == nil
 }
 
 // turn campaigns for the job once, and serves the term if it wins.
 func (p *LeadershipBasedJobProcessor) turn(job *plannedJob) {
 	pause := job.pause
 	job.pause = 0
-	if sleep(p.ctx, pause) != nil {
+	if sleep(job.ctx, pause) != nil {
 		return
 	}
 	leadership, term, err := p.win(job)
 	if err != nil {
-		if p.ctx.Err() == nil && !errors.Is(err, errWithdrawn) {
+		if p.wants(job) && !errors.Is(err, errWithdrawn) {
 			p.fail(err)
 		}
 		return
 	}
 	if p.lead(job, leadership, term) && p.crowded() {
-		_ = sleep(p.ctx, restTime) // or it would be the first to take its own slot again
+		_ = sleep(job.ctx, restTime) // or it would be the first to take its own slot again
 	}
 }
 
 // win campaigns for the job. errWithdrawn says that this was not wanted any more.
 func (p *LeadershipBasedJobProcessor) win(job *plannedJob) (l *Leadership, term time.Duration, err error) {
-	if err := p.awaitUndone(p.ctx, job.Name); err != nil {
+	if err := p.awaitUndone(job.ctx, job.Name); err != nil {
 		return nil, 0, err
 	}
-	if term, err = durationOf(p.ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name); err != nil {
+	if term, err = durationOf(job.ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name); err != nil {
 		return nil, 0, err
 	}
-	standing, err := p.quota.stand(p.ctx)
+	standing, leave, err := p.quota.stand(job.ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, errWithdrawn
 	}
+	defer leave()
 	standing, cancel, err := p.balancer.stand(standing, job.Name)
 	if err != nil {
 		return nil, 0, errWithdrawn
@@ -392,6 +425,9 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	defer p.balancer.lead(l)()
 	if p.ctx.Err() != nil {
 		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
+	}
+	if job.ctx.Err() != nil {
+		l.cancel(context.Cause(job.ctx)) // or RemoveJob
 	}
 	if !p.rest(l) {
 		return false

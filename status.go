@@ -32,6 +32,9 @@ type JobStatus struct {
 	// Record is what is on record of it in the app: failures of its Work, on whatever
 	// node; or that it is done. nil if nothing is, or without a lease.
 	Record *JobRecord `json:"record,omitempty"`
+
+	// Lacks are the instances that do not have the job, see [View.Partial].
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
@@ -92,14 +95,23 @@ func (p *LeadershipBasedJobProcessor) Status() Status {
 	return s
 }
 
-// recall adds what is on record.
+// recall adds what the app knows of the jobs.
 func (p *LeadershipBasedJobProcessor) recall(jobs []JobStatus) {
 	held := p.concurrency.held()
 	if held == nil {
 		return
 	}
+	lacks := map[string][]string{}
+	if p.balancer != nil {
+		if view, _, err := held.lease.View(); err == nil {
+			for _, partial := range view.Partial() {
+				lacks[partial.Job] = partial.Lacks
+			}
+		}
+	}
 	for i := range jobs {
 		j := &jobs[i]
+		j.Lacks = lacks[j.Job]
 		record, _, outdated := held.lease.Recorded(j.Job)
 		if outdated == nil {
 			continue

@@ -52,6 +52,7 @@ var zeros = map[string]any{
 	"Observer":                    new(distributed.Observer),
 	"OpenStore":                   new(distributed.OpenStore),
 	"PanicError":                  new(distributed.PanicError),
+	"PartialJob":                  new(distributed.PartialJob),
 	"Plan":                        new(distributed.Plan),
 	"Status":                      new(distributed.Status),
 	"Step":                        new(distributed.Step),

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -43,6 +44,12 @@ type Job struct {
 	// [ErrDone] ends the job for good, on all nodes, also if ctx is done.
 	Work func(ctx context.Context) error
 
+	// Watchdog is how often Work calls [Leadership.Alive] at least. If it does not, that
+	// is logged with the stacks of its goroutines, and ctx is done with cause
+	// [ErrNotAlive]; when Work has returned it has failed, whatever it returns. 0 means
+	// that nobody waits for a sign of life. Default: 0.
+	Watchdog time.Duration
+
 	// Weight is how much the job counts when [WithLoadBalancing] spreads jobs:
 	// 1 to 1,000,000. Default: 1.
 	Weight int
@@ -70,6 +77,9 @@ func (j Job) validate() error {
 	}
 	if j.Work == nil {
 		return fmt.Errorf("%w: Job.Work of %q is nil", ErrInvalidConfig, j.Name)
+	}
+	if j.Watchdog < 0 {
+		return fmt.Errorf("%w: Job.Watchdog of %q is %v: must not be negative", ErrInvalidConfig, j.Name, j.Watchdog)
 	}
 	if j.Weight < 0 || j.Weight > maxWeight {
 		return fmt.Errorf("%w: Job.Weight of %q is %d: must be between 1 and %d, or 0 for 1", ErrInvalidConfig, j.Name, j.Weight, maxWeight)
@@ -196,10 +206,10 @@ func oneLine(s string, limit int) string {
 
 var errGoexit = errors.New("Work called runtime.Goexit, as FailNow of a test does, and did not return")
 
-// run calls Work and hands its outcome to report before anything above it on
+// runWork calls work, which is a Work, and hands its outcome to report before anything above it on
 // the stack goes on, also when Work panics (the panic ends here) or calls
 // runtime.Goexit (which cannot be stopped: the deferred calls above still run).
-func (j *Job) run(ctx context.Context, report func(error)) {
+func runWork(ctx context.Context, work func(context.Context) error, report func(error)) {
 	err := errGoexit
 	defer func() {
 		if v := recover(); v != nil {
@@ -207,7 +217,7 @@ func (j *Job) run(ctx context.Context, report func(error)) {
 		}
 		report(err)
 	}()
-	err = j.Work(ctx)
+	err = work(ctx)
 }
 
 // logFailure says that the Work under l failed with err. The stack of a panic is

@@ -119,6 +119,8 @@ func (p *LeadershipBasedJobProcessor) retire(job *plannedJob) {
 		p.balancer.exit(job.Name)
 	}
 	close(job.gone)
+	p.loose--
+	p.noteLeft()
 }
 
 // enter lets a job take part in balancing.

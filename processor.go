@@ -37,6 +37,9 @@ type LeadershipBasedJobProcessor struct {
 	opened   bool          // the loops have been started
 	finished bool          // no more jobs
 	failure  error
+	loose    int           // loops that have not ended
+	given    int           // of these, whose Work is given up
+	left     chan struct{} // closed when Execute ends, and all that is loose is given up
 }
 
 // plannedJob is a job of a processor, whose mutex guards all but what is said to be of
@@ -63,6 +66,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 		options: processorOptions{node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]*plannedJob{},
 		ended:   make(chan struct{}),
+		left:    make(chan struct{}),
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -113,6 +117,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	p.jobs[job.Name] = planned
 	if p.opened {
 		p.prepare(planned)
+		p.loose++
 		p.loops.Go(func() { p.loop(planned) })
 	}
 	return nil
@@ -131,7 +136,8 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // error that wraps [ErrPermanent] for what waiting cannot mend.
 //
 // A Work that does not return when its context is done keeps Execute from
-// returning; it is reported to the log and to [Hooks].Stuck.
+// returning, unless [WithStuck] says otherwise; it is reported to the log and to
+// [Hooks].Stuck.
 func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	if err := p.made(); err != nil {
 		return err
@@ -144,6 +150,9 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	p.open()
 	<-p.ctx.Done()
 	p.finish(context.Cause(p.ctx))
+	if p.options.stuck.what == ReturnStuck {
+		return p.close()
+	}
 	p.loops.Wait()
 	_ = p.concurrency.Close() // logged there; others wait until what is left has run out
 	return p.failure
@@ -255,7 +264,7 @@ func (p *LeadershipBasedJobProcessor) open() {
 	}
 	for wave := range slices.Chunk(jobs, jobsInWave) {
 		for _, job := range wave {
-			p.loops.Go(func() { p.loop(job) })
+			p.launch(job)
 		}
 		if len(wave) == jobsInWave && sleep(p.ctx, time.Millisecond) != nil {
 			return
@@ -282,6 +291,13 @@ func (p *LeadershipBasedJobProcessor) admit() []*plannedJob {
 		}
 	}
 	return jobs
+}
+
+func (p *LeadershipBasedJobProcessor) launch(job *plannedJob) {
+	p.mu.Lock()
+	p.loose++
+	p.mu.Unlock()
+	p.loops.Go(func() { p.loop(job) })
 }
 
 // prepare makes the context of a job's loop. It is called with mu held.
@@ -315,6 +331,7 @@ func (p *LeadershipBasedJobProcessor) finish(cause error) {
 			loops = append(loops, job.cancel)
 		}
 	}
+	p.noteLeft()
 	p.mu.Unlock()
 	for _, cancel := range slices.Concat(running, loops) {
 		cancel(cause)
@@ -442,7 +459,8 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	p.concurrency.hooks.workStarted(l.name, l.token)
 	returned := p.recoverLater(l)
 	defer p.reportStuck(l)()
-	job.run(l.ctx, func(err error) {
+	defer p.watch(job, l)()
+	runWork(l.ctx, p.labelled(job, l), func(err error) {
 		p.noteReturn(l)
 		returned(err == nil && l.ctx.Err() == nil)
 		report, ended = p.returned(job, l, err, time.Since(started))
@@ -464,6 +482,8 @@ func (p *LeadershipBasedJobProcessor) returned(job *plannedJob, l *Leadership, e
 	asked := lost || l.ctx.Err() != nil
 	log := func() {}
 	switch {
+	case !lost && errors.Is(context.Cause(l.ctx), ErrNotAlive):
+		log = p.failed(job, l, ErrNotAlive, took)
 	case err == nil:
 	case isPanic(err) || (!asked && !errors.Is(err, ErrDone)):
 		l.cancel(failureOf(l.name, err))
@@ -498,48 +518,14 @@ func (p *LeadershipBasedJobProcessor) release(l *Leadership, released func()) {
 	stopping := p.ctx.Err() != nil
 	if stopping {
 		p.balancer.awaitLeave(ctx)
-		cancel() // closing the lease, which follows, confirms all that is not confirmed by then
+		if p.options.stuck.what != ReturnStuck { // then nobody may close the lease
+			cancel() // closing the lease, which follows, confirms all that is not confirmed by then
+		}
 	}
 	if err := l.release(ctx, released); err != nil && !stopping {
 		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
 	}
 }
-
-// reportStuck says so when Work goes on although its context is done, until the
-// function that it returns is called.
-func (p *LeadershipBasedJobProcessor) reportStuck(l *Leadership) (returned func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Add(1)
-	stop := context.AfterFunc(l.ctx, func() {
-		defer wg.Done()
-		since := p.noteEnd(l)
-		for wait := stuckAfter; ; wait = min(wait, time.Minute) {
-			select {
-			case <-done:
-				if late := time.Since(since); late >= stuckAfter {
-					p.concurrency.log.Info("work has stopped", "job", l.name, "token", l.token, "late", late, "cause", context.Cause(l.ctx))
-				}
-				return
-			case <-time.After(wait):
-			}
-			stuck := time.Since(since)
-			p.concurrency.log.Warn("work does not stop", "job", l.name, "token", l.token, "since", stuck, "cause", context.Cause(l.ctx))
-			p.concurrency.hooks.stuck(l.name, l.token, stuck)
-			wait = stuck // so that the time until the next report doubles
-		}
-	})
-	return func() {
-		close(done)
-		if stop() {
-			wg.Done()
-		}
-		wg.Wait()
-	}
-}
-
-// stuckAfter is when a Work that does not stop is reported first.
-const stuckAfter = time.Second
 
 var (
 	// ErrNoJobs is returned by Execute when there is no job, unless

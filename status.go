@@ -144,6 +144,7 @@ type tenure struct {
 	ended      time.Time // when the end of its context was noticed; zero before
 	returned   time.Time // when Work returned; zero before
 	resting    bool      // Work pauses after a failure
+	given      bool      // Execute does not wait for Work any more
 }
 
 func (t *tenure) status(now time.Time) JobStatus {
@@ -196,7 +197,12 @@ func (p *LeadershipBasedJobProcessor) noteRest(l *Leadership, resting bool) {
 func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.jobs[l.name].tenure.returned = time.Now()
+	t := p.jobs[l.name].tenure
+	t.returned = time.Now()
+	if t.given {
+		t.given = false
+		p.given--
+	}
 }
 
 // node returns whether there is a lease, and its ID in views.

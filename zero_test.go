@@ -56,6 +56,7 @@ var zeros = map[string]any{
 	"Plan":                        new(distributed.Plan),
 	"Status":                      new(distributed.Status),
 	"Step":                        new(distributed.Step),
+	"StuckAction":                 new(distributed.StuckAction),
 	"View":                        new(distributed.View),
 	"Write":                       new(distributed.Write),
 	"WriteResult":                 new(distributed.WriteResult),

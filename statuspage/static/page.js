@@ -2,7 +2,7 @@
 // the stream of events, and lets the tiles of jobs that move fly to their nodes.
 const $ = id => document.getElementById(id);
 const board = $("board"), nowhere = $("nowhere"), query = $("q"), calm = matchMedia("(prefers-reduced-motion: reduce)");
-const states = ["running", "stopping", "stuck", "waiting"];
+const states = ["running", "failed", "stopping", "stuck", "waiting", "done"];
 
 let nodes = new Map(); // by ID, in the order of the columns
 let self = "";
@@ -116,6 +116,8 @@ function ageTile({job, tile}) {
 	if (job.state !== "running") words.push(job.state);
 	if (job.since) words.push(duration(now() - Date.parse(job.since)));
 	else if (job.state === "running") words.push("running");
+	if (job.failures) words.push("failed × " + job.failures);
+	if (job.lacks) words.push("not on all nodes");
 	if (job.token) words.push("#" + job.token);
 	const text = words.join(" · ");
 	if (tile.lastChild.textContent !== text) tile.lastChild.textContent = text;
@@ -187,7 +189,7 @@ function count(shown) {
 	for (const a of $("states").children) {
 		const n = all[a.dataset.state] || 0;
 		a.firstChild.textContent = n.toLocaleString("en");
-		a.toggleAttribute("data-alarm", n > 0 && ["stopping", "stuck", "waiting"].includes(a.dataset.state));
+		a.toggleAttribute("data-alarm", n > 0 && ["failed", "stopping", "stuck", "waiting"].includes(a.dataset.state));
 	}
 	for (const [id, c] of columns) {
 		const t = total.get(id) || 0, s = seen.get(id) || 0;
@@ -514,7 +516,15 @@ function drawDetail() {
 	close.setAttribute("aria-label", "Close");
 	const trips = moves.filter(m => m.job === detailed.job.name).slice(-5).reverse();
 	panel.replaceChildren(element("h2", {textContent: detailed.job.name}), close, element("p", {textContent: sentence(detailed.job)}),
+		...troubles(detailed.job).map(textContent => element("p", {className: "facts", textContent})),
 		...trips.map(m => element("p", {className: "facts", textContent: `${clock(m.at)}  ${trip(m)}`})));
+}
+
+function troubles(job) {
+	const all = [];
+	if (job.failures) all.push(`Failed ${job.failures} × in a row: ${job.error}.` + (job.state === "failed" ? ` Next try at ${clock(job.next)}.` : ""));
+	if (job.lacks) all.push("Not known on: " + job.lacks);
+	return all;
 }
 
 connect();

@@ -23,12 +23,13 @@ type balancer struct {
 	wake      chan struct{} // capacity 1: something else than the view has changed
 	left      chan struct{} // closed when run has returned
 
-	mu       sync.Mutex
-	seats    map[string]*seat
-	draining bool
-	edition  int           // of what is to be announced
-	told     int           // the edition that has been announced
-	changed  chan struct{} // closed, and replaced, when seats change, or more has been announced
+	mu        sync.Mutex
+	seats     map[string]*seat
+	draining  bool
+	preparing int           // calls of Prepare under way
+	edition   int           // of what is to be announced
+	told      int           // the edition that has been announced
+	changed   chan struct{} // closed, and replaced, when seats change, or more has been announced
 }
 
 // seat is a job's place at the table: it may stand while it is wanted.
@@ -39,6 +40,12 @@ type seat struct {
 	standing context.Context // of its campaigns; nil while it is not wanted
 	withdraw context.CancelCauseFunc
 	leading  *Leadership // nil while it does not run here
+
+	prepare   func(context.Context) error // nil if there is nothing to prepare
+	saysReady bool
+	warmth    Warmth                  // "" if it is ready, or nothing is wanted
+	preparing context.CancelCauseFunc // ends a call of prepare; nil if none is under way
+	pause     time.Time               // before the next
 }
 
 // balancing is what the options of WithLoadBalancing set.
@@ -62,7 +69,7 @@ func (b *balancer) enter(job Job) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.seats[job.Name] == nil {
-		b.seats[job.Name] = &seat{job: job.info(), wanted: make(chan struct{})}
+		b.seats[job.Name] = &seat{job: job.info(), wanted: make(chan struct{}), prepare: job.Prepare, saysReady: job.SaysReady}
 		b.publish()
 	}
 }
@@ -173,9 +180,31 @@ func (b *balancer) lead(l *Leadership) (done func()) {
 func (b *balancer) setLeading(job string, l *Leadership) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.seats[job].leading = l
+	s := b.seats[job]
+	s.leading = l
+	switch {
+	case l == nil:
+		b.setWarmth(s, s.cool())
+	case s.saysReady:
+		l.awaitReady(func() { b.ready(s, l) })
+		b.setWarmth(s, Warming)
+	default:
+		b.setWarmth(s, "")
+	}
+	if s.preparing != nil {
+		s.preparing(nil)
+	}
 	b.broadcast()
 	signal(b.wake)
+}
+
+// ready notes that the Work under l is warm.
+func (b *balancer) ready(s *seat, l *Leadership) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.leading == l {
+		b.setWarmth(s, "")
+	}
 }
 
 // broadcast is called with mu held.
@@ -298,7 +327,7 @@ func (b *balancer) info() NodeInfo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	info := b.node
-	info.Draining = b.draining
+	info.Draining, info.Warming = b.draining, b.warmths()
 	info.Jobs = make([]JobInfo, 0, len(b.seats))
 	for _, s := range b.seats {
 		if !s.leaves {
@@ -325,12 +354,18 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	defer b.broadcast()
 	for _, s := range b.seats {
 		j, ok := p.job(s.job.Name)
+		stood := s.standing
 		s.want(ctx, ok && !s.leaves && (p.stands(j, p.self) || p.jobs[j].runner == p.self && !p.handsOver(j, p.self)))
+		if stood != s.standing && s.leading == nil {
+			b.setWarmth(s, s.cool())
+		}
 	}
+	b.prepareNext(p)
 	going, room := b.going(p)
+	going += p.warm
 	for _, j := range p.due(b.options.maxMoves, settled) {
 		s := b.seats[p.jobs[j].Name]
-		if s.stays() && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < b.options.maxMoves {
+		if s.stays() && s.lets(&p.nodes[p.jobs[j].target]) && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < b.options.maxMoves {
 			moved = append(moved, s.leading)
 			going++
 			room[p.jobs[j].target]--

@@ -44,6 +44,22 @@ type Job struct {
 	// [ErrDone] ends the job for good, on all nodes, also if ctx is done.
 	Work func(ctx context.Context) error
 
+	// Prepare, for [WithLoadBalancing], warms this node up for the job, such as by
+	// filling a cache, before it leads it: while it is the standby, or the one that the
+	// job is to move to. It returns nil when the node is warm, and the job moves only
+	// then; an error is logged, and it is called again a second later. A crash does not
+	// wait for it. ctx is done when this node is not to run the job next any more, or
+	// leads it before Prepare has returned; that may then still be on its way when Work
+	// begins. It must return soon after that: Execute waits for it. It is called again when the job has run here and this node stands by again.
+	// A node calls no more at a time than may move ([WithMaxMoves]). Default: nil.
+	Prepare func(ctx context.Context) error
+
+	// SaysReady, for [WithLoadBalancing], says that Work calls [Leadership.Ready] when it
+	// is warm. Until then the job counts among those that move, of which there are only
+	// so many at a time ([WithMaxMoves]): so a node that joins is not given more at once
+	// than it can warm up. Default: a job is warm when its Work is called.
+	SaysReady bool
+
 	// Watchdog is how often Work calls [Leadership.Alive] at least. If it does not, that
 	// is logged with the stacks of its goroutines, and ctx is done with cause
 	// [ErrNotAlive]; when Work has returned it has failed, whatever it returns. 0 means
@@ -117,6 +133,10 @@ func (j Job) needsBalancing() string {
 	switch {
 	case j.Weight > 1:
 		return "Weight"
+	case j.Prepare != nil:
+		return "Prepare"
+	case j.SaysReady:
+		return "SaysReady"
 	case len(j.Prefer) > 0:
 		return "Prefer"
 	case len(j.Avoid) > 0:

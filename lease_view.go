@@ -109,7 +109,7 @@ func (k keys) readInfo(id string, value []byte, lists jobLists) NodeInfo {
 	}
 	info := NodeInfo{
 		Version: v.Version, Started: time.UnixMilli(v.Started), Labels: v.Labels, Metadata: v.Metadata,
-		Capacity: v.Capacity, Draining: v.Draining,
+		Capacity: v.Capacity, Draining: v.Draining, Warming: v.Warming,
 	}
 	if v.Listed {
 		info.Jobs = lists.join(k, v.Lists)

@@ -28,6 +28,7 @@ type placement struct {
 	even  bool        // all jobs have the same weight
 	mixed bool        // two versions are live
 	self  int         // the node whose view it is, or none
+	warm  int         // jobs that run, and are not ready yet
 }
 
 type placedNode struct {
@@ -199,6 +200,9 @@ func (p *placement) readQueues(v *View) {
 		job.queue = all[start:len(all):len(all)]
 		if first := job.queue[0]; first != none && p.nodes[first].Jobs != nil {
 			job.runner = first
+			if _, warming := p.nodes[first].Warming[job.Name]; warming {
+				p.warm++
+			}
 		}
 	}
 }
@@ -383,9 +387,10 @@ func (p *placement) moves() (jobs []int) {
 	return jobs
 }
 
-// due returns the moves to be made now, limit at most in the whole app. Before
-// the app has settled, only those that cannot wait are.
+// due returns the moves to be made now, limit at most in the whole app, with those jobs
+// that have moved and are not ready yet. Before the app has settled, only those that
+// cannot wait are.
 func (p *placement) due(limit int, settled bool) []int {
 	moves := slices.DeleteFunc(p.moves(), func(j int) bool { return !settled && p.jobs[j].reason != leaves })
-	return moves[:min(limit, len(moves))]
+	return moves[:min(max(limit-p.warm, 0), len(moves))]
 }

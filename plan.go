@@ -67,7 +67,7 @@ func (v *View) Plan() Plan {
 		job := &p.jobs[j]
 		plan.Moves = append(plan.Moves, Move{
 			Job: job.Name, From: p.instance(job.runner), To: p.instance(job.target),
-			Reason: p.why(j), Ready: p.handsOver(j, job.runner),
+			Reason: p.why(j), Ready: p.handsOver(j, job.runner) && p.nodes[job.target].Warming[job.Name] != Preparing,
 		})
 	}
 	loads := make([]Load, len(p.nodes))

@@ -29,6 +29,9 @@ type JobStatus struct {
 	Token int64     `json:"token"` // of the leadership; 0 while it waits
 	Cause error     `json:"-"`     // why the context of Work is done; nil if it is not. In JSON its text: "cause"
 
+	// Warming: it is led here, and Work has not called [Leadership.Ready] yet.
+	Warming bool `json:"warming,omitempty"`
+
 	// Record is what is on record of it in the app: failures of its Work, on whatever
 	// node; or that it is done. nil if nothing is, or without a lease.
 	Record *JobRecord `json:"record,omitempty"`
@@ -149,7 +152,7 @@ type tenure struct {
 
 func (t *tenure) status(now time.Time) JobStatus {
 	l := t.leadership
-	s := JobStatus{Job: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx)}
+	s := JobStatus{Job: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx), Warming: l.warming()}
 	switch {
 	case !t.returned.IsZero():
 		s.State, s.Since = JobStopping, t.returned

@@ -58,6 +58,7 @@ var zeros = map[string]any{
 	"Step":                        new(distributed.Step),
 	"StuckAction":                 new(distributed.StuckAction),
 	"View":                        new(distributed.View),
+	"Warmth":                      new(distributed.Warmth),
 	"Write":                       new(distributed.Write),
 	"WriteResult":                 new(distributed.WriteResult),
 	"statuspage.Option":           new(statuspage.Option),

@@ -54,7 +54,7 @@
 // itself a random id, which is used for one lease and never again, and writes
 //
 //	nodes/<id>       its heartbeat: a number that rises, four times a TTL
-//	claims/<id>/<k>  which jobs it leads or waits for, up to 48 in each document
+//	claims/<id>/<k>  which jobs it leads or waits for, up to 64 in each document
 //	info/<id>        what it tells of itself; lists/<hash>: the list of its jobs
 //	state/<job>      that a job has failed, or is done; saved/<job>: what it has saved
 //

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,19 +134,63 @@ func (v *nodeValue) valid() bool {
 	return validTiming(v.TTL, v.Drift) && v.Beat >= 0 && v.Documents >= 0 && v.Documents <= maxClaimDocuments
 }
 
-// claimsValue is a document of claims. A position of 0 stands for the revision of
-// the write with this Seq.
+// claimsValue is a document of claims. A number of 0 stands for the revision of the
+// write with this Seq.
 type claimsValue struct {
-	TTL    int64     `json:"ttl"` // as in nodeValue, for whoever finds no node document
-	Drift  float64   `json:"drift"`
-	Seq    int64     `json:"seq"`   // of this write, from 1
-	Made   int64     `json:"made"`  // the revision of the first write; 0 in that
-	Guard  int64     `json:"guard"` // the revision of the document that this write replaces
-	Claims positions `json:"claims"`
+	TTL     int64   `json:"ttl"` // as in nodeValue, for whoever finds no node document
+	Drift   float64 `json:"drift"`
+	Seq     int64   `json:"seq"`               // of this write, from 1
+	Made    int64   `json:"made"`              // the revision of the first write; 0 in that
+	Guard   int64   `json:"guard"`             // the revision of the document that this write replaces
+	Jobs    string  `json:"jobs,omitempty"`    // names in order, one a line: far quicker to read than an array
+	Numbers []int64 `json:"numbers,omitempty"` // of the jobs; the last one is that of all that follow, too
 }
 
 func (v *claimsValue) valid() bool {
-	return validTiming(v.TTL, v.Drift) && v.Seq > 0 && v.Made >= 0 && v.Guard >= 0
+	return validTiming(v.TTL, v.Drift) && v.Seq > 0 && v.Made >= 0 && v.Guard >= 0 && v.validClaims()
+}
+
+// validClaims reports whether each job is there once, and has a number.
+func (v *claimsValue) validClaims() bool {
+	jobs, last := 0, ""
+	for job := range v.names() {
+		if job <= last {
+			return false
+		}
+		jobs, last = jobs+1, job
+	}
+	return len(v.Numbers) <= jobs && (len(v.Numbers) > 0 || jobs == 0) && !slices.ContainsFunc(v.Numbers, func(n int64) bool { return n < 0 })
+}
+
+func (v *claimsValue) names() iter.Seq[string] {
+	if v.Jobs == "" {
+		return func(func(string) bool) {}
+	}
+	return strings.SplitSeq(v.Jobs, "\n")
+}
+
+// claims returns what is claimed, in the order of the names.
+func (v *claimsValue) claims() positions {
+	all := make(positions, 0, strings.Count(v.Jobs, "\n")+1)
+	for job := range v.names() {
+		all = append(all, position{job, v.Numbers[min(len(all), len(v.Numbers)-1)]})
+	}
+	return all
+}
+
+// claim has v claim what is in p, and nothing else.
+func (v *claimsValue) claim(p positions) *claimsValue {
+	var names []string
+	v.Numbers = nil
+	for _, c := range p {
+		names = append(names, c.job)
+		v.Numbers = append(v.Numbers, c.number)
+	}
+	v.Jobs = strings.Join(names, "\n")
+	for n := len(v.Numbers); n > 1 && v.Numbers[n-1] == v.Numbers[n-2]; n-- {
+		v.Numbers = v.Numbers[:n-1]
+	}
+	return v
 }
 
 func validTiming(ttl int64, drift float64) bool {
@@ -158,90 +203,8 @@ type position struct {
 	number int64
 }
 
-// positions is an object from job to number, in the order of the names. As a type
-// of its own it takes a quarter of the time of a map to read.
+// positions are in the order of the names.
 type positions []position
-
-// MarshalJSON implements [json.Marshaler].
-func (p positions) MarshalJSON() ([]byte, error) {
-	b := []byte{'{'}
-	for i, c := range p {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendJSONString(b, c.job)
-		b = append(b, ':')
-		b = strconv.AppendInt(b, c.number, 10)
-	}
-	return append(b, '}'), nil
-}
-
-// UnmarshalJSON implements [json.Unmarshaler]: b is JSON.
-func (p *positions) UnmarshalJSON(b []byte) error {
-	*p = nil
-	if len(b) < 2 || b[0] != '{' {
-		return errUnreadable
-	}
-	for b = bytes.TrimLeft(b[1:], blanks); len(b) > 0 && b[0] != '}'; {
-		job, rest, err := cutJSONString(b)
-		if err != nil {
-			return err
-		}
-		rest = bytes.TrimLeft(bytes.TrimLeft(rest, blanks), ":")
-		rest = bytes.TrimLeft(rest, blanks)
-		end := bytes.IndexAny(rest, ",}"+blanks)
-		if end < 0 {
-			return errUnreadable
-		}
-		number, err := strconv.ParseInt(string(rest[:end]), 10, 64)
-		if err != nil || number < 0 || (len(*p) > 0 && (*p)[len(*p)-1].job >= job) {
-			return errUnreadable
-		}
-		*p = append(*p, position{job, number})
-		b = bytes.TrimLeft(rest[end:], blanks)
-		b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte{','}), blanks)
-	}
-	return nil
-}
-
-const blanks = " \t\r\n"
-
-func appendJSONString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			quoted, err := marshal(s)
-			if err != nil {
-				panic(fmt.Sprintf("distributed: encode %q: %v", s, err)) // strings can always be encoded
-			}
-			return append(b, quoted...)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
-}
-
-// cutJSONString takes a string off the beginning of b, which is JSON.
-func cutJSONString(b []byte) (s string, rest []byte, err error) {
-	if len(b) == 0 || b[0] != '"' {
-		return "", nil, errUnreadable
-	}
-	plain := true
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case '\\':
-			plain = false
-			i++
-		case '"':
-			if plain {
-				return string(b[1:i]), b[i+1:], nil
-			}
-			err = json.Unmarshal(b[:i+1], &s)
-			return s, b[i+1:], err
-		}
-	}
-	return "", nil, errUnreadable
-}
 
 // infoValue is what a node tells, in its info document.
 type infoValue struct {

@@ -41,7 +41,7 @@ func TestTheOtherJobsRunOnAlthoughOneAlwaysFails(t *testing.T) {
 				}
 				require.InDelta(t, 6*60*60/52.5, len(runs), 30, "about once a minute, on all nodes together")
 				if name != "with a quota" { // which only one node has not reached
-					require.Len(t, nodes, 3, "one after the other")
+					require.Greater(t, len(nodes), 1, "one after the other; with balancing, it and its standby in turn")
 				}
 			})
 		})

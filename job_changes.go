@@ -87,17 +87,15 @@ func (p *LeadershipBasedJobProcessor) dismiss(name string) (gone <-chan struct{}
 	if job.removed {
 		return job.gone, nil
 	}
-	if !p.opened {
-		delete(p.jobs, name)
-		close(job.gone)
-		return job.gone, nil
-	}
 	job.removed = true
 	p.balancer.dismiss(name)
-	job.cancel(ErrJobRemoved)
+	if job.cancel != nil {
+		job.cancel(ErrJobRemoved)
+	}
 	if job.tenure != nil {
 		job.tenure.leadership.cancel(ErrJobRemoved)
 	}
+	p.strike(job)
 	return job.gone, nil
 }
 
@@ -110,17 +108,21 @@ func (p *LeadershipBasedJobProcessor) known(name string) (*plannedJob, error) {
 	return job, nil
 }
 
-// retire is the end of a job's loop.
+// retire is called whenever somebody does not serve a job any more.
 func (p *LeadershipBasedJobProcessor) retire(job *plannedJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if job.removed {
+	p.strike(job)
+}
+
+// strike takes a job off the list, if it is removed and nobody serves it. It is called
+// with mu held.
+func (p *LeadershipBasedJobProcessor) strike(job *plannedJob) {
+	if job.removed && p.jobs[job.Name] == job && !p.crew.serves(job) {
 		delete(p.jobs, job.Name)
 		p.balancer.exit(job.Name)
+		close(job.gone)
 	}
-	close(job.gone)
-	p.loose--
-	p.noteLeft()
 }
 
 // enter lets a job take part in balancing.
@@ -128,7 +130,7 @@ func (p *LeadershipBasedJobProcessor) enter(job *plannedJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !job.removed {
-		p.balancer.enter(job.Job)
+		p.balancer.enter(job)
 	}
 }
 

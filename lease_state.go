@@ -28,7 +28,7 @@ func (t *transition) takeState(job string, d Document) {
 		old.rev = d.Revision
 		return
 	}
-	t.m.changes++
+	t.m.changedRecords()
 	t.states = append(t.states, job)
 	if d.Value == nil {
 		delete(t.m.states, job)

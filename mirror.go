@@ -39,6 +39,7 @@ type mirror struct {
 
 	torn    error // why our own session is over, as far as the picture shows
 	changes int64 // counts what makes another view; heartbeats do not
+	news    news  // what that was
 }
 
 // memory is what a process knows of an app from one session to the next.
@@ -75,7 +76,7 @@ func newMirror(k keys, self string, t timing, known memory) *mirror {
 		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{}, states: map[string]*state{},
 		epoch: known.epoch, shown: known.shown, amiss: known.amiss, doubted: map[*node]struct{}{},
 		silence: max(known.silence, silence(t.ttl, t.drift)),
-		foreign: map[string]error{}, garbageAge: garbageAge,
+		foreign: map[string]error{}, garbageAge: garbageAge, news: news{all: true},
 	}
 	for id, n := range known.nodes {
 		m.nodes[id] = &n
@@ -111,7 +112,7 @@ func (m *mirror) step(s Step, now time.Duration) change {
 	if s.Whole {
 		t.deleteUnlisted(s.Documents)
 	}
-	for _, d := range s.Documents {
+	for _, d := range slices.Backward(s.Documents) { // mostly in order: nodes before what they claim
 		t.take(d)
 	}
 	m.rev, m.listed = s.Revision, true
@@ -222,7 +223,7 @@ func (t *transition) takeTold(d Document) {
 	default:
 		t.m.infos[d.Key] = &told{value: d.Value, rev: d.Revision}
 	}
-	t.m.changes++
+	t.m.changedNodes()
 }
 
 // read decodes a document whose content decides who may lead. One in a version of

@@ -206,6 +206,29 @@ func (o *Observer) Locate(job string) (Leader, bool) {
 	return o.leader(&view.Jobs[j]), true
 }
 
+// Await blocks until somebody leads job, and returns who does: at once if anybody
+// does already. It returns ctx's error when ctx is done, and [ErrClosed] when the
+// observer is closed.
+func (o *Observer) Await(ctx context.Context, job string) (Leader, error) {
+	if err := o.made(); err != nil {
+		return Leader{}, err
+	}
+	for {
+		_, changed := o.latest()
+		if l, ok := o.Locate(job); ok {
+			return l, nil
+		}
+		if o.ended() {
+			return Leader{}, fmt.Errorf("distributed: await %q: %w", job, ErrClosed)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Leader{}, fmt.Errorf("distributed: await %q: %w", job, ctx.Err())
+		}
+	}
+}
+
 func (o *Observer) latest() (*View, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

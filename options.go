@@ -72,10 +72,20 @@ func (o *processorOptions) validate() error {
 	if err := o.node.validate(); err != nil {
 		return err
 	}
-	if b := o.balancing; b != nil && b.maxMoves < 1 {
-		return fmt.Errorf("%w: WithMaxMoves(%d): must be at least 1", ErrInvalidConfig, b.maxMoves)
-	} else if b != nil && b.settleTime < 0 {
+	if o.balancing != nil {
+		return o.balancing.validate()
+	}
+	return nil
+}
+
+func (b *balancing) validate() error {
+	switch {
+	case b.invalid != nil:
+		return b.invalid
+	case b.settleTime < 0:
 		return fmt.Errorf("%w: WithSettleTime(%v): must not be negative", ErrInvalidConfig, b.settleTime)
+	case b.gatherTime < 0:
+		return fmt.Errorf("%w: WithGatherTime(%v): must not be negative", ErrInvalidConfig, b.gatherTime)
 	}
 	return nil
 }
@@ -159,7 +169,7 @@ func WithJobQuota(n int) ProcessorOption {
 // stands for everything. Default: whoever is first in the queue of a job leads it.
 func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 	return processorOption(func(o *processorOptions) {
-		o.balancing = &balancing{maxMoves: 10, settleTime: 5 * time.Second}
+		o.balancing = &balancing{settleTime: 5 * time.Second, gatherTime: time.Second}
 		for _, opt := range opts {
 			if opt == nil {
 				o.invalid = errNilOption
@@ -173,10 +183,26 @@ func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 // BalancingOption changes what [WithLoadBalancing] does.
 type BalancingOption func(*balancing)
 
-// WithMaxMoves lets at most n jobs of the app move at a time, n ≥ 1. It should be
-// the same on all nodes. Default: 10.
+// WithMaxMoves lets at most n jobs move at a time from each node, and as many to
+// each, n ≥ 1. A job has moved when its new node leads it. It should be the same on
+// all nodes. Default: an eighth of the jobs that a node runs on average, but at least
+// 10.
 func WithMaxMoves(n int) BalancingOption {
-	return func(b *balancing) { b.maxMoves = n }
+	return func(b *balancing) {
+		b.maxMoves, b.invalid = n, nil
+		if n < 1 {
+			b.invalid = fmt.Errorf("%w: WithMaxMoves(%d): must be at least 1", ErrInvalidConfig, n)
+		}
+	}
+}
+
+// WithGatherTime makes a node that starts, and finds that no node stands for any job
+// of the app, wait for the others: until the nodes have been the same for d, ten
+// times d at most. Otherwise the first one would start all jobs, and hand over most
+// of them soon after. A node that joins others which run does not wait. 0 turns it
+// off. Default: 1 s.
+func WithGatherTime(d time.Duration) BalancingOption {
+	return func(b *balancing) { b.gatherTime = d }
 }
 
 // WithSettleTime makes jobs move only when the nodes of the app have been the

@@ -3,6 +3,7 @@ package distributed
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -10,7 +11,7 @@ import (
 // Plan says what [WithLoadBalancing] is about to do, or would.
 type Plan struct {
 	Loads    []Load   `json:"loads"`    // of the nodes that take part, by instance
-	Moves    []Move   `json:"moves"`    // in the order in which they are made, by job
+	Moves    []Move   `json:"moves"`    // by job
 	Homeless []string `json:"homeless"` // jobs that no node can take
 }
 
@@ -63,8 +64,11 @@ func (e Explanation) String() string {
 func (v *View) Plan() Plan {
 	p := place(v)
 	plan := Plan{Loads: []Load{}, Moves: []Move{}, Homeless: []string{}}
-	for _, j := range p.moves() {
+	for j := range p.jobs {
 		job := &p.jobs[j]
+		if !p.moves(j) {
+			continue
+		}
 		plan.Moves = append(plan.Moves, Move{
 			Job: job.Name, From: p.instance(job.runner), To: p.instance(job.target),
 			Reason: p.why(j), Ready: p.handsOver(j, job.runner) && p.nodes[job.target].Warming[job.Name] != Preparing,
@@ -139,7 +143,11 @@ func (p *placement) why(j int) string {
 	if job.done {
 		return "it is done, for good"
 	}
-	if !slices.ContainsFunc(p.nodes, func(n placedNode) bool { return n.has[j] }) {
+	has := func(n placedNode) bool {
+		_, ok := slices.BinarySearchFunc(n.Jobs, job.Name, func(i JobInfo, name string) int { return strings.Compare(i.Name, name) })
+		return ok
+	}
+	if !slices.ContainsFunc(p.nodes, has) {
 		return "no node that takes part has it"
 	}
 	return "all nodes that have it drain, or run as many jobs as they can"
@@ -156,22 +164,41 @@ type PartialJob struct {
 // in a configuration, or while one version replaces another. It is known of nodes with
 // [WithLoadBalancing] only; the others tell nobody which jobs they have.
 func (v *View) Partial() []PartialJob {
-	p := &placement{self: none}
-	p.readNodes(v)
-	p.readJobs(v)
+	var lists [][]JobInfo // each once; most often there is one
+	var holders [][]string
+	for _, n := range v.Nodes {
+		if n.Jobs == nil {
+			continue
+		}
+		i := slices.IndexFunc(lists, func(list []JobInfo) bool { return sameList(list, n.Jobs) })
+		if i < 0 {
+			i, lists, holders = len(lists), append(lists, n.Jobs), append(holders, nil)
+		}
+		holders[i] = append(holders[i], n.Instance)
+	}
+	if len(lists) < 2 {
+		return []PartialJob{}
+	}
+	has := map[string][]bool{} // by job and list
+	for i, list := range lists {
+		for _, job := range list {
+			if has[job.Name] == nil {
+				has[job.Name] = make([]bool, len(lists))
+			}
+			has[job.Name][i] = true
+		}
+	}
 	partial := []PartialJob{}
-	for j := range p.jobs {
-		job := PartialJob{Job: p.jobs[j].Name, Has: []string{}, Lacks: []string{}}
-		for _, n := range p.nodes {
-			switch {
-			case n.Jobs == nil:
-			case n.has[j]:
-				job.Has = append(job.Has, n.Instance)
-			default:
-				job.Lacks = append(job.Lacks, n.Instance)
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		job := PartialJob{Job: name}
+		for i, has := range has[name] {
+			if has {
+				job.Has = append(job.Has, holders[i]...)
+			} else {
+				job.Lacks = append(job.Lacks, holders[i]...)
 			}
 		}
-		if len(job.Lacks) > 0 && len(job.Has) > 0 {
+		if job.Lacks != nil {
 			slices.Sort(job.Has)
 			slices.Sort(job.Lacks)
 			partial = append(partial, job)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -37,20 +36,19 @@ type LeadershipBasedJobProcessor struct {
 	opened   bool          // the loops have been started
 	finished bool          // no more jobs
 	failure  error
-	loose    int           // loops that have not ended
-	given    int           // of these, whose Work is given up
-	left     chan struct{} // closed when Execute ends, and all that is loose is given up
+	crew     crew
 }
 
 // plannedJob is a job of a processor, whose mutex guards all but what is said to be of
-// its loop.
+// somebody else.
 type plannedJob struct {
 	Job
-	delay   time.Duration           // before the first campaign; of its loop
-	ctx     context.Context         // of its loop, done when the job is removed or Execute ends; no child of any other
+	delay   time.Duration           // before the first campaign; of whoever serves it
+	ctx     context.Context         // done when the job is removed or Execute ends; no child of any other
 	cancel  context.CancelCauseFunc // ends ctx
-	gone    chan struct{}           // closed when its loop has ended
-	removed bool                    // its loop is to end
+	gone    chan struct{}           // closed when nobody serves it any more
+	removed bool                    // it is to end
+	served  int                     // goroutines that serve it; of the crew
 	since   time.Time               // when it was added, or released last
 	tenure  *tenure                 // nil while it is not led here
 
@@ -66,7 +64,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 		options: processorOptions{node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]*plannedJob{},
 		ended:   make(chan struct{}),
-		left:    make(chan struct{}),
+		crew:    crew{left: make(chan struct{})},
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -116,9 +114,8 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	}
 	p.jobs[job.Name] = planned
 	if p.opened {
-		p.prepare(planned)
-		p.loose++
-		p.loops.Go(func() { p.loop(planned) })
+		p.ready(planned)
+		p.keep(planned, func() { p.loop(planned) })
 	}
 	return nil
 }
@@ -166,6 +163,19 @@ func (p *LeadershipBasedJobProcessor) View() (*View, bool) {
 		return nil, false
 	}
 	return p.concurrency.View()
+}
+
+// Observe returns an observer of this processor's app, through its provider; see
+// [Observe]. It may be called before Execute, while that runs, and afterwards: the
+// observer lives on its own, and the caller closes it.
+func (p *LeadershipBasedJobProcessor) Observe(ctx context.Context, opts ...ConcurrencyOption) (*Observer, error) {
+	if err := p.made(); err != nil {
+		return nil, err
+	}
+	if err := p.concurrency.invalid; err != nil {
+		return nil, err
+	}
+	return Observe(ctx, p.concurrency.app, p.concurrency.provider, opts...)
 }
 
 // Drain makes this node take no more jobs and hand over those that it runs, with
@@ -264,7 +274,7 @@ func (p *LeadershipBasedJobProcessor) open() {
 	}
 	for wave := range slices.Chunk(jobs, jobsInWave) {
 		for _, job := range wave {
-			p.launch(job)
+			p.keep(job, func() { p.loop(job) })
 		}
 		if len(wave) == jobsInWave && sleep(p.ctx, time.Millisecond) != nil {
 			return
@@ -278,30 +288,25 @@ func (p *LeadershipBasedJobProcessor) open() {
 // get further before the last of them had begun.
 const jobsInWave = 128
 
-// admit returns the jobs to start; one that is added from now on starts by itself.
-func (p *LeadershipBasedJobProcessor) admit() []*plannedJob {
+// admit returns the jobs whose loops are to be started; one that is added from now on
+// starts by itself.
+func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opened = true
-	jobs := slices.Collect(maps.Values(p.jobs))
-	for _, job := range jobs {
-		p.prepare(job)
-		if job.delay == 0 {
-			p.balancer.enter(job.Job) // all together, before the first view
+	for _, job := range p.jobs {
+		p.ready(job)
+		if p.balancer != nil && job.delay == 0 {
+			p.balancer.enter(job) // all together, before the first view
+			continue
 		}
+		jobs = append(jobs, job)
 	}
 	return jobs
 }
 
-func (p *LeadershipBasedJobProcessor) launch(job *plannedJob) {
-	p.mu.Lock()
-	p.loose++
-	p.mu.Unlock()
-	p.loops.Go(func() { p.loop(job) })
-}
-
-// prepare makes the context of a job's loop. It is called with mu held.
-func (p *LeadershipBasedJobProcessor) prepare(job *plannedJob) {
+// ready makes the context of a job. It is called with mu held.
+func (p *LeadershipBasedJobProcessor) ready(job *plannedJob) {
 	job.ctx, job.cancel = context.WithCancelCause(context.WithoutCancel(p.caller))
 }
 
@@ -331,8 +336,8 @@ func (p *LeadershipBasedJobProcessor) finish(cause error) {
 			loops = append(loops, job.cancel)
 		}
 	}
-	p.noteLeft()
 	p.mu.Unlock()
+	p.crew.end()
 	for _, cancel := range slices.Concat(running, loops) {
 		cancel(cause)
 	}
@@ -349,41 +354,51 @@ func (p *LeadershipBasedJobProcessor) fail(err error) {
 	}
 }
 
-// loop is the life of a job on this node. If Work ends its goroutine, another one
-// goes on.
+// loop is the life of a job on this node; with balancing, the balancer goes on with it
+// while the job is wanted here.
 func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
-	over := false
-	defer func() {
-		if !over {
-			p.loops.Go(func() { p.loop(job) })
-		}
-	}()
-	if sleep(job.ctx, job.delay) == nil {
-		job.delay = 0
-		p.enter(job)
-	}
-	for p.wants(job) {
-		p.turn(job)
-	}
-	over = true
-	p.retire(job)
-}
-
-// wants reports whether the job is to go on here.
-func (p *LeadershipBasedJobProcessor) wants(job *plannedJob) bool {
-	return p.ctx.Err() == nil && job.ctx.Err() == nil
-}
-
-// turn campaigns for the job once, and serves the term if it wins.
-func (p *LeadershipBasedJobProcessor) turn(job *plannedJob) {
-	pause := job.pause
-	job.pause = 0
-	if sleep(job.ctx, pause) != nil {
+	if sleep(job.ctx, job.delay) != nil {
 		return
 	}
-	leadership, term, err := p.win(job)
+	job.delay = 0
+	if p.balancer != nil {
+		p.enter(job)
+		return
+	}
+	for p.ctx.Err() == nil && job.ctx.Err() == nil {
+		p.turn(job.ctx, job)
+	}
+}
+
+// keep calls f, which serves a job, on a goroutine, and again on another one if a Work
+// ends that.
+func (p *LeadershipBasedJobProcessor) keep(job *plannedJob, f func()) {
+	p.crew.join(job)
+	p.loops.Go(func() {
+		over := false
+		defer func() {
+			if !over {
+				p.keep(job, f)
+			}
+			p.crew.leave(job)
+			p.retire(job)
+		}()
+		f()
+		over = true
+	})
+}
+
+// turn campaigns for the job once, while ctx is not done, and serves the term if it
+// wins.
+func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob) {
+	pause := job.pause
+	job.pause = 0
+	if sleep(ctx, pause) != nil {
+		return
+	}
+	leadership, term, err := p.win(ctx, job)
 	if err != nil {
-		if p.wants(job) && !errors.Is(err, errWithdrawn) {
+		if ctx.Err() == nil && p.ctx.Err() == nil && !errors.Is(err, errWithdrawn) {
 			p.fail(err)
 		}
 		return
@@ -394,19 +409,14 @@ func (p *LeadershipBasedJobProcessor) turn(job *plannedJob) {
 }
 
 // win campaigns for the job. errWithdrawn says that this was not wanted any more.
-func (p *LeadershipBasedJobProcessor) win(job *plannedJob) (l *Leadership, term time.Duration, err error) {
-	if err := p.awaitUndone(job.ctx, job.Name); err != nil {
+func (p *LeadershipBasedJobProcessor) win(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
+	if err := p.awaitUndone(ctx, job.Name); err != nil {
 		return nil, 0, err
 	}
-	if term, err = durationOf(job.ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name); err != nil {
+	if term, err = durationOf(ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name); err != nil {
 		return nil, 0, err
 	}
-	standing, leave, err := p.quota.stand(job.ctx)
-	if err != nil {
-		return nil, 0, errWithdrawn
-	}
-	defer leave()
-	standing, cancel, err := p.balancer.stand(standing, job.Name)
+	standing, cancel, err := p.quota.stand(ctx)
 	if err != nil {
 		return nil, 0, errWithdrawn
 	}

@@ -204,7 +204,7 @@ func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
 	t.returned = time.Now()
 	if t.given {
 		t.given = false
-		p.given--
+		p.crew.giveUp(-1)
 	}
 }
 

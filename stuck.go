@@ -109,21 +109,8 @@ func (p *LeadershipBasedJobProcessor) giveUp(l *Leadership) bool {
 		return false
 	}
 	t.given = true
-	p.given++
-	p.noteLeft()
+	p.crew.giveUp(1)
 	return true
-}
-
-// noteLeft is called with mu held, when what it looks at has changed.
-func (p *LeadershipBasedJobProcessor) noteLeft() {
-	if !p.finished || p.given == 0 || p.given < p.loose {
-		return
-	}
-	select {
-	case <-p.left:
-	default:
-		close(p.left)
-	}
 }
 
 // close waits until all loops have ended, and closes the lease. It returns earlier if
@@ -138,7 +125,7 @@ func (p *LeadershipBasedJobProcessor) close() error {
 	}()
 	select {
 	case <-done:
-	case <-p.left:
+	case <-p.crew.left:
 		p.concurrency.reports.flush()
 	}
 	p.mu.Lock()

@@ -2,8 +2,6 @@ package distributed
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -39,14 +37,14 @@ func (l *Leadership) awaitReady(f func()) { l.ready.Store(&f) }
 // All that follows is called with the balancer's mu held, but for prepared.
 
 // warms reports whether the job has to warm up at all.
-func (s *seat) warms() bool { return s.prepare != nil || s.saysReady }
+func (s *seat) warms() bool { return s.job.Prepare != nil || s.job.SaysReady }
 
 // cool is how warm a job is that is wanted here and does not run yet.
 func (s *seat) cool() Warmth {
 	switch {
 	case !s.warms() || s.standing == nil:
 		return ""
-	case s.prepare != nil:
+	case s.job.Prepare != nil:
 		return Preparing
 	}
 	return Prepared
@@ -60,30 +58,27 @@ func (b *balancer) setWarmth(s *seat, w Warmth) {
 	}
 }
 
-// prepareNext calls Prepare of jobs that are to run here: first of those that move, in
-// the order in which they do, and then of those that this node is the standby of; not
-// of more at a time than may move.
-func (b *balancer) prepareNext(p *placement) {
-	for _, j := range p.moves() {
-		if p.jobs[j].target == p.self {
-			b.prepare(b.seats[p.jobs[j].Name])
-		}
-	}
-	for j := range p.jobs {
-		if p.jobs[j].runner != none { // or it is for whoever is first, at once
-			b.prepare(b.seats[p.jobs[j].Name])
+// prepareNext calls Prepare of jobs that another node runs: first of those that are to
+// move here now, and then of those that this node is the standby of; not of more at a
+// time than may move.
+func (b *balancer) prepareNext(p *placement, seats []*seat, due []bool, limit int) {
+	for _, now := range []bool{true, false} {
+		for j, s := range seats {
+			if s != nil && due[j] == now && s.warmth == Preparing && p.jobs[j].runner != none && b.preparing < limit {
+				b.prepare(s)
+			}
 		}
 	}
 }
 
 func (b *balancer) prepare(s *seat) {
-	if s == nil || s.warmth != Preparing || s.preparing != nil || b.preparing >= b.options.maxMoves || time.Now().Before(s.pause) {
+	if s.preparing != nil || time.Now().Before(s.pause) {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(s.standing)
 	s.preparing = cancel
 	b.preparing++
-	answers := ask("Job.Prepare of "+s.job.Name, func() (struct{}, error) { return struct{}{}, s.prepare(ctx) })
+	answers := ask("Job.Prepare of "+s.info.Name, func() (struct{}, error) { return struct{}{}, s.job.Prepare(ctx) })
 	b.processor.loops.Go(func() {
 		answer := <-answers // two of them are not to run at once, however long it takes
 		b.prepared(ctx, s, answer.err)
@@ -105,7 +100,7 @@ func (b *balancer) prepared(ctx context.Context, s *seat, err error) {
 	case err == nil:
 		b.setWarmth(s, Prepared)
 	default:
-		b.processor.concurrency.log.Warn("job could not be prepared, trying again", "name", s.job.Name, "error", err)
+		b.processor.concurrency.log.Warn("job could not be prepared, trying again", "name", s.info.Name, "error", err)
 		s.pause = time.Now().Add(restTime)
 		time.AfterFunc(restTime, func() { signal(b.wake) })
 	}
@@ -114,7 +109,7 @@ func (b *balancer) prepared(ctx context.Context, s *seat, err error) {
 // lets reports whether a job may be handed over to its target: at once, or when that is
 // prepared.
 func (s *seat) lets(target *placedNode) bool {
-	return !s.warms() || target.Warming[s.job.Name] == Prepared
+	return !s.warms() || target.Warming[s.info.Name] == Prepared
 }
 
 // warmths are what is to be announced: first of what runs.
@@ -122,8 +117,8 @@ func (b *balancer) warmths() map[string]Warmth {
 	all := map[string]Warmth{}
 	room := maxWarmthNames
 	for _, led := range []bool{true, false} {
-		for _, name := range slices.Sorted(maps.Keys(b.seats)) {
-			s := b.seats[name]
+		for _, s := range b.sorted() {
+			name := s.info.Name
 			if s.warmth != "" && (s.leading != nil) == led && len(name) <= room {
 				all[name] = s.warmth
 				room -= len(name)

@@ -40,7 +40,7 @@ func TestRecordsAreKeptToBeCheckedByHand(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "records")
 	code, out, _ := call(t.Context(), "-for", "2s", "-jobs", "2", "-nodes", "1", "-records", dir)
 	require.Zero(t, code, out)
-	require.Contains(t, out, "go run ./cmd/verify "+filepath.Join(dir, "*.jsonl"))
+	require.Contains(t, out, "go -C cmd/distributed run . verify "+filepath.Join(dir, "*.jsonl"))
 	records, err := verify.ReadFiles(filepath.Join(dir, "node-1.jsonl"))
 	require.NoError(t, err)
 	runs, err := verify.Runs(records)

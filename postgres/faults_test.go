@@ -1,0 +1,160 @@
+//go:build unix
+
+package postgres_test
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed/internal/link"
+)
+
+// Of the nodes, the first runs all jobs. Its network, or its process, fails.
+func TestNoJobRunsTwiceWhateverHappensToANode(t *testing.T) {
+	t.Parallel()
+	s := commonServer(t)
+	pooler := s.bouncer("transaction")
+	for _, fault := range []struct {
+		name string
+		do   func(w *world, leader *node)
+	}{
+		{"stopped", func(w *world, leader *node) {
+			before := w.awaitRunning()
+			require.NoError(w.t, leader.End(20*time.Second))
+			w.awaitElsewhere(before)
+		}},
+		{"killed", func(w *world, leader *node) {
+			before := w.awaitRunning()
+			leader.Kill()
+			w.awaitElsewhere(before)
+		}},
+		{"cut off", cutOff(func(l *link.Link) { l.HoldUp(); l.HoldDown() })},
+		{"cut off one way", cutOff((*link.Link).HoldDown)},
+		{"refused", cutOff((*link.Link).Refuse)},
+		{"a blip", func(w *world, leader *node) {
+			before := w.awaitRunning()
+			for range 5 {
+				leader.link.Cut()
+				time.Sleep(shortTTL / 8)
+			}
+			w.unmoved(before)
+		}},
+		{"silenced connections", func(w *world, leader *node) {
+			for range 3 {
+				leader.link.Silence()
+				w.awaitRunning()
+				time.Sleep(shortTTL / 2)
+			}
+		}},
+		{"frozen", func(w *world, leader *node) {
+			before := w.awaitRunning()
+			leader.Pause()
+			w.awaitElsewhere(before)
+			leader.Resume()
+			time.Sleep(shortTTL / 2)
+		}},
+		{"all frozen in turn", func(w *world, _ *node) {
+			for i := range 12 {
+				n := w.nodes[i%3]
+				n.Pause()
+				time.Sleep(shortTTL / 4 * time.Duration(i%4+1) / 2)
+				n.Resume()
+				time.Sleep(shortTTL / 10)
+			}
+		}},
+	} {
+		for path, addr := range map[string]string{"directly": s.addr, "through a pooler": pooler} {
+			t.Run(fmt.Sprint(fault.name, " ", path), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, s.schema, addr)
+				fault.do(w, w.nodes[0])
+				w.hold()
+			})
+		}
+	}
+}
+
+// cutOff makes a fault of what is done to the network of the node that runs all jobs:
+// they go elsewhere, and the node comes back.
+func cutOff(do func(*link.Link)) func(w *world, leader *node) {
+	return func(w *world, leader *node) {
+		before := w.awaitRunning()
+		do(leader.link)
+		w.awaitElsewhere(before)
+		leader.link.Heal()
+		time.Sleep(shortTTL / 2)
+	}
+}
+
+// The server, or what is in front of it, fails.
+func TestNoJobRunsTwiceWhateverHappensToTheServer(t *testing.T) {
+	t.Parallel()
+	for name, signal := range map[string]syscall.Signal{"stopped": syscall.SIGINT, "killed": syscall.SIGKILL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			w := newWorld(t, s.schema, s.addr)
+			for _, away := range []time.Duration{0, shortTTL / 4, 2 * shortTTL} {
+				s.stop(signal)
+				time.Sleep(away)
+				s.start()
+				w.awaitRunning()
+			}
+			w.hold()
+		})
+	}
+	t.Run("frozen", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t)
+		w := newWorld(t, s.schema, s.addr)
+		for _, away := range []time.Duration{shortTTL / 4, 2 * shortTTL} {
+			s.signal(syscall.SIGSTOP)
+			time.Sleep(away)
+			s.signal(syscall.SIGCONT)
+			w.awaitRunning()
+		}
+		w.hold()
+	})
+}
+
+// A failover to a standby that has not got the last changes is noticed, though it was too
+// quick for any lease to run out, and also if the new history is the longer one by then.
+func TestAFailoverThatLosesChangesEndsAllLeaderships(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []int{0, 100} {
+		t.Run(fmt.Sprintf("ahead=%d", ahead), func(t *testing.T) {
+			t.Parallel()
+			primary := newServer(t)
+			standby, replication := primary.standby()
+			way := standby.link() // which is closed until the standby is ready
+			way.Refuse()
+			w := emptyWorld(t, primary.schema, 8*time.Second)
+			for range 2 {
+				w.add(primary.link(), way.Addr())
+			}
+			require.Eventually(t, func() bool { return standby.position() >= primary.position()-1 }, time.Minute, 10*time.Millisecond)
+			before := w.awaitRunning()
+			replication.Refuse()
+			first := primary.position()
+			require.Eventually(t, func() bool { return primary.position() >= first+4 }, time.Minute, 10*time.Millisecond) // a heartbeat of each
+			primary.stop(syscall.SIGKILL)
+			standby.promote()
+			standby.exec("SELECT S.put('ahead/' || i, 'value', 0) FROM generate_series(1, $1) i", ahead)
+			way.Heal()
+			w.say("the store goes on from an earlier state")
+			w.awaitElsewhere(before)
+			w.hold()
+		})
+	}
+}
+
+// position returns the revision of the last change, as the server shows it.
+func (s *server) position() (rev int64) {
+	s.t.Helper()
+	require.NoError(s.t, s.connect().QueryRow(s.t.Context(), s.sql("SELECT rev FROM S.counter")).Scan(&rev))
+	return rev
+}

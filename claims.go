@@ -166,6 +166,7 @@ func (t *transition) insert(d *claimDocument, q *queue, number int64) {
 	}
 	if len(q.claims) == 0 {
 		t.m.queues[q.job] = q
+		q.claims = slices.Grow(q.claims, 4) // mostly some come
 	}
 	i := len(q.claims)
 	for i > 0 && q.claims[i-1].number >= number {

@@ -170,7 +170,8 @@ func (v *claimsValue) names() iter.Seq[string] {
 }
 
 // claims returns what is claimed, in the order of the names.
-func (v *claimsValue) claims() (all positions) {
+func (v *claimsValue) claims() positions {
+	all := make(positions, 0, strings.Count(v.Jobs, "\n")+1)
 	for job := range v.names() {
 		all = append(all, position{job, v.Numbers[min(len(all), len(v.Numbers)-1)]})
 	}
@@ -213,6 +214,7 @@ type infoValue struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Capacity int               `json:"capacity,omitempty"`
 	Draining bool              `json:"draining,omitempty"`
+	Warming  map[string]Warmth `json:"warming,omitempty"`
 	Listed   bool              `json:"listed"` // it says which jobs it can run: those of Lists
 	Lists    []string          `json:"lists,omitempty"`
 }

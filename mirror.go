@@ -112,7 +112,7 @@ func (m *mirror) step(s Step, now time.Duration) change {
 	if s.Whole {
 		t.deleteUnlisted(s.Documents)
 	}
-	for _, d := range s.Documents {
+	for _, d := range slices.Backward(s.Documents) { // mostly in order: nodes before what they claim
 		t.take(d)
 	}
 	m.rev, m.listed = s.Revision, true

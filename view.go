@@ -49,6 +49,10 @@ type NodeInfo struct {
 	// Draining is set while the node takes no jobs and hands over those it has.
 	Draining bool `json:"draining"`
 
+	// Warming are the jobs that the node stands for or leads and that have to warm up, as
+	// far as it is with them. A job that it leads and that is not among them is ready.
+	Warming map[string]Warmth `json:"warming,omitempty"`
+
 	// Jobs are those that the node can run, sorted by Name, each once; nil for a
 	// node that takes no part in placement, and campaigns for whatever it has.
 	Jobs []JobInfo `json:"jobs"`

@@ -1,12 +1,14 @@
 package statuspage
 
 import (
+	"strings"
 	"time"
 
 	"github.com/b2552be4/distributed"
 )
 
-// addRecords adds to the jobs of a picture what the app has on record of them.
+// addRecords adds to the jobs of a picture what the app has on record of them, and
+// which nodes lack them.
 func (pic *picture) addRecords(view *distributed.View, now time.Time) {
 	next := 0
 	for i := range pic.Jobs {
@@ -16,6 +18,15 @@ func (pic *picture) addRecords(view *distributed.View, now time.Time) {
 		}
 		if next < len(view.Records) && view.Records[next].Job == j.Name {
 			j.addRecord(view.Records[next], now)
+		}
+	}
+	next = 0
+	for _, partial := range view.Partial() {
+		for next < len(pic.Jobs) && pic.Jobs[next].Name < partial.Job {
+			next++
+		}
+		if next < len(pic.Jobs) && pic.Jobs[next].Name == partial.Job {
+			pic.Jobs[next].Lacks = strings.Join(partial.Lacks, ", ")
 		}
 	}
 }

@@ -32,3 +32,19 @@ func TestWhatIsOnRecordOfJobsIsShown(t *testing.T) {
 		})
 	}
 }
+
+func TestJobsThatNodesLackAreShown(t *testing.T) {
+	list := func(names ...string) (jobs []distributed.JobInfo) {
+		for _, name := range names {
+			jobs = append(jobs, distributed.JobInfo{Name: name, Weight: 1})
+		}
+		return jobs
+	}
+	node := func(id string, jobs []distributed.JobInfo) distributed.NodeView {
+		return distributed.NodeView{ID: id, Instance: "node-" + id, NodeInfo: distributed.NodeInfo{Jobs: jobs}}
+	}
+	pic := &picture{Jobs: []job{{Name: "a"}, {Name: "b"}}}
+	pic.addRecords(&distributed.View{Nodes: []distributed.NodeView{node("1", list("a", "b")), node("2", list("a")), node("3", list("a"))}}, time.Now())
+	require.Empty(t, pic.Jobs[0].Lacks)
+	require.Equal(t, "node-2, node-3", pic.Jobs[1].Lacks)
+}

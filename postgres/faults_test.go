@@ -128,33 +128,59 @@ func TestAFailoverThatLosesChangesEndsAllLeaderships(t *testing.T) {
 	for _, ahead := range []int{0, 100} {
 		t.Run(fmt.Sprintf("ahead=%d", ahead), func(t *testing.T) {
 			t.Parallel()
-			primary := newServer(t)
-			standby, replication := primary.standby()
-			way := standby.link() // which is closed until the standby is ready
-			way.Refuse()
-			w := emptyWorld(t, primary.schema, 8*time.Second)
-			for range 2 {
-				w.add(primary.link(), way.Addr())
-			}
-			require.Eventually(t, func() bool { return standby.position() >= primary.position()-1 }, time.Minute, 10*time.Millisecond)
-			before := w.awaitRunning()
-			replication.Refuse()
-			first := primary.position()
-			require.Eventually(t, func() bool { return primary.position() >= first+4 }, time.Minute, 10*time.Millisecond) // a heartbeat of each
-			primary.stop(syscall.SIGKILL)
-			standby.promote()
-			standby.exec("SELECT S.put('ahead/' || i, 'value', 0) FROM generate_series(1, $1) i", ahead)
-			way.Heal()
-			w.say("the store goes on from an earlier state")
-			w.awaitElsewhere(before)
-			w.hold()
+			w := failOver(t, 20*time.Second, ahead)
+			w.say("lease lost")
+			w.neverSay("no heartbeat came back in time")
+			w.end()
 		})
 	}
 }
 
-// position returns the revision of the last change, as the server shows it.
+func TestJobsRunOnAfterAFailover(t *testing.T) {
+	t.Parallel()
+	failOver(t, shortTTL, 0).hold()
+}
+
+// failOver lets two nodes run jobs on a server, and then on its standby, which has not got
+// the last changes, but so many others.
+func failOver(t *testing.T, ttl time.Duration, ahead int) *world {
+	primary := newServer(t)
+	standby, replication := primary.standby()
+	way := standby.link() // which is closed until the standby is ready
+	way.Refuse()
+	w := emptyWorld(t, primary.schema, ttl)
+	for range 2 {
+		w.add(primary.link(), way.Addr())
+	}
+	at := primary.position()
+	require.Eventually(t, func() bool { return standby.position() >= at }, time.Minute, 20*time.Millisecond)
+	replication.Refuse()
+	before := primary.beats(w.app)
+	require.Eventually(t, func() bool { // each has written what will be lost
+		later := primary.beats(w.app)
+		for node, beat := range before {
+			if later[node] <= beat {
+				return false
+			}
+		}
+		return true
+	}, time.Minute, 20*time.Millisecond)
+	primary.stop(syscall.SIGKILL)
+	standby.promote()
+	standby.exec("SELECT S.put('ahead/' || i, 'value', 0) FROM generate_series(1, $1) i", ahead)
+	way.Heal()
+	return w
+}
+
+// position returns the revision of the last change that the server has, 0 if it does not say.
 func (s *server) position() (rev int64) {
-	s.t.Helper()
-	require.NoError(s.t, s.connect().QueryRow(s.t.Context(), s.sql("SELECT rev FROM S.counter")).Scan(&rev))
+	_ = s.scan(&rev, "SELECT rev FROM S.counter")
 	return rev
+}
+
+// beats returns the number of the last heartbeat of each node, nothing if the server does
+// not say.
+func (s *server) beats(app string) (beats map[string]int64) {
+	_ = s.scan(&beats, "SELECT json_object_agg(key, (value::json->>'beat')::bigint) FROM S.document WHERE starts_with(key, $1) AND value IS NOT NULL", app+"/nodes/")
+	return beats
 }

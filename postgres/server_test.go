@@ -298,6 +298,18 @@ func (s *server) connect() *pgx.Conn {
 	return conn
 }
 
+// scan asks for one value. It is for any goroutine.
+func (s *server) scan(to any, sql string, args ...any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.url())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }() // it has answered
+	return conn.QueryRow(ctx, s.sql(sql), args...).Scan(to)
+}
+
 func (s *server) exec(sql string, args ...any) {
 	s.t.Helper()
 	conn, err := pgx.Connect(context.Background(), s.url())

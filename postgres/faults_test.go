@@ -17,7 +17,7 @@ import (
 func TestNoJobRunsTwiceWhateverHappensToANode(t *testing.T) {
 	t.Parallel()
 	s := commonServer(t)
-	pooler := s.bouncer("transaction")
+	pooler, _ := s.bouncer("transaction")
 	for _, fault := range []struct {
 		name string
 		do   func(w *world, leader *node)
@@ -121,6 +121,44 @@ func TestNoJobRunsTwiceWhateverHappensToTheServer(t *testing.T) {
 	})
 }
 
+// A pooler that is frozen holds its connections to the server.
+func TestNoJobRunsTwiceWhenThePoolerOfANodeIsFrozen(t *testing.T) {
+	t.Parallel()
+	s := commonServer(t)
+	for _, mode := range []string{"session", "transaction"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			addr, signal := s.bouncer(mode)
+			w := emptyWorld(t, s.schema, shortTTL)
+			w.add(linkTo(t, addr))
+			w.add(s.link())
+			before := w.awaitRunning()
+			signal(syscall.SIGSTOP)
+			w.awaitElsewhere(before)
+			signal(syscall.SIGCONT)
+			time.Sleep(shortTTL / 2)
+			w.hold()
+		})
+	}
+}
+
+// A server that loses nothing and is back in time costs no leadership.
+func TestARestartThatLosesNothingEndsNoLeadership(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	w := emptyWorld(t, s.schema, 12*time.Second)
+	for range 2 {
+		w.add(s.link())
+	}
+	before := w.awaitRunning()
+	s.stop(syscall.SIGKILL)
+	s.start()
+	w.awaitBeats(s)
+	w.awaitBeats(s)
+	w.unmoved(before)
+	w.hold()
+}
+
 // A failover to a standby that has not got the last changes is noticed, though it was too
 // quick for any lease to run out, and also if the new history is the longer one by then.
 func TestAFailoverThatLosesChangesEndsAllLeaderships(t *testing.T) {
@@ -155,16 +193,7 @@ func failOver(t *testing.T, ttl time.Duration, ahead int) *world {
 	at := primary.position()
 	require.Eventually(t, func() bool { return standby.position() >= at }, time.Minute, 20*time.Millisecond)
 	replication.Refuse()
-	before := primary.beats(w.app)
-	require.Eventually(t, func() bool { // each has written what will be lost
-		later := primary.beats(w.app)
-		for node, beat := range before {
-			if later[node] <= beat {
-				return false
-			}
-		}
-		return true
-	}, time.Minute, 20*time.Millisecond)
+	w.awaitBeats(primary) // which will be lost
 	primary.stop(syscall.SIGKILL)
 	standby.promote()
 	standby.exec("SELECT S.put('ahead/' || i, 'value', 0) FROM generate_series(1, $1) i", ahead)
@@ -183,4 +212,19 @@ func (s *server) position() (rev int64) {
 func (s *server) beats(app string) (beats map[string]int64) {
 	_ = s.scan(&beats, "SELECT json_object_agg(key, (value::json->>'beat')::bigint) FROM S.document WHERE starts_with(key, $1) AND value IS NOT NULL", app+"/nodes/")
 	return beats
+}
+
+// awaitBeats waits for a heartbeat of each node from now on.
+func (w *world) awaitBeats(s *server) {
+	w.t.Helper()
+	before := s.beats(w.app)
+	require.Eventually(w.t, func() bool {
+		later := s.beats(w.app)
+		for node, beat := range before {
+			if later[node] <= beat {
+				return false
+			}
+		}
+		return len(before) > 0
+	}, time.Minute, 20*time.Millisecond)
 }

@@ -333,12 +333,13 @@ func linkTo(t testing.TB, addr string) *link.Link {
 	return l
 }
 
-// bouncer starts pgbouncer in front of the server, and returns where it listens.
-func (s *server) bouncer(mode string) string {
+// bouncer starts pgbouncer in front of the server, and returns where it listens, and what
+// sends it a signal.
+func (s *server) bouncer(mode string) (addr string, signal func(syscall.Signal)) {
 	s.t.Helper()
 	program, err := exec.LookPath("pgbouncer")
 	require.NoError(s.t, err, "pgbouncer is not installed: apt-get install pgbouncer")
-	addr, err := link.FreeAddr()
+	addr, err = link.FreeAddr()
 	require.NoError(s.t, err)
 	host, port, _ := net.SplitHostPort(s.addr)
 	_, own, _ := net.SplitHostPort(addr)
@@ -358,7 +359,7 @@ func (s *server) bouncer(mode string) string {
 		conn, err := pgx.Connect(context.Background(), urlOf(addr)+"&default_query_exec_mode=simple_protocol")
 		if err == nil {
 			require.NoError(s.t, conn.Close(context.Background()))
-			return addr
+			return addr, func(signal syscall.Signal) { _ = cmd.Process.Signal(signal) }
 		}
 		require.Less(s.t, time.Now(), deadline, "%v", err)
 	}

@@ -258,7 +258,8 @@ func TestFeedsBehindAPooler(t *testing.T) {
 	s := commonServer(t)
 	writer := open(t, s.config())
 	for _, mode := range []string{"session", "transaction"} {
-		store := open(t, s.at(s.bouncer(mode)))
+		addr, _ := s.bouncer(mode)
+		store := open(t, s.at(addr))
 		var feeds []*feed
 		for range 2 {
 			feeds = append(feeds, follow(t, store, mode+"/"))

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/b2552be4/distributed"
 )
@@ -61,7 +62,7 @@ func (f *follower) run(ctx context.Context) error {
 		}
 	}
 	options := metav1.ListOptions{ResourceVersion: strconv.FormatInt(f.at, 10), AllowWatchBookmarks: true, Watch: true}
-	w, err := f.rest.Get().Namespace(f.namespace).Resource("leases").VersionedParams(&options, parameters).MaxRetries(0).Watch(ctx)
+	w, err := f.rest.Get().Namespace(f.namespace).Resource("leases").VersionedParams(&options, scheme.ParameterCodec).MaxRetries(0).Watch(ctx)
 	if isGone(err) {
 		f.at = 0
 		return nil
@@ -192,7 +193,7 @@ func (s *store) position(ctx context.Context) (int64, error) {
 	defer cancel()
 	var none coordinationv1.LeaseList
 	options := metav1.ListOptions{Limit: 1}
-	err := s.rest.Get().Namespace(s.namespace).Resource("leases").VersionedParams(&options, parameters).MaxRetries(0).Do(ctx).Into(&none)
+	err := s.rest.Get().Namespace(s.namespace).Resource("leases").VersionedParams(&options, scheme.ParameterCodec).MaxRetries(0).Do(ctx).Into(&none)
 	if err != nil {
 		return 0, err
 	}

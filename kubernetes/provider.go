@@ -11,6 +11,7 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/connrotation"
 
 	"github.com/b2552be4/distributed"
 )
@@ -85,12 +86,11 @@ func (s *store) client(config *rest.Config) (coordination.CoordinationV1Interfac
 	if proxy == nil {
 		proxy = http.ProxyFromEnvironment
 	}
-	s.transport = &http.Transport{
-		Proxy: proxy, TLSClientConfig: tls, TLSHandshakeTimeout: 2 * time.Second, ForceAttemptHTTP2: true,
-		DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
-		HTTP2:       &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: time.Second},
-	}
-	wrapped, err := rest.HTTPWrappersForConfig(config, s.transport)
+	s.dialer = connrotation.NewDialer((&net.Dialer{Timeout: 2 * time.Second}).DialContext)
+	wrapped, err := rest.HTTPWrappersForConfig(config, &http.Transport{
+		Proxy: proxy, DialContext: s.dialer.DialContext, TLSClientConfig: tls, TLSHandshakeTimeout: 2 * time.Second,
+		ForceAttemptHTTP2: true, HTTP2: &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: time.Second},
+	})
 	if err != nil {
 		return nil, err
 	}

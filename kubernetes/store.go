@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,8 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/connrotation"
 
 	"github.com/b2552be4/distributed"
 )
@@ -29,7 +28,7 @@ import (
 type store struct {
 	host, namespace string
 	rest            rest.Interface
-	transport       *http.Transport
+	dialer          *connrotation.Dialer
 
 	closed context.Context
 	close  context.CancelFunc
@@ -173,7 +172,7 @@ func document(l *coordinationv1.Lease) (d distributed.Document, ok bool) {
 // Close implements [distributed.Store].
 func (s *store) Close() error {
 	s.close()
-	s.transport.CloseIdleConnections()
+	s.dialer.CloseAll()
 	return nil
 }
 
@@ -181,13 +180,7 @@ func (s *store) Close() error {
 func (s *store) bound(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.closed, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-		if s.closed.Err() != nil {
-			s.transport.CloseIdleConnections()
-		}
-	}
+	return ctx, func() { stop(); cancel() }
 }
 
 // explain says why a call failed, and where.
@@ -204,5 +197,3 @@ func (s *store) explain(err error) error {
 	}
 	return fmt.Errorf("kubernetes at %s, namespace %s: %w", s.host, s.namespace, err)
 }
-
-var parameters = scheme.ParameterCodec

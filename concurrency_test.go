@@ -953,6 +953,8 @@ func (l *fakeLease) Resign(context.Context) error                         { retu
 func (l *fakeLease) Announce(context.Context, distributed.NodeInfo) error { return nil }
 func (l *fakeLease) Silence() map[string]time.Duration                    { return nil }
 
+func (l *fakeLease) Orders() ([]distributed.Order, <-chan struct{}) { return nil, nil }
+
 func (l *fakeLease) View() (*distributed.View, <-chan struct{}, error) {
 	return new(distributed.View), nil, nil
 }

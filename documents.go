@@ -22,8 +22,9 @@ import (
 //	claims/<id>/<k>   what a session claims, a few dozen jobs a document, k from 0
 //	info/<id>         what a node tells the others about itself
 //	lists/<hash>      a piece of a list of jobs, for all nodes that have the same
+//	orders/…          what operators want: see orders.go
 //
-// orders/ and state/ are kept free. Nobody but its session writes a document with
+// state/ is kept free. Nobody but its session writes a document with
 // an id, apart from tombstones (see stateBuried); ids are random and never used
 // again. A value is a JSON object that begins with the version of the format and a
 // checksum over the name of the document and all that follows:
@@ -50,9 +51,10 @@ const (
 	claimsDocument
 	infoDocument
 	listDocument
+	orderDocument
 )
 
-// parse takes a key apart. id is the hash of a list.
+// parse takes a key apart. id is the hash of a list, or the name of an order.
 func (k keys) parse(key string) (kind documentKind, id string, n int) {
 	name, ok := strings.CutPrefix(key, k.prefix)
 	if !ok {
@@ -71,6 +73,8 @@ func (k keys) parse(key string) (kind documentKind, id string, n int) {
 			return otherDocument, "", 0
 		}
 		return claimsDocument, id, n
+	case dir == "orders":
+		return orderDocument, rest, 0
 	case strings.Contains(rest, "/"):
 		return otherDocument, "", 0
 	case dir == "nodes":

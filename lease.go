@@ -53,6 +53,7 @@ type session struct {
 	created     bool          // we may have made documents
 	makingUntil time.Duration // when we stop to try
 	heardAt     time.Duration
+	ordered     chan struct{}      // closed when there are other orders; nil while nobody asked
 	refeed      context.CancelFunc // ends the feed; another begins
 	lost        error              // why the session is over, nil while it is not
 	cause       error              // the same, without ErrLeadershipLost
@@ -247,6 +248,9 @@ func (s *session) apply(step Step) {
 		}
 		s.prove()
 		s.evaluate(c, now)
+		if c.orders {
+			s.reorder()
+		}
 		s.warnOfNamesakes(c.namesakes, now)
 		if waited != s.mirror.waits() {
 			signal(s.retime)
@@ -357,6 +361,7 @@ func (s *session) end(cause error) {
 	s.remember(s.mirror.memory())
 	s.stop()
 	close(s.ended)
+	s.reorder()
 	for _, c := range s.writer.candidacies {
 		if c.election != nil {
 			c.election.dethrone(s.lost)

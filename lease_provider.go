@@ -89,6 +89,12 @@ type Lease interface {
 	// has ended, and the channel is closed then.
 	View() (*View, <-chan struct{}, error)
 
+	// Orders returns those of operators, as View does, and a channel that is closed when
+	// there are others, or the lease has ended. It is as new as the picture by which this
+	// node leads. It does not block and makes no call to the store, and the caller does
+	// not change what it returns. After the end of the lease the channel is nil.
+	Orders() ([]Order, <-chan struct{})
+
 	// Silence returns for how long each node of the last View, its own included,
 	// has not been heard of, by ID: less than its TTL while it is well. As long as
 	// one of them is heard, so is the store.

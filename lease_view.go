@@ -70,6 +70,7 @@ func (m *mirror) sketch() *sketch {
 			v.lists[key] = told.value
 		}
 	}
+	v.Orders = m.listOrders()
 	candidates := make([]CandidateView, 0, 2*len(m.queues))
 	for job, q := range m.queues {
 		if len(q.claims) == 0 {
@@ -92,6 +93,9 @@ func (v *sketch) view(k keys, known jobLists) (*View, jobLists) {
 	for x := range v.Nodes {
 		n := &v.Nodes[x]
 		n.NodeInfo = k.readInfo(n.ID, v.infos[n.ID], lists)
+		if _, ok := drainedBy(v.Orders, n.Instance); ok {
+			n.Draining = true
+		}
 	}
 	v.sort()
 	return &v.View, lists

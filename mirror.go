@@ -26,6 +26,9 @@ type mirror struct {
 	nodes  map[string]*node  // by id
 	queues map[string]*queue // by job
 	infos  map[string]*told  // by key: info documents and pieces of lists
+	orders map[string]heldOrder
+
+	ordered []Order // those of orders that can be read, sorted; nil if not made
 
 	epoch   string             // the one of the app, as first seen; "" before
 	shown   string             // the one in the picture, "" if there is none
@@ -63,6 +66,7 @@ type change struct {
 	queues []*queue // whose first claims may be others now; some twice
 	all    bool     // whoever could not begin to lead may be able to now
 	own    bool     // documents of our own were in it
+	orders bool     // there are other orders
 
 	namesakes []*node // that have our instance name, and were found to live
 }
@@ -70,7 +74,7 @@ type change struct {
 func newMirror(k keys, self string, t timing, known memory) *mirror {
 	m := &mirror{
 		keys: k, self: self, last: known.last, drift: t.drift, least: known.rev,
-		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{},
+		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{}, orders: map[string]heldOrder{},
 		epoch: known.epoch, shown: known.shown, amiss: known.amiss, doubted: map[*node]struct{}{},
 		silence: max(known.silence, silence(t.ttl, t.drift)),
 		foreign: map[string]error{}, garbageAge: garbageAge,
@@ -166,6 +170,9 @@ func (t *transition) deleteUnlisted(listed []Document) {
 	for key := range m.infos {
 		gone(key)
 	}
+	for name := range m.orders {
+		gone(m.keys.order(name))
+	}
 	for key := range m.foreign {
 		gone(key)
 	}
@@ -184,6 +191,8 @@ func (t *transition) take(d Document) {
 		t.takeClaims(t.node(id), k, d)
 	case infoDocument, listDocument:
 		t.takeTold(d)
+	case orderDocument:
+		t.takeOrder(id, d)
 	}
 }
 

@@ -35,14 +35,19 @@ type LeadershipBasedJobProcessor struct {
 	opened   bool // the loops have been started
 	finished bool // no more jobs
 	failure  error
+
+	ordered   *instructions // nil before the first lease
+	reordered chan struct{} // closed when that is replaced; nil while nobody waits
 }
 
-// plannedJob is a job of a processor, whose mutex guards since and tenure.
+// plannedJob is a job of a processor, whose mutex guards since, tenure and withdraw.
 type plannedJob struct {
 	Job
 	delay  time.Duration // before the first campaign
 	since  time.Time     // when it was added, or released last
 	tenure *tenure       // nil while it is not led here
+
+	withdraw context.CancelCauseFunc // ends the campaign under way, nil if there is none
 }
 
 // NewLeadershipBasedJobProcessor returns a processor for the node instanceName
@@ -62,7 +67,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 		o.applyProcessor(&p.options)
 	}
 	p.concurrency = newConcurrency(appName, instanceName, provider, p.options.commonOptions)
-	p.concurrency.managed = true
+	p.concurrency.managed, p.concurrency.obey = true, p.obey
 	if p.options.quotaSet {
 		p.options.node.Capacity = p.options.quota
 	}
@@ -344,7 +349,12 @@ func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob)
 		}
 		return
 	}
-	standing, cancel, err := p.quota.stand(ctx)
+	permitted, withdraw, err := p.permit(ctx, job)
+	if err != nil {
+		return
+	}
+	defer withdraw()
+	standing, cancel, err := p.quota.stand(permitted)
 	if err != nil {
 		return
 	}
@@ -386,6 +396,7 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	if p.ctx.Err() != nil {
 		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
 	}
+	p.obeyOnElection(l)
 	if l.expired() || l.ctx.Err() != nil {
 		return false
 	}

@@ -15,6 +15,9 @@ type View struct {
 	Self  string     `json:"self"`  // ID of the node whose view this is; empty if that is none
 	Nodes []NodeView `json:"nodes"` // sorted by ID
 	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
+
+	// Orders are those of operators, by Kind, Job and Instance.
+	Orders []Order `json:"orders"`
 }
 
 // NodeView is a node in a [View].
@@ -43,7 +46,8 @@ type NodeInfo struct {
 	// Capacity is how many jobs the node runs at most; 0 means no limit.
 	Capacity int `json:"capacity"`
 
-	// Draining is set while the node takes no jobs and hands over those it has.
+	// Draining is set while the node takes no jobs and hands over those it has; in a
+	// [View] also if an operator has ordered that.
 	Draining bool `json:"draining"`
 
 	// Jobs are those that the node can run, sorted by Name, each once; nil for a

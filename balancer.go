@@ -357,7 +357,7 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 		b.change(s, func() { s.standing, s.withdraw = context.WithCancelCause(ctx) })
 		if !s.taken {
 			s.taken = true
-			b.processor.loops.Go(func() { b.serveSeat(s) })
+			b.processor.keep(func() { b.serveSeat(s) })
 		}
 	default:
 		s.withdraw(errNotPlacedHere)

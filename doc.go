@@ -54,8 +54,9 @@
 // itself a random id, which is used for one lease and never again, and writes
 //
 //	nodes/<id>       its heartbeat: a number that rises, four times a TTL
-//	claims/<id>/<k>  which jobs it leads or waits for, up to 48 in each document
+//	claims/<id>/<k>  which jobs it leads or waits for, up to 64 in each document
 //	info/<id>        what it tells of itself; lists/<hash>: the list of its jobs
+//	state/<job>      that a job has failed, or is done; saved/<job>: what it has saved
 //
 // The first node of the app also writes the document epoch, a random value, once.
 // Each write names the revision that it replaces, and does nothing if the document is
@@ -144,14 +145,17 @@
 //	|           |  +-------+
 //	|           |  elected
 //	|           v
-//	|      Work runs   -----> it fails or panics: all jobs of the node
-//	|           |             stop, Execute returns the error
+//	|      pause, if Work has failed before, here or elsewhere
 //	|           |
-//	|           |  it returns nil by itself, or after its context was done:
-//	|           |  leadership lost, term ended, or Execute's context done
 //	|           v
-//	+------- release   -----> Execute's context is done: the end
-//	   (if Work returned by itself: not before a second after it was called)
+//	|      Work runs
+//	|           |
+//	|           |  it fails, or is done for good: that is recorded; or it returns
+//	|           |  nil, by itself, or after its context was done: leadership lost,
+//	|           |  term ended, moved, removed, or Execute's context done
+//	|           v
+//	+------- release   -----> Execute's context is done, or the job is done
+//	   (if Work returned nil by itself: not before a second after it was called)
 //
 // # What fails, what happens, and what it costs
 //
@@ -171,7 +175,7 @@
 //	store away, or full         contexts done, nodes retry      until it is back, and up to some 5 s more
 //	Work ignores its context    it is reported as stuck         nobody else runs it; after a loss,
 //	                                                            others do: two at once
-//	Work fails or panics        the node's jobs are released    as when the node stops
+//	Work fails or panics        it pauses, others try it next   that job, 1 s to 1 min; no other
 //	wrong password, at first    ErrPermanent, after some 10 s   the node, until that is changed
 //	wrong password, later on    contexts done, the node waits   until that is changed
 //

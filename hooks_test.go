@@ -63,7 +63,7 @@ func TestHooksTellWhyATermEnded(t *testing.T) {
 	for cause, w := range map[string]func(context.Context) error{
 		"distributed: leadership resigned": func(ctx context.Context) error { return sleepFor(ctx, 45*time.Second) },
 		"distributed: term ended":          untilDone,
-		`distributed: job "x": work broke`: func(context.Context) error { return errWork },
+		`distributed: job "x": work broke`: func(context.Context) error { time.Sleep(45 * time.Second); return errWork },
 	} {
 		t.Run(cause, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -24,16 +24,23 @@ type Job struct {
 	//
 	// ctx carries the values of the context given to Execute, and the
 	// leadership ([LeadershipFromContext]). It is done when the leadership
-	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], the
-	// cause of Execute's context, or the error that stops the processor. Work
+	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], [ErrMoved],
+	// the cause of Execute's context, or the error that stops the processor. Work
 	// must then return soon: other nodes may start the job a grace period later
 	// when leadership was lost, and wait for its return otherwise.
 	//
 	// What it returns matters only while ctx is not done and the leadership valid:
 	// nil releases the job, at once or, if Work was called less than a second ago,
 	// when that has passed, and campaigns again, behind those who wait: so a Work
-	// that returns at once runs once a second, however many nodes there are. An
-	// error stops the processor. A panic stops it at any time.
+	// that returns at once runs once a second, however many nodes there are.
+	//
+	// An error is a failure, and a panic is one at any time. The job is released, and
+	// Work is called again after a pause, on another node if one waits; all other jobs
+	// go on. The pause is a second, doubles with each failure in a row on whatever
+	// nodes, up to a minute, is shortened by up to a quarter at random, and begins anew
+	// after Work has run for longer than the last one. [WithStopOnError] changes that.
+	//
+	// [ErrDone] ends the job for good, on all nodes, also if ctx is done.
 	Work func(ctx context.Context) error
 
 	// Weight is how much the job counts when [WithLoadBalancing] spreads jobs:
@@ -151,7 +158,8 @@ func validateText(field, s string, limit int) error {
 	return nil
 }
 
-// PanicError is what Execute returns, wrapped, when a Work panicked.
+// PanicError is the error of a Work that panicked, in [Hooks], and with
+// [WithStopOnError] what Execute returns, wrapped.
 type PanicError struct {
 	Value any    // what the Work panicked with
 	Stack []byte // the stack of the panic, as debug.Stack prints it
@@ -204,7 +212,16 @@ func (j *Job) run(ctx context.Context, report func(error)) {
 
 // logFailure says that the Work under l failed with err. The stack of a panic is
 // an attribute: handlers that write lines keep it in one.
-func (l *Leadership) logFailure(err error) {
+func (l *Leadership) logFailure(r JobRecord, err error) {
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
+		l.owner.log.Warn("work failed, trying again", "job", l.name, "token", l.token, "error", err, "failures", r.Failures, "pause", r.Pause, "stack", string(panicked.Stack))
+		return
+	}
+	l.owner.log.Warn("work failed, trying again", "job", l.name, "token", l.token, "error", err, "failures", r.Failures, "pause", r.Pause)
+}
+
+// logEnd says so if it ends the processor.
+func (l *Leadership) logEnd(err error) {
 	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		l.owner.log.Error("work failed", "job", l.name, "token", l.token, "error", err, "stack", string(panicked.Stack))
 		return

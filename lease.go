@@ -53,10 +53,11 @@ type session struct {
 	created     bool          // we may have made documents
 	makingUntil time.Duration // when we stop to try
 	heardAt     time.Duration
-	ordered     chan struct{}      // closed when there are other orders; nil while nobody asked
-	refeed      context.CancelFunc // ends the feed; another begins
-	lost        error              // why the session is over, nil while it is not
-	cause       error              // the same, without ErrLeadershipLost
+	ordered     chan struct{}            // closed when there are other orders; nil while nobody asked
+	refeed      context.CancelFunc       // ends the feed; another begins
+	watched     map[string]chan struct{} // by job: closed when something else is on record of it
+	lost        error                    // why the session is over, nil while it is not
+	cause       error                    // the same, without ErrLeadershipLost
 	closed      bool
 	cancels     []func() // of leaderships that have ended, to be called once mu is free
 	reports     []func() // of what has happened, to be called after them
@@ -251,6 +252,9 @@ func (s *session) apply(step Step) {
 		if c.orders {
 			s.reorder()
 		}
+		for _, job := range c.states {
+			s.unwatch(job)
+		}
 		s.warnOfNamesakes(c.namesakes, now)
 		if waited != s.mirror.waits() {
 			signal(s.retime)
@@ -362,6 +366,9 @@ func (s *session) end(cause error) {
 	s.stop()
 	close(s.ended)
 	s.reorder()
+	for job := range s.watched {
+		s.unwatch(job)
+	}
 	for _, c := range s.writer.candidacies {
 		if c.election != nil {
 			c.election.dethrone(s.lost)

@@ -248,7 +248,7 @@ func TestAClaimIsWrittenInARegisteredDocumentThatIsLedByItsNumber(t *testing.T) 
 	require.Len(t, l.write(), 1, "the position of 0 is replaced")
 	var v claimsValue
 	require.NoError(t, testKeys.decode(testKeys.claims("x", 0), l.docs[testKeys.claims("x", 0)].Value, &v))
-	require.Equal(t, positions{{"a", rev}}, v.Claims)
+	require.Equal(t, positions{{"a", rev}}, v.claims())
 	require.Equal(t, l.writer.documents[0].made, v.Made)
 	l.now += l.timing.period()
 	require.Empty(t, l.write())

@@ -67,13 +67,12 @@ func (h *MemoryHub) takeOut(k keys, id string, n int, job string) {
 		return
 	}
 	var rest positions
-	for _, c := range v.Claims {
+	for _, c := range v.claims() {
 		if c.job != job {
 			rest = append(rest, c)
 		}
 	}
-	v.Claims = rest
-	if b, err := k.encode(key, &v); err == nil { // it has become shorter
+	if b, err := k.encode(key, v.claim(rest)); err == nil { // it has become shorter
 		copy(b[len(valueStart):], h.documents[key].Value[len(valueStart):][:sumLength])
 		h.change(key, b)
 	}

@@ -152,6 +152,23 @@ func (o *Operator) Resign(ctx context.Context, job string, n Note) error {
 	return o.give(ctx, Order{Kind: OrderResign, Job: job}, n)
 }
 
+// Forget takes off the record that a job is done, or has failed: one that is done is
+// run again, and one that has failed does not pause any more. It returns [ErrUnknown]
+// if nothing is on record of the job.
+func (o *Operator) Forget(ctx context.Context, job string) error {
+	if err := cmp.Or(o.made(), validateJobName(job)); err != nil {
+		return err
+	}
+	view, _, err := o.viewer.View()
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(view.Records, func(r JobRecord) bool { return r.Job == job }) {
+		return fmt.Errorf("%w: nothing is on record of the job %q", ErrUnknown, job)
+	}
+	return forgetJob(ctx, o.store, o.keys, job)
+}
+
 // Orders returns the orders that there are, as the operator sees them: its own may
 // take a moment to show. It does not block and makes no call to the store. The caller
 // does not change what it returns.
@@ -414,25 +431,3 @@ var (
 	// ErrNotOrdered is returned when there is no order to take back.
 	ErrNotOrdered = errors.New("distributed: not ordered")
 )
-
-// readDocument returns a document of a store, at revision 0 if there is none.
-func readDocument(ctx context.Context, store Store, key string) (found Document, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	listed := false
-	err = store.Follow(ctx, key, 0, func(step Step) {
-		for _, d := range step.Documents {
-			if d.Key == key && !listed {
-				found = d
-			}
-		}
-		listed = listed || step.Whole
-		if listed {
-			cancel()
-		}
-	})
-	if listed {
-		return found, nil
-	}
-	return found, err
-}

@@ -364,3 +364,18 @@ func (s *service) view() *distributed.View {
 	defer func() { require.NoError(s.t, o.Close()) }()
 	return o.View()
 }
+
+func TestForgetLetsADoneJobRunAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.execute("a", works{"x": func(context.Context) error { return distributed.ErrDone }})
+		o := s.operator()
+		time.Sleep(time.Minute)
+		require.Len(t, s.history("x"), 1)
+		s.order(o.Forget(t.Context(), "x"))
+		time.Sleep(time.Minute)
+		require.Len(t, s.history("x"), 2)
+		require.ErrorIs(t, o.Forget(t.Context(), "y"), distributed.ErrUnknown)
+		require.ErrorIs(t, o.Forget(t.Context(), ""), distributed.ErrInvalidConfig)
+	})
+}

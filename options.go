@@ -53,6 +53,7 @@ type processorOptions struct {
 	startDelay       func(job string) time.Duration
 	voluntaryTimeout func(job string) time.Duration
 	blockOnNoJobs    bool
+	stopOnError      bool
 	quota            int
 	quotaSet         bool
 	balancing        *balancing // nil without WithLoadBalancing

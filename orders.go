@@ -161,8 +161,8 @@ func (t *transition) takeOrder(name string, d Document) {
 	if (d.Value == nil && !was) || (was && d.Value != nil && old.hash == h) {
 		return
 	}
-	m.changes++
-	t.orders, m.ordered = true, nil
+	m.changedOrders()
+	t.orders = true
 	if d.Value == nil {
 		delete(m.orders, name)
 		return

@@ -50,6 +50,7 @@ type placedJob struct {
 	waiting nodeSet // those of them that are in the view
 	scale   int     // of its weight
 	led     bool    // by the first of the queue
+	done    bool    // nobody is to run it any more
 	runner  int     // the node that leads it and takes part in placement; else none
 	target  int     // where it should run; none if it can run nowhere
 	standby int     // who should wait for it; none if nobody can
@@ -155,6 +156,12 @@ func (p *placement) readJobs(v *View) {
 		p.readList(n.Jobs, has)
 	}
 	p.readQueues(v)
+	for _, r := range v.Records {
+		if j, ok := p.job(r.Job); ok && r.Done {
+			p.jobs[j].done = true
+			clear(has[j])
+		}
+	}
 	p.readWeights()
 	p.obey(v, has)
 	p.readFits(has)
@@ -406,7 +413,8 @@ func (p *placement) job(name string) (j int, ok bool) {
 
 // part returns, by job, what the node whose view it is should stand for now: what
 // runs on it, or is to run on it now; and what it should wait for. Of the latter it
-// begins with some at a time.
+// begins with some at a time, and not before somebody stands for the job: who is to run
+// it should be the first.
 func (p *placement) part(due []bool, limit int) (wanted []bool) {
 	wanted = make([]bool, len(p.jobs))
 	if p.self == none {
@@ -420,7 +428,7 @@ func (p *placement) part(due []bool, limit int) (wanted []bool) {
 			wanted[j] = !p.handsOver(j, p.self)
 		case job.target == p.self && (job.runner == none || due[j]):
 			wanted[j] = true
-		case p.stands(j, p.self):
+		case len(job.queue) > 0 && p.stands(j, p.self):
 			wanted[j] = p.waits(j, p.self) || standbys > 0
 			if !p.waits(j, p.self) {
 				standbys--

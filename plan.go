@@ -76,7 +76,7 @@ func (v *View) Plan() Plan {
 	loads := make([]Load, len(p.nodes))
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		if job.target == none && job.runner == none && (job.order == nil || job.order.Kind != OrderPause) {
+		if job.target == none && job.runner == none && !job.done && (job.order == nil || job.order.Kind != OrderPause) {
 			plan.Homeless = append(plan.Homeless, job.Name)
 		}
 		if job.runner != none {
@@ -148,6 +148,9 @@ func (p *placement) reasonOf(job *placedJob) string {
 		return p.instance(job.runner) + " has more than its share"
 	case strands:
 		return "no node can take it from " + p.instance(job.runner)
+	}
+	if job.done {
+		return "it is done, for good"
 	}
 	has := func(n placedNode) bool {
 		_, ok := slices.BinarySearchFunc(n.Jobs, job.Name, func(i JobInfo, name string) int { return strings.Compare(i.Name, name) })

@@ -48,6 +48,8 @@ type plannedJob struct {
 	tenure *tenure       // nil while it is not led here
 
 	withdraw context.CancelCauseFunc // ends the campaign under way, nil if there is none
+
+	pause time.Duration // before the next campaign, as a failure could not be recorded; of its loop
 }
 
 // NewLeadershipBasedJobProcessor returns a processor for the node instanceName
@@ -107,7 +109,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	}
 	p.jobs[job.Name] = planned
 	if p.opened {
-		p.loops.Go(func() { p.loop(planned) })
+		p.keep(func() { p.loop(planned) })
 	}
 	return nil
 }
@@ -119,10 +121,9 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // and others wait until its lease has run out. More than 128 jobs start in waves
 // of that size, a millisecond apart.
 //
-// While the store is away it waits and keeps trying. It returns early with the
-// error of the first Work that failed or panicked ([PanicError]), naming the
-// job, after stopping and releasing all others; with [ErrNoJobs]; with
-// [ErrInvalidConfig], before anything is written to the store; and with an
+// While the store is away it waits and keeps trying. What becomes of one job does
+// not end it, unless [WithStopOnError] was given. It returns early with [ErrNoJobs];
+// with [ErrInvalidConfig], before anything is written to the store; and with an
 // error that wraps [ErrPermanent] for what waiting cannot mend.
 //
 // A Work that does not return when its context is done keeps Execute from
@@ -257,7 +258,7 @@ func (p *LeadershipBasedJobProcessor) open() {
 	}
 	for wave := range slices.Chunk(jobs, jobsInWave) {
 		for _, job := range wave {
-			p.loops.Go(func() { p.loop(job) })
+			p.keep(func() { p.loop(job) })
 		}
 		if len(wave) == jobsInWave && sleep(p.ctx, time.Millisecond) != nil {
 			return
@@ -330,6 +331,7 @@ func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
 	if sleep(p.ctx, job.delay) != nil {
 		return
 	}
+	job.delay = 0
 	if p.balancer != nil {
 		p.balancer.enter(job)
 		return
@@ -339,29 +341,31 @@ func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
 	}
 }
 
+// keep calls f on a goroutine, and again on another one if a Work ends that.
+func (p *LeadershipBasedJobProcessor) keep(f func()) {
+	p.loops.Go(func() {
+		over := false
+		defer func() {
+			if !over {
+				p.keep(f)
+			}
+		}()
+		f()
+		over = true
+	})
+}
+
 // turn campaigns for the job once, while ctx is not done, and serves the term if it
 // wins.
 func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob) {
-	term, err := durationOf(ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	if err != nil {
-		if ctx.Err() == nil {
-			p.fail(err)
-		}
+	pause := job.pause
+	job.pause = 0
+	if sleep(ctx, pause) != nil {
 		return
 	}
-	permitted, withdraw, err := p.permit(ctx, job)
+	leadership, term, err := p.win(ctx, job)
 	if err != nil {
-		return
-	}
-	defer withdraw()
-	standing, cancel, err := p.quota.stand(permitted)
-	if err != nil {
-		return
-	}
-	defer cancel()
-	leadership, err := p.concurrency.Campaign(standing, job.Name)
-	if err != nil {
-		if standing.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, errWithdrawn) {
 			p.fail(err)
 		}
 		return
@@ -370,6 +374,40 @@ func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob)
 		_ = sleep(p.ctx, restTime) // or it would be the first to take its own slot again
 	}
 }
+
+// win campaigns for the job. errWithdrawn says that this was not wanted any more.
+func (p *LeadershipBasedJobProcessor) win(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
+	permitted, withdraw, err := p.permit(ctx, job)
+	if err != nil {
+		return nil, 0, errWithdrawn
+	}
+	defer withdraw()
+	if l, term, err = p.campaign(permitted, job); err != nil && permitted.Err() != nil {
+		err = errWithdrawn
+	}
+	return l, term, err
+}
+
+func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
+	if err := p.awaitUndone(ctx, job.Name); err != nil {
+		return nil, 0, err
+	}
+	if term, err = durationOf(ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name); err != nil {
+		return nil, 0, err
+	}
+	standing, cancel, err := p.quota.stand(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer cancel()
+	if l, err = p.concurrency.Campaign(standing, job.Name); err != nil && standing.Err() != nil {
+		err = errWithdrawn
+	}
+	return l, term, err
+}
+
+// errWithdrawn says that a campaign has been given up.
+var errWithdrawn = errors.New("distributed: not wanted here any more")
 
 // crowded reports whether there are more jobs than slots.
 func (p *LeadershipBasedJobProcessor) crowded() bool {
@@ -381,61 +419,80 @@ func (p *LeadershipBasedJobProcessor) crowded() bool {
 // lead runs Work under the leadership and releases it, but not before Work has
 // returned. It reports whether that was the job's own doing, or the end of its term.
 func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term time.Duration) (ended bool) {
-	if !p.quota.take() {
-		p.release(l, func() {})
-		return false
-	}
-	defer p.quota.put(p.ctx)
+	slot := false
+	defer func() {
+		if slot {
+			p.quota.put(p.ctx)
+		}
+	}()
 	defer p.begin(job, l)()
 	report := func() {} // what Work returned; not before the job is released, and others can run it
 	defer func() { p.release(l, func() { report() }) }()
 	defer p.balancer.lead(l)()
-	if term > 0 {
-		defer time.AfterFunc(term, func() { l.cancel(ErrTermEnded) }).Stop()
-	}
 	if p.ctx.Err() != nil {
 		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
 	}
 	p.obeyOnElection(l)
-	if l.expired() || l.ctx.Err() != nil {
+	if !p.rest(l) {
 		return false
+	}
+	if slot = p.quota.take(); !slot || l.expired() || l.ctx.Err() != nil {
+		return false
+	}
+	if term > 0 {
+		defer time.AfterFunc(term, func() { l.cancel(ErrTermEnded) }).Stop()
 	}
 	started := time.Now()
 	p.concurrency.hooks.workStarted(l.name, l.token)
+	returned := p.recoverLater(l)
 	defer p.reportStuck(l)()
-	job.run(l.ctx, func(err error) { report, ended = p.returned(l, err, time.Since(started)) })
+	job.run(l.ctx, func(err error) {
+		p.noteReturn(l)
+		returned(err == nil && l.ctx.Err() == nil)
+		report, ended = p.returned(job, l, err, time.Since(started))
+	})
 	_ = sleep(l.ctx, time.Until(started.Add(restTime))) // not at all once it is done
 	return ended
 }
 
-// returned judges what Work returned, after it took so long. An error after its
-// context was done is most often that context's error, or one that came from it,
-// and no reason to stop a node: leadership comes and goes. The same holds for a
-// leadership that was lost, if the process has slept over it: then the first to
-// notice may be a store that refuses the token.
-func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error, took time.Duration) (report func(), ended bool) {
-	p.noteReturn(l)
+// returned judges what Work returned, after it took so long, and puts on record what
+// others have to know. An error after its context was done is most often that
+// context's error, or one that came from it, and no failure: leadership comes and
+// goes. The same holds for a leadership that was lost, if the process has slept over
+// it: then the first to notice may be a store that refuses the token.
+func (p *LeadershipBasedJobProcessor) returned(job *plannedJob, l *Leadership, err error, took time.Duration) (report func(), ended bool) {
 	if p.caller.Err() != nil {
 		l.cancel(context.Cause(p.caller)) // which Work may have watched itself, and been faster than us
 	}
-	asked := l.expired() || l.ctx.Err() != nil
-	panicked := errors.Is(err, errGoexit) || errors.As(err, new(*PanicError))
+	lost := l.expired()
+	asked := lost || l.ctx.Err() != nil
 	log := func() {}
 	switch {
-	case err != nil && (panicked || !asked):
-		log = func() { l.logFailure(err) }
-		failure := fmt.Errorf("distributed: job %q: %w", l.name, err)
-		l.cancel(failure)
-		p.fail(failure)
-	case err != nil && !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
+	case err == nil:
+	case isPanic(err) || (!asked && !errors.Is(err, ErrDone)):
+		l.cancel(failureOf(l.name, err))
+		log = p.failed(job, l, err, took)
+	case errors.Is(err, ErrDone) && !lost:
+		l.cancel(ErrDone)
+		log = p.finishes(l)
+	case !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
 		log = func() {
 			p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)
 		}
 	}
 	return func() {
-		log()
 		p.concurrency.hooks.workReturned(l.name, l.token, took, err)
+		log()
 	}, !asked || errors.Is(context.Cause(l.ctx), ErrTermEnded)
+}
+
+// failed deals with a Work that has failed.
+func (p *LeadershipBasedJobProcessor) failed(job *plannedJob, l *Leadership, err error, took time.Duration) (report func()) {
+	if !p.options.stopOnError {
+		return p.fails(job, l, err, took)
+	}
+	p.fail(failureOf(l.name, err))
+	return func() { l.logEnd(err) }
 }
 
 // release gives the job up, and calls released when that is done.

@@ -8,8 +8,8 @@ import (
 
 // spread distributes jobs over the nodes of a placement, but for one that is
 // taken to be gone. First every job keeps the node that it is on, if that suits
-// it; then those without a node get one, the heaviest first; then jobs move for
-// as long as that evens out.
+// it; then those without a node get one; then jobs move for as long as that evens
+// out.
 //
 // What it takes grows with the number of jobs times that of nodes, whatever they are
 // like. That a job on a node does not suit another never changes. So each pair of
@@ -34,10 +34,7 @@ type spread struct {
 }
 
 // loose is a job without a node, or on one that it should leave.
-type loose struct {
-	job, was int32
-	stays    bool // it can stay
-}
+type loose struct{ job, was int32 }
 
 // cursor says how much of a list another node has been through, looking for jobs that
 // do not run there, and move at no cost; for jobs that it waits for; and for any.
@@ -99,13 +96,17 @@ func (s *spread) add(j, x int) {
 
 // settle is called once, when all jobs have been added.
 func (s *spread) settle() {
-	for i := range s.loose {
-		s.loose[i].stays = s.canStay(s.loose[i])
-	}
-	slices.SortStableFunc(s.loose, func(a, b loose) int {
-		return cmp.Or(trueFirst(a.stays, b.stays), cmp.Compare(s.p.jobs[b.job].Weight, s.p.jobs[a.job].Weight))
-	})
+	var rest []int32
+	var stays []loose
 	for _, l := range s.loose {
+		if s.canStay(l) {
+			stays = append(stays, l)
+		} else {
+			rest = append(rest, l.job)
+		}
+	}
+	slices.SortStableFunc(stays, func(a, b loose) int { return cmp.Compare(s.p.jobs[b.job].Weight, s.p.jobs[a.job].Weight) })
+	for _, l := range stays {
 		x := s.bestNode(int(l.job))
 		if s.canStay(l) && (x == none || !s.better(int(l.job), x, int(l.was))) {
 			x = int(l.was)
@@ -114,6 +115,7 @@ func (s *spread) settle() {
 			s.put(int(l.job), x)
 		}
 	}
+	s.fill(rest)
 	s.level()
 }
 
@@ -192,16 +194,6 @@ func (s *spread) emptiest(favoured nodeSet, sets ...nodeSet) int {
 		}
 	}
 	return best
-}
-
-func trueFirst(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	}
-	return 1
 }
 
 // level moves a job from the node with the greatest load to that with the least,

@@ -28,6 +28,10 @@ type JobStatus struct {
 	Since time.Time `json:"since"` // when it came into that state; a job is stuck since its context is done
 	Token int64     `json:"token"` // of the leadership; 0 while it waits
 	Cause error     `json:"-"`     // why the context of Work is done, or the job is paused; nil otherwise. In JSON its text: "cause"
+
+	// Record is what is on record of it in the app: failures of its Work, on whatever
+	// node; or that it is done. nil if nothing is, or without a lease.
+	Record *JobRecord `json:"record,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
@@ -68,9 +72,11 @@ type JobState string
 const (
 	JobWaiting  JobState = "waiting"  // it does not run here
 	JobRunning  JobState = "running"  // it is led here, and its context is not done
+	JobFailed   JobState = "failed"   // it is led here, and pauses after a failure of its Work
 	JobStopping JobState = "stopping" // its context is done, or Work has returned and it is being released
 	JobPaused   JobState = "paused"   // it does not run here, as an operator has paused it: Cause says who and why
 	JobStuck    JobState = "stuck"    // Work has not returned, 1 s or more after its context was done
+	JobDone     JobState = "done"     // it is not run any more, on no node: Work has returned [ErrDone]
 )
 
 // Status returns what the processor does now, with the jobs sorted by name. It
@@ -82,8 +88,28 @@ func (p *LeadershipBasedJobProcessor) Status() Status {
 	s := Status{Instance: p.concurrency.instance, Draining: p.balancer.drains() || p.drained()}
 	s.Node, s.Leased = p.concurrency.node()
 	s.Executing, s.Jobs = p.jobStatus(time.Now())
+	p.recall(s.Jobs)
 	slices.SortFunc(s.Jobs, func(a, b JobStatus) int { return strings.Compare(a.Job, b.Job) })
 	return s
+}
+
+// recall adds what is on record.
+func (p *LeadershipBasedJobProcessor) recall(jobs []JobStatus) {
+	held := p.concurrency.held()
+	if held == nil {
+		return
+	}
+	for i := range jobs {
+		j := &jobs[i]
+		record, _, outdated := held.lease.Recorded(j.Job)
+		if outdated == nil {
+			continue
+		}
+		j.Record = &record
+		if record.Done && j.State == JobWaiting {
+			j.State = JobDone
+		}
+	}
 }
 
 func (p *LeadershipBasedJobProcessor) jobStatus(now time.Time) (executing bool, jobs []JobStatus) {
@@ -119,6 +145,7 @@ type tenure struct {
 	leadership *Leadership
 	ended      time.Time // when the end of its context was noticed; zero before
 	returned   time.Time // when Work returned; zero before
+	resting    bool      // Work pauses after a failure
 }
 
 func (t *tenure) status(now time.Time) JobStatus {
@@ -133,6 +160,8 @@ func (t *tenure) status(now time.Time) JobStatus {
 		s.State, s.Since = JobStopping, t.ended
 	case s.Cause != nil:
 		s.State, s.Since = JobStopping, now
+	case t.resting:
+		s.State = JobFailed
 	}
 	return s
 }
@@ -158,6 +187,13 @@ func (p *LeadershipBasedJobProcessor) noteEnd(l *Leadership) time.Time {
 	return now
 }
 
+// noteRest notes whether a job pauses after a failure.
+func (p *LeadershipBasedJobProcessor) noteRest(l *Leadership, resting bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.jobs[l.name].tenure.resting = resting
+}
+
 // noteReturn notes that a Work has returned.
 func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
 	p.mu.Lock()
@@ -167,9 +203,7 @@ func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
 
 // node returns whether there is a lease, and its ID in views.
 func (c *Concurrency) node() (id string, leased bool) {
-	c.mu.Lock()
-	held := c.lease
-	c.mu.Unlock()
+	held := c.held()
 	if held == nil {
 		return "", false
 	}

@@ -18,6 +18,9 @@ type View struct {
 
 	// Orders are those of operators, by Kind, Job and Instance.
 	Orders []Order `json:"orders"`
+
+	// Records are of the jobs that have failed, and of those that are done, sorted by Job.
+	Records []JobRecord `json:"records"`
 }
 
 // NodeView is a node in a [View].

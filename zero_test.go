@@ -34,6 +34,7 @@ var zeros = map[string]any{
 	"Hooks":                       new(distributed.Hooks),
 	"Job":                         new(distributed.Job),
 	"JobInfo":                     new(distributed.JobInfo),
+	"JobRecord":                   new(distributed.JobRecord),
 	"JobState":                    new(distributed.JobState),
 	"JobStatus":                   new(distributed.JobStatus),
 	"JobView":                     new(distributed.JobView),

@@ -74,7 +74,7 @@ func startKillable(t *testing.T, members int) *killable {
 	})
 	var err error
 	require.Eventually(t, func() bool {
-		k.conn, err = nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+		k.conn, err = nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.PingInterval(500*time.Millisecond), nats.Timeout(time.Second))
 		return err == nil
 	}, 20*time.Second, 20*time.Millisecond)
 	t.Cleanup(k.conn.Close)
@@ -121,6 +121,7 @@ func (k *killable) leader(other int) (leader int) {
 // A node that is lost, or cut off, in any way: its jobs run elsewhere, and never in
 // two places.
 func TestFaultsOfNodes(t *testing.T) {
+	t.Parallel()
 	k := startKillable(t, 3)
 	for name, do := range map[string]func(w *nodetest.World, n *nodetest.Node){
 		"killed":  func(_ *nodetest.World, n *nodetest.Node) { n.Kill() },
@@ -165,6 +166,7 @@ func TestFaultsOfNodes(t *testing.T) {
 
 // All that happens to servers ends leases at worst, and they come back.
 func TestFaultsOfServers(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []struct {
 		name    string
 		servers int
@@ -224,6 +226,7 @@ func TestFaultsOfServers(t *testing.T) {
 // A stream that somebody has deleted, or put back from a backup, is another
 // history: the leases end.
 func TestAnotherHistoryEndsAllLeases(t *testing.T) {
+	t.Parallel()
 	for name, replace := range map[string]func(k *killable){
 		"the stream is deleted and made anew": func(k *killable) {
 			require.NoError(k.t, k.js.DeleteStream(k.t.Context(), "distributed"))

@@ -4,6 +4,7 @@ package nats
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,11 @@ import (
 
 func TestMain(m *testing.M) {
 	runRole()
+	// The tests mostly wait, so more of them run at a time than there are cores.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	flag.Parse()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/b2552be4/distributed/internal/process.spawnAll"))
 }
 

@@ -5,6 +5,7 @@ package nats
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -74,23 +75,55 @@ func TestAStreamThatBreaksAPromiseIsRefused(t *testing.T) {
 	}
 }
 
-// A user that may not write is told so, and so is one that is not known.
-func TestWhoIsRefusedIsToldWhy(t *testing.T) {
+// permissions are those that docs/stores.md says a node needs, if the stream is there.
+var permissions = []string{
+	"distributed.>", "$JS.API.STREAM.INFO.distributed", "$JS.API.STREAM.MSG.GET.distributed",
+	"$JS.API.DIRECT.GET.distributed", "$JS.API.DIRECT.GET.distributed.>", "$JS.API.CONSUMER.CREATE.distributed.>",
+}
+
+// startWithUsers starts a server, and returns configs for its users.
+func startWithUsers(t *testing.T, users ...*server.User) func(user, password string) Config {
 	config := memberConfigs(t, 1)[0]
 	o := config.options()
-	o.Users = []*server.User{
-		{Username: "owner", Password: "secret"},
-		{Username: "reader", Password: "secret", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"distributed.>"}}}},
-	}
+	o.Users = users
 	s, err := server.NewServer(o)
 	require.NoError(t, err)
 	s.Start()
-	defer func() { s.Shutdown(); s.WaitForShutdown() }()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	require.True(t, s.ReadyForConnections(20*time.Second))
-	as := func(user, password string) Config {
+	return func(user, password string) Config {
 		return Config{Servers: []string{"nats://" + config.addr()}, Replicas: 1, Options: []nats.Option{nats.UserInfo(user, password)}}
 	}
-	_, err = as("owner", "wrong").open(t.Context(), distributed.LeaseRequest{})
+}
+
+func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
+	text, err := os.ReadFile("../docs/stores.md")
+	require.NoError(t, err)
+	for _, p := range permissions {
+		require.Contains(t, string(text), `"`+p+`"`)
+	}
+	as := startWithUsers(t, &server.User{Username: "owner", Password: "secret"}, &server.User{Username: "node", Password: "secret", Permissions: &server.Permissions{
+		Publish: &server.SubjectPermission{Allow: permissions}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+	}})
+	owner, err := as("owner", "secret").open(t.Context(), distributed.LeaseRequest{})
+	require.NoError(t, err)
+	require.NoError(t, owner.Close())
+	node, err := as("node", "secret").open(t.Context(), distributed.LeaseRequest{})
+	require.NoError(t, err)
+	defer node.Close()
+	require.True(t, follow(t, node.(*store), "app/", 0).Whole)
+	at, err := node.Put(t.Context(), "app/key", []byte("value"), 0)
+	require.NoError(t, err)
+	_, err = node.Put(t.Context(), "app/key", []byte("value"), 0)
+	require.IsType(t, &distributed.ConflictError{}, err)
+	require.NoError(t, node.Delete(t.Context(), "app/key", at))
+}
+
+// A user that may not write is told so, and so is one that is not known.
+func TestWhoIsRefusedIsToldWhy(t *testing.T) {
+	as := startWithUsers(t, &server.User{Username: "owner", Password: "secret"}, &server.User{Username: "reader", Password: "secret",
+		Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"distributed.*.>"}}}})
+	_, err := as("owner", "wrong").open(t.Context(), distributed.LeaseRequest{})
 	require.ErrorIs(t, err, distributed.ErrRefused)
 	owner, err := as("owner", "secret").open(t.Context(), distributed.LeaseRequest{})
 	require.NoError(t, err)

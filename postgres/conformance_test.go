@@ -4,13 +4,10 @@ package postgres_test
 
 import (
 	"context"
-	"encoding/json"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/b2552be4/distributed"
@@ -92,98 +89,10 @@ func TestProviderConforms(t *testing.T) {
 
 func leases(t *testing.T, s *server, addr string) leasetest.Store {
 	const ttl = 3 * time.Second
-	o := &owner{t: t, server: s, conn: s.connect()}
 	return leasetest.Store{
 		Provider: func() distributed.LeaseProvider {
 			return postgres.NewLeaseProvider(s.at(addr), distributed.WithLeaseTTL(ttl))
 		},
-		TTL:             ttl,
-		Expire:          o.deleteNodes,
-		RemoveCandidate: o.deleteClaims,
-		Candidates:      o.countClaims,
-	}
-}
-
-// owner does what an operator could, who reads the documents and knows their names.
-// It may be used by another goroutine than the test's.
-type owner struct {
-	t      *testing.T
-	server *server
-	mu     sync.Mutex
-	conn   *pgx.Conn
-}
-
-// documents calls each with what there is below app/kind/, by the rest of the key.
-func (o *owner) documents(app, kind string, each func(name string, value []byte)) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	prefix := app + "/" + kind + "/"
-	rows, err := o.conn.Query(context.Background(), o.server.sql("SELECT key, value FROM S.document WHERE starts_with(key, $1) AND value IS NOT NULL"), prefix)
-	if o.check(err); err != nil {
-		return
-	}
-	var key, value string
-	_, err = pgx.ForEachRow(rows, []any{&key, &value}, func() error {
-		each(strings.TrimPrefix(key, prefix), []byte(value))
-		return nil
-	})
-	o.check(err)
-}
-
-// nodes returns the ids of those called instance, and of all for "", that live.
-func (o *owner) nodes(app, instance string) map[string]bool {
-	ids := map[string]bool{}
-	o.documents(app, "nodes", func(id string, value []byte) {
-		var node struct{ Instance, State string }
-		o.check(json.Unmarshal(value, &node))
-		if node.State == "" && (instance == "" || node.Instance == instance) {
-			ids[id] = true
-		}
-	})
-	return ids
-}
-
-// claims returns the names of the documents in which live nodes called instance claim
-// the election.
-func (o *owner) claims(app, election, instance string) (names []string) {
-	live := o.nodes(app, instance)
-	o.documents(app, "claims", func(name string, value []byte) {
-		var document struct{ Claims map[string]int64 }
-		o.check(json.Unmarshal(value, &document))
-		id, _, _ := strings.Cut(name, "/")
-		if _, claimed := document.Claims[election]; claimed && live[id] {
-			names = append(names, name)
-		}
-	})
-	return names
-}
-
-// remove deletes a document whatever its revision is.
-func (o *owner) remove(key string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for at := int64(-1); at < 0; { // it may be changing
-		o.check(o.conn.QueryRow(context.Background(), o.server.sql("SELECT S.put(key, NULL, rev) FROM S.document WHERE key = $1 AND value IS NOT NULL UNION ALL SELECT 0 LIMIT 1"), key).Scan(&at))
-	}
-}
-
-func (o *owner) deleteNodes(app, instance string) {
-	for id := range o.nodes(app, instance) {
-		o.remove(app + "/nodes/" + id)
-	}
-}
-
-func (o *owner) deleteClaims(app, election, instance string) {
-	names := o.claims(app, election, instance)
-	require.Len(o.t, names, 1)
-	o.remove(app + "/claims/" + names[0])
-}
-
-func (o *owner) countClaims(app, election string) int { return len(o.claims(app, election, "")) }
-
-// check is for any goroutine.
-func (o *owner) check(err error) {
-	if err != nil {
-		o.t.Error(err)
-	}
+		TTL: ttl,
+	}.OnDocuments(t, open(t, s.at(addr)))
 }

@@ -80,24 +80,23 @@ func cut(conn *pgconn.PgConn) {
 }
 
 // send sends a message and returns the answers. Who has not got all of them does not
-// know what happened. If it was not the server that ended it, the other connections
-// are not used again either, as they lead the same way.
-func (c *connections) send(ctx context.Context, sql string) ([]*pgconn.Result, error) {
+// know what happened. A connection that was lost takes the others with it, as they lead
+// the same way.
+func (c *connections) send(ctx context.Context, sql string) (results []*pgconn.Result, err error) {
 	ctx, done := c.bound(ctx)
 	defer done()
 	conn, err := c.pool.Acquire(ctx)
-	if err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	defer conn.Release()
-	results, err := conn.Conn().PgConn().Exec(ctx, sql).ReadAll()
 	if err == nil {
-		return results, nil
+		defer conn.Release()
+		results, err = conn.Conn().PgConn().Exec(ctx, sql).ReadAll()
+		if conn.Conn().IsClosed() {
+			c.pool.Reset()
+		}
 	}
-	if _, answered := errors.AsType[*pgconn.PgError](err); !answered {
-		c.pool.Reset()
+	if c.life.Err() != nil {
+		return nil, distributed.ErrClosed
 	}
-	return nil, errors.Join(err, context.Cause(ctx))
+	return results, err
 }
 
 // bound ends calls that are under way when the store is closed.

@@ -42,7 +42,8 @@ type follower struct {
 	store  *store
 	prefix string
 	tell   func(distributed.Step)
-	steps  int // that were told
+	steps  int       // that were told
+	at     time.Time // of the last one
 
 	rev   int64
 	nonce string
@@ -129,7 +130,7 @@ func (f *follower) catchUp(ctx context.Context, conn *pgconn.PgConn) error {
 }
 
 func (f *follower) advance(step distributed.Step, nonce string) {
-	f.rev, f.nonce = step.Revision, nonce
+	f.rev, f.nonce, f.at = step.Revision, nonce, time.Now()
 	f.steps++
 	f.tell(step)
 }
@@ -167,8 +168,10 @@ func (f *follower) takeIn(ctx context.Context, conn *pgconn.PgConn) error {
 			if err := f.catchUp(ctx, conn); err != nil {
 				return err
 			}
-		case !mine:
+		case !mine && time.Since(f.at) < silence:
 			f.rev, f.nonce = n.document.Revision, n.mark
+		case !mine:
+			f.advance(distributed.Step{Revision: n.document.Revision}, n.mark)
 		default:
 			f.advance(distributed.Step{Revision: n.document.Revision, Documents: []distributed.Document{n.document}}, n.mark)
 		}
@@ -176,7 +179,7 @@ func (f *follower) takeIn(ctx context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// ask sends a message that has one answer, of one row at least.
+// ask sends a message whose last answer has one row at least.
 func ask(ctx context.Context, conn *pgconn.PgConn, sql string, within time.Duration) ([][][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

@@ -22,12 +22,13 @@ type feed struct {
 	news   chan struct{}
 	rev    int64
 	there  map[string]string
+	at     map[string]int64 // their revisions
 	steps  int
 	wholes int
 }
 
 func follow(t *testing.T, store distributed.Store, prefix string) *feed {
-	f := &feed{t: t, news: make(chan struct{}, 1), there: map[string]string{}}
+	f := &feed{t: t, news: make(chan struct{}, 1), there: map[string]string{}, at: map[string]int64{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -58,7 +59,7 @@ func (f *feed) tell(s distributed.Step) {
 		if d.Value == nil {
 			delete(f.there, d.Key)
 		} else {
-			f.there[d.Key] = string(d.Value)
+			f.there[d.Key], f.at[d.Key] = string(d.Value), d.Revision
 		}
 	}
 	f.rev = s.Revision
@@ -106,4 +107,16 @@ func (f *feed) listings() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.wholes
+}
+
+func (f *feed) told() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.steps
+}
+
+func (f *feed) revision(key string) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at[key]
 }

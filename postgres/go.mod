@@ -2,10 +2,10 @@ module github.com/b2552be4/distributed/postgres
 
 go 1.26.0
 
-replace github.com/b2552be4/distributed => ../
+replace github.com/b2552be4/distributed => ..
 
 require (
-	github.com/b2552be4/distributed v0.0.0-00010101000000-000000000000
+	github.com/b2552be4/distributed v0.1.0
 	github.com/jackc/pgx/v5 v5.13.0
 	github.com/stretchr/testify v1.12.1
 	go.uber.org/goleak v1.3.0

@@ -20,10 +20,13 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	flag.Parse()
-	spawn()
+	end := startCommon()
+	if err := os.Setenv("DATABASE_URL", common.url()); err != nil { // for the example
+		panic(err)
+	}
 	known := []goleak.Option{goleak.IgnoreCurrent(), goleak.IgnoreTopFunction("github.com/b2552be4/distributed/internal/process.spawnAll")}
 	code := m.Run()
-	endCommon()
+	end()
 	if err := goleak.Find(known...); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

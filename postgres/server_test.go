@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ import (
 
 // server is a PostgreSQL server of a test, on loopback, in a directory of its own.
 type server struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	addr    string
 	schema  string // of the documents
@@ -99,7 +100,7 @@ func spawnAll(calls <-chan func()) {
 }
 
 // start starts a program that goes on, with what it says in the file log.
-func start(t *testing.T, cmd *exec.Cmd, log string) (ended chan struct{}) {
+func start(t testing.TB, cmd *exec.Cmd, log string) (ended chan struct{}) {
 	t.Helper()
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	require.NoError(t, err)
@@ -117,7 +118,7 @@ func start(t *testing.T, cmd *exec.Cmd, log string) (ended chan struct{}) {
 }
 
 // run runs a program of PostgreSQL to its end.
-func run(t *testing.T, program string, args ...string) {
+func run(t testing.TB, program string, args ...string) {
 	t.Helper()
 	require.NotEmpty(t, programs(), "PostgreSQL is not installed: apt-get install postgresql-15 pgbouncer")
 	out, err := command(filepath.Join(programs(), program), args...).CombinedOutput()
@@ -125,9 +126,9 @@ func run(t *testing.T, program string, args ...string) {
 }
 
 // makeDir makes a directory that the account may use. The caller removes it.
-func makeDir(t *testing.T) string {
+func makeDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "postgres-test-")
+	dir, err := os.MkdirTemp("", "postgres-test-") //nolint:usetesting // that of t lets in its owner only
 	require.NoError(t, err)
 	if who := account(); who != nil {
 		require.NoError(t, os.Chown(dir, int(who.Uid), int(who.Gid)))
@@ -142,7 +143,7 @@ var blank struct {
 }
 
 // makeDatabase returns the directory of a new one.
-func makeDatabase(t *testing.T) string {
+func makeDatabase(t testing.TB) string {
 	t.Helper()
 	blank.Lock()
 	defer blank.Unlock()
@@ -158,7 +159,7 @@ func makeDatabase(t *testing.T) string {
 }
 
 // newServer starts a server for the test, which may do to it what it wants.
-func newServer(t *testing.T, options ...string) *server {
+func newServer(t testing.TB, options ...string) *server {
 	t.Helper()
 	s := serve(t, makeDatabase(t), options)
 	t.Cleanup(s.remove)
@@ -170,7 +171,7 @@ func (s *server) remove() {
 	_ = os.RemoveAll(s.dir)
 }
 
-func serve(t *testing.T, dir string, options []string) *server {
+func serve(t testing.TB, dir string, options []string) *server {
 	t.Helper()
 	addr, err := link.FreeAddr()
 	require.NoError(t, err)
@@ -180,35 +181,32 @@ func serve(t *testing.T, dir string, options []string) *server {
 }
 
 // common is a server for all tests that do it no harm.
-var common struct {
-	sync.Mutex
-	*server
-	used int
-}
+var common *server
+
+var schemas atomic.Int64
 
 // commonServer returns the common server, with a schema for the test.
-func commonServer(t *testing.T) *server {
-	t.Helper()
-	common.Lock()
-	defer common.Unlock()
-	if common.server == nil {
-		common.server = serve(t, makeDatabase(t), nil)
-	}
-	common.used++
-	s := *common.server
-	s.t, s.schema = t, fmt.Sprint("test_", common.used)
+func commonServer(t testing.TB) *server {
+	s := *common
+	s.t, s.schema = t, fmt.Sprint("test_", schemas.Add(1))
 	return &s
 }
 
-// endCommon is called when all tests are done.
-func endCommon() {
-	if common.server != nil {
-		_ = common.cmd.Process.Signal(syscall.SIGQUIT)
-		<-common.ended
-		_ = os.RemoveAll(common.dir)
+// startCommon starts it, and returns what ends it.
+func startCommon() (end func()) {
+	common = serve(mainTest{}, makeDatabase(mainTest{}), nil)
+	return func() {
+		common.remove()
+		_ = os.RemoveAll(blank.dir)
 	}
-	_ = os.RemoveAll(blank.dir)
 }
+
+// mainTest is TestMain in place of a test.
+type mainTest struct{ testing.TB }
+
+func (mainTest) Helper()                           {}
+func (mainTest) Errorf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+func (mainTest) FailNow()                          { os.Exit(1) }
 
 // standby makes a server that follows s through a network of its own, until it is promoted.
 func (s *server) standby() (*server, *link.Link) {
@@ -315,7 +313,7 @@ func (s *server) link() *link.Link {
 	return linkTo(s.t, s.addr)
 }
 
-func linkTo(t *testing.T, addr string) *link.Link {
+func linkTo(t testing.TB, addr string) *link.Link {
 	t.Helper()
 	l, err := link.New(addr)
 	require.NoError(t, err)

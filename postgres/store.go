@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -55,49 +56,31 @@ func (s *store) Delete(ctx context.Context, key string, rev int64) error {
 	return s.PutAll(ctx, []distributed.Write{{Key: key, Revision: rev}})[0].Err
 }
 
-const (
-	// maxWrites and maxBytes bound a transaction: others wait for it.
-	maxWrites = 100
-	maxBytes  = 1 << 20
-)
+// maxWrites bounds a transaction: others wait for it.
+const maxWrites = 100
 
 // PutAll implements [distributed.BatchStore]: one commit for up to 100 changes, each
 // with a revision of its own.
-func (s *store) PutAll(ctx context.Context, writes []distributed.Write) []distributed.WriteResult {
-	results := make([]distributed.WriteResult, 0, len(writes))
-	for len(writes) > 0 {
-		var calls []string
-		size := 0
-		for i, w := range writes {
-			if size += len(w.Key) + len(w.Value); i == maxWrites || (i > 0 && size > maxBytes) {
-				break
-			}
-			calls = append(calls, s.call(w.Key, w.Value, w.Revision))
-		}
-		results = append(results, s.commit(ctx, writes[:len(calls)], calls)...)
-		writes = writes[len(calls):]
+func (s *store) PutAll(ctx context.Context, writes []distributed.Write) (results []distributed.WriteResult) {
+	for part := range slices.Chunk(writes, maxWrites) {
+		results = append(results, s.commit(ctx, part)...)
 	}
 	return results
 }
 
 // commit makes one attempt. If it fails none of the writes took effect, or all did,
 // or all still may: the server is never asked to give up, see [harden].
-func (s *store) commit(ctx context.Context, writes []distributed.Write, calls []string) []distributed.WriteResult {
+func (s *store) commit(ctx context.Context, writes []distributed.Write) []distributed.WriteResult {
 	results := make([]distributed.WriteResult, len(writes))
-	answers, err := s.send(ctx, s.put(calls))
+	answers, err := s.send(ctx, s.put(writes))
 	for i, w := range writes {
-		if err != nil {
-			results[i].Err = explain(err)
+		r := &results[i]
+		if r.Err = explain(err); err != nil {
 			continue
 		}
-		rev, err := strconv.ParseInt(string(answers[i+1].Rows[0][0]), 10, 64) // behind that of BEGIN
-		switch {
-		case err != nil:
-			results[i].Err = fmt.Errorf("an answer of the function put: %w", err)
-		case rev <= 0:
-			results[i].Err = &distributed.ConflictError{Key: w.Key, Known: rev == 0}
-		case w.Value != nil:
-			results[i].Revision = rev
+		r.Revision, r.Err = strconv.ParseInt(string(answers[i+1].Rows[0][0]), 10, 64) // behind that of BEGIN
+		if r.Err == nil && r.Revision <= 0 {
+			*r = distributed.WriteResult{Err: &distributed.ConflictError{Key: w.Key, Known: r.Revision == 0}}
 		}
 	}
 	return results

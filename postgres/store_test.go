@@ -339,3 +339,20 @@ func TestNotificationsOfOthersDoNoHarm(t *testing.T) {
 	}
 	require.Equal(t, map[string]string{"app/document": "19"}, f.picture())
 }
+
+// An observer of an app that rests takes a feed which says nothing for one that hangs,
+// however much others write.
+func TestAQuietFeedShowsThatItIsAlive(t *testing.T) {
+	t.Parallel()
+	s := commonServer(t)
+	store := open(t, s.config())
+	quiet, busy := follow(t, store, "quiet/"), follow(t, store, "busy/")
+	at := int64(0)
+	for steps, i := 0, 0; steps < 3; i++ {
+		at = put(t, store, "busy/document", fmt.Sprint(i), at)
+		busy.awaitValue("busy/document", fmt.Sprint(i))
+		steps = quiet.told()
+	}
+	rests := quiet.told()
+	quiet.await(func() bool { return quiet.steps >= rests+2 })
+}

@@ -15,6 +15,7 @@
 //
 //	""        the page. Without JavaScript it is a snapshot, with links to filter it
 //	jobs      JSON: nodes, jobs, and the last moves
+//	job       JSON: of the job called by the parameter name, why it runs where it runs
 //	events    server-sent events, for the page: one "picture", then "change" and "beat"
 //	healthz   JSON: 200 if this node takes part, 503 if it does not
 //	readyz    JSON: 200 if this node can be given jobs, 503 if it cannot
@@ -45,7 +46,7 @@
 // healthz is red when the store is away, and with [WithProcessor] also when
 // Execute does not run, there is no lease, or a Work does not stop. It is meant
 // for alerts. It makes a poor liveness probe: when the store is away, every node
-// is red, and to restart them all mends nothing.
+// is red, and to restart them all fixes nothing.
 //
 // readyz is red when Execute does not run or is ending, there is no lease, or the
 // node drains; without [WithProcessor] it is red when the store is away.

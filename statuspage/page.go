@@ -81,6 +81,8 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serveHTML(w, r)
 	case "jobs":
 		p.serveJSON(w, r)
+	case "job":
+		p.serveDetail(w, r)
 	case "events":
 		p.serveEvents(w, r)
 	case "healthz":

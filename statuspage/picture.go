@@ -46,7 +46,8 @@ type node struct {
 	Metadata map[string]string `json:"metadata"`
 	Capacity int               `json:"capacity"` // 0: no limit
 	Draining bool              `json:"draining"`
-	Gone     bool              `json:"gone"`    // it was there a moment ago
+	Gone     bool              `json:"gone"` // it was there a moment ago
+	Went     departure         `json:"went,omitempty"`
 	Jobs     int               `json:"jobs"`    // that it leads
 	Standby  int               `json:"standby"` // jobs that it waits for
 	Color    int               `json:"color"`
@@ -245,12 +246,12 @@ func (h *history) drawNodes(view *distributed.View, now time.Time) []node {
 	present := map[string]bool{}
 	for _, n := range view.Nodes {
 		present[n.Instance] = true
-		nodes = append(nodes, h.drawNode(n, false))
+		nodes = append(nodes, h.drawNode(n, ""))
 	}
 	for _, n := range slices.Backward(h.gone) {
 		if !present[n.Instance] && now.Sub(n.at) <= rememberNodes {
 			present[n.Instance] = true
-			nodes = append(nodes, h.drawNode(n.NodeView, true))
+			nodes = append(nodes, h.drawNode(n.NodeView, n.went))
 		}
 	}
 	slices.SortStableFunc(nodes, func(a, b node) int {
@@ -259,10 +260,10 @@ func (h *history) drawNodes(view *distributed.View, now time.Time) []node {
 	return nodes
 }
 
-func (h *history) drawNode(n distributed.NodeView, gone bool) node {
+func (h *history) drawNode(n distributed.NodeView, went departure) node {
 	d := node{
 		ID: n.ID, Instance: n.Instance, Version: n.Version, Labels: n.Labels, Metadata: n.Metadata,
-		Capacity: n.Capacity, Draining: n.Draining, Gone: gone, Color: h.colors[n.Instance] % palette,
+		Capacity: n.Capacity, Draining: n.Draining, Gone: went != "", Went: went, Color: h.colors[n.Instance] % palette,
 	}
 	if n.Started.Unix() > 0 {
 		d.Started = new(n.Started.UTC())

@@ -26,6 +26,7 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"clock": func(t time.Time) string { return t.UTC().Format("15:04:05") },
 	"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 	"gap":   gap,
+	"cut":   cut,
 }).ParseFS(static, "static/page.html"))
 
 // maxTiles is how many tiles a snapshot has at most. The script gets its jobs
@@ -60,26 +61,40 @@ type column struct {
 	Matching int
 }
 
-// Facts are a node's labels and metadata, sorted.
-func (c column) Facts() (facts [][2]string) {
-	for _, m := range []map[string]string{c.Labels, c.Metadata} {
-		for _, key := range slices.Sorted(maps.Keys(m)) {
-			facts = append(facts, [2]string{key, m[key]})
-		}
+// Chips are a node's labels, and Facts its metadata, sorted.
+func (c column) Chips() [][2]string { return sorted(c.Labels) }
+
+func (c column) Facts() [][2]string { return sorted(c.Metadata) }
+
+func sorted(m map[string]string) (pairs [][2]string) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		pairs = append(pairs, [2]string{key, m[key]})
 	}
-	return facts
+	return pairs
 }
 
 func gap(m move) string {
 	switch {
 	case m.Gap == nil:
 		return "?"
-	case *m.Gap < 1:
-		return "< 1 ms"
 	case m.Lost:
-		return fmt.Sprintf("≈ %.0f ms", *m.Gap)
+		return "≈ " + short(*m.Gap)
 	}
-	return fmt.Sprintf("%.0f ms", *m.Gap)
+	return short(*m.Gap)
+}
+
+// short is a duration, of milliseconds, as it is read fastest.
+func short(ms float64) string {
+	switch {
+	case ms < 1:
+		return "< 1 ms"
+	case ms < 999.5:
+		return fmt.Sprintf("%.0f ms", ms)
+	case ms < 59_950:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	}
+	s := int64(ms) / 1000
+	return fmt.Sprintf("%d min %d s", s/60, s%60)
 }
 
 func filterOf(r *http.Request) filter {

@@ -184,6 +184,16 @@ func (p *brokenProvider) Campaign(context.Context, context.CancelCauseFunc) (int
 
 func (p *brokenProvider) Gap() (time.Duration, bool) { return 0, false }
 
+func (p *brokenProvider) Recorded(string) (distributed.JobRecord, time.Duration, <-chan struct{}) {
+	return distributed.JobRecord{}, 0, nil
+}
+
+func (p *brokenProvider) Record(context.Context, distributed.JobRecord) error { return nil }
+
+func (p *brokenProvider) Save(context.Context, []byte) error { return nil }
+
+func (p *brokenProvider) Saved(context.Context) ([]byte, error) { return nil, nil }
+
 func (p *brokenProvider) Valid() bool { return true }
 
 func (p *brokenProvider) Resign(context.Context) error { return nil }

@@ -36,7 +36,7 @@ var losses = []loss{
 	}},
 	{"claims deleted", func(w *world, _, claims string) { w.delete(claims) }},
 	{"claims broken", func(w *world, _, claims string) { w.put(claims, []byte("{}")) }},
-	{"claims edited", func(w *world, _, claims string) { w.edit(claims, map[string]any{"claims": map[string]int64{}}) }},
+	{"claims edited", func(w *world, _, claims string) { w.edit(claims, map[string]any{"jobs": "", "numbers": []int64{}}) }},
 	{"old claims put back", func(w *world, _, claims string) { w.put(claims, w.history.versions(claims)[0]) }},
 	{"all of a node deleted", func(w *world, node, claims string) {
 		w.delete(node)
@@ -255,7 +255,7 @@ func TestKnownDefects(t *testing.T) {
 			w.edit(node, map[string]any{"state": "buried"})
 		},
 		"claims edited as a session would before a node starts": func(w *world, _, claims string) {
-			w.edit(claims, map[string]any{"claims": map[string]int64{}}) // as an old version put back may be
+			w.edit(claims, map[string]any{"jobs": "", "numbers": []int64{}}) // as an old version put back may be
 		},
 		"all of a node deleted before another starts": func(w *world, node, claims string) {
 			w.delete(node)

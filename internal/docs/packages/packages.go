@@ -21,8 +21,11 @@ import (
 	_ "time"
 
 	_ "github.com/b2552be4/distributed"
+	_ "github.com/b2552be4/distributed/nats"
 	_ "github.com/b2552be4/distributed/otelmetrics"
+	_ "github.com/b2552be4/distributed/postgres"
 	_ "github.com/b2552be4/distributed/prometheusmetrics"
+	_ "github.com/b2552be4/distributed/routing"
 	_ "github.com/b2552be4/distributed/statuspage"
 	_ "github.com/b2552be4/distributed/storetest"
 	_ "github.com/b2552be4/distributed/verify"

@@ -53,6 +53,7 @@ type session struct {
 	created     bool          // we may have made documents
 	makingUntil time.Duration // when we stop to try
 	heardAt     time.Duration
+	ordered     chan struct{}            // closed when there are other orders; nil while nobody asked
 	refeed      context.CancelFunc       // ends the feed; another begins
 	watched     map[string]chan struct{} // by job: closed when something else is on record of it
 	lost        error                    // why the session is over, nil while it is not
@@ -248,6 +249,9 @@ func (s *session) apply(step Step) {
 		}
 		s.prove()
 		s.evaluate(c, now)
+		if c.orders {
+			s.reorder()
+		}
 		for _, job := range c.states {
 			s.unwatch(job)
 		}
@@ -361,6 +365,7 @@ func (s *session) end(cause error) {
 	s.remember(s.mirror.memory())
 	s.stop()
 	close(s.ended)
+	s.reorder()
 	for job := range s.watched {
 		s.unwatch(job)
 	}

@@ -89,6 +89,12 @@ type Lease interface {
 	// has ended, and the channel is closed then.
 	View() (*View, <-chan struct{}, error)
 
+	// Orders returns those of operators, as View does, and a channel that is closed when
+	// there are others, or the lease has ended. It is as new as the picture by which this
+	// node leads. It does not block and makes no call to the store, and the caller does
+	// not change what it returns. After the end of the lease the channel is nil.
+	Orders() ([]Order, <-chan struct{})
+
 	// Recorded returns what is on record of a job, for how long this node has seen it
 	// so, and a channel that is closed when it may be different, or the lease has ended;
 	// a zero record and a nil channel if nothing is, or the lease has ended. It is as new as the picture by which this node leads: who has

@@ -77,7 +77,7 @@ func (v *View) Plan() Plan {
 	loads := make([]Load, len(p.nodes))
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		if job.target == none && job.runner == none && !job.done {
+		if job.target == none && job.runner == none && !job.done && (job.order == nil || job.order.Kind != OrderPause) {
 			plan.Homeless = append(plan.Homeless, job.Name)
 		}
 		if job.runner != none {
@@ -123,6 +123,16 @@ func (p *placement) instance(x int) string {
 // why puts the reason for a job's target into words.
 func (p *placement) why(j int) string {
 	job := &p.jobs[j]
+	switch {
+	case job.order != nil:
+		return job.order.String()
+	case job.unmet != nil:
+		return p.reasonOf(job) + "; " + job.unmet.String() + ", but that cannot take it"
+	}
+	return p.reasonOf(job)
+}
+
+func (p *placement) reasonOf(job *placedJob) string {
 	switch job.reason {
 	case stays:
 		return "it runs there already, and no other node suits it better"

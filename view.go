@@ -16,6 +16,9 @@ type View struct {
 	Nodes []NodeView `json:"nodes"` // sorted by ID
 	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
 
+	// Orders are those of operators, by Kind, Job and Instance.
+	Orders []Order `json:"orders"`
+
 	// Records are of the jobs that have failed, and of those that are done, sorted by Job.
 	Records []JobRecord `json:"records"`
 }
@@ -46,7 +49,8 @@ type NodeInfo struct {
 	// Capacity is how many jobs the node runs at most; 0 means no limit.
 	Capacity int `json:"capacity"`
 
-	// Draining is set while the node takes no jobs and hands over those it has.
+	// Draining is set while the node takes no jobs and hands over those it has; in a
+	// [View] also if an operator has ordered that.
 	Draining bool `json:"draining"`
 
 	// Warming are the jobs that the node stands for or leads and that have to warm up, as

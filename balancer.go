@@ -38,10 +38,15 @@ type balancer struct {
 // seat is a job's place at the table: it stands while it is wanted.
 type seat struct {
 	job      *plannedJob
-	standing context.Context // of its campaigns; nil while it is not wanted
+	standing *standingOrder // nil while it is not wanted
+	leading  *Leadership    // nil while it does not run here
+	taken    bool           // a goroutine stands for it, or runs it
+}
+
+// standingOrder is the context of a seat's campaigns, while it is wanted.
+type standingOrder struct {
+	ctx      context.Context
 	withdraw context.CancelCauseFunc
-	leading  *Leadership // nil while it does not run here
-	taken    bool        // a goroutine stands for it, or runs it
 }
 
 // balancing is what the options of WithLoadBalancing set.
@@ -82,15 +87,19 @@ func (b *balancer) sorted() []*seat {
 	return b.order
 }
 
-// serveSeat campaigns for a job, and runs it, while it is wanted here.
+// serveSeat campaigns for a job, and runs it, while it is wanted here. If Work ends its
+// goroutine, another one goes on.
 func (b *balancer) serveSeat(s *seat) {
-	for {
-		standing := b.standing(s)
-		if standing == nil {
-			return
+	over := false
+	defer func() {
+		if !over {
+			b.processor.loops.Go(func() { b.serveSeat(s) })
 		}
+	}()
+	for standing := b.standing(s); standing != nil; standing = b.standing(s) {
 		b.processor.turn(standing, s.job)
 	}
+	over = true
 }
 
 // standing returns the context to campaign under, or nil if the job is not wanted any
@@ -98,8 +107,8 @@ func (b *balancer) serveSeat(s *seat) {
 func (b *balancer) standing(s *seat) context.Context {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.taken = s.standing != nil && s.standing.Err() == nil; s.taken {
-		return s.standing
+	if s.taken = s.standing != nil && s.standing.ctx.Err() == nil; s.taken {
+		return s.standing.ctx
 	}
 	return nil
 }
@@ -354,14 +363,15 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 	switch {
 	case wanted == (s.standing != nil):
 	case wanted:
-		b.change(s, func() { s.standing, s.withdraw = context.WithCancelCause(ctx) })
+		standing, withdraw := context.WithCancelCause(ctx)
+		b.change(s, func() { s.standing = &standingOrder{standing, withdraw} })
 		if !s.taken {
 			s.taken = true
 			b.processor.loops.Go(func() { b.serveSeat(s) })
 		}
 	default:
-		s.withdraw(errNotPlacedHere)
-		b.change(s, func() { s.standing, s.withdraw = nil, nil })
+		s.standing.withdraw(errNotPlacedHere)
+		b.change(s, func() { s.standing = nil })
 	}
 }
 

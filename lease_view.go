@@ -116,7 +116,7 @@ func (m *mirror) sketch() *sketch {
 }
 
 func (m *mirror) sketchNodes(v *sketch) {
-	v.infos, v.lists = map[string][]byte{}, map[string][]byte{}
+	v.nodes, v.infos, v.lists = make([]NodeView, 0, len(m.nodes)), map[string][]byte{}, map[string][]byte{}
 	for id, n := range m.nodes {
 		if !n.counts {
 			continue

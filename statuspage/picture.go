@@ -190,6 +190,8 @@ func allJobs(view *distributed.View, vacant map[string]vacancy, status *distribu
 	if status != nil {
 		all = union(all, len(status.Jobs), func(i int) string { return status.Jobs[i].Job })
 	}
+	_, paused := pausedJobs(view)
+	all = union(all, len(paused), func(i int) string { return paused[i] })
 	vacated := slices.Sorted(maps.Keys(vacant))
 	return union(all, len(vacated), func(i int) string { return vacated[i] })
 }
@@ -218,6 +220,7 @@ func union(a []string, n int, b func(int) string) []string {
 
 func (h *history) drawJobs(view *distributed.View, names []string, local map[string]distributed.JobStatus, self string) []job {
 	jobs := make([]job, len(names))
+	paused, _ := pausedJobs(view)
 	next := 0
 	for i, name := range names {
 		j := job{Name: name, State: distributed.JobWaiting, Since: stampOf(h.vacant[name].at)}
@@ -235,6 +238,9 @@ func (h *history) drawJobs(view *distributed.View, names []string, local map[str
 		}
 		if l, ok := local[name]; ok && (j.Node == self || j.Node == "") {
 			j.Node, j.State, j.Since, j.Token = self, l.State, stampOf(l.Since), l.Token
+		}
+		if j.State == distributed.JobWaiting && paused(name) {
+			j.State = distributed.JobPaused
 		}
 		jobs[i] = j
 	}

@@ -37,6 +37,7 @@ const maxTiles = 1000
 type snapshot struct {
 	*picture
 	Query, State string
+	Operates     bool // there are buttons
 	Board        bool // nothing but that: see the package's doc
 	Now          time.Time
 	Total        int // jobs
@@ -104,6 +105,7 @@ func filterOf(r *http.Request) filter {
 
 func (p *Page) serveHTML(w http.ResponseWriter, r *http.Request) {
 	s := newSnapshot(p.picture(), r.URL.Query().Get("q"), filterOf(r))
+	s.Operates = p.orders != nil
 	s.Board = r.URL.Query().Get("view") == "board"
 	var b bytes.Buffer
 	if err := page.Execute(&b, s); err != nil {
@@ -150,7 +152,7 @@ func stateLinks(pic *picture, query, current string) []stateLink {
 		counts[pic.Jobs[i].State]++
 	}
 	links := []stateLink{{Count: len(pic.Jobs)}}
-	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting} {
+	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobPaused} {
 		links = append(links, stateLink{Name: string(state), Count: counts[state]})
 	}
 	for i := range links {
@@ -202,7 +204,8 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 }
 
 var contentTypes = map[string]string{
-	"page.css": "text/css; charset=utf-8",
-	"page.js":  "text/javascript; charset=utf-8",
-	"icon.svg": "image/svg+xml",
+	"page.css":  "text/css; charset=utf-8",
+	"page.js":   "text/javascript; charset=utf-8",
+	"orders.js": "text/javascript; charset=utf-8",
+	"icon.svg":  "image/svg+xml",
 }

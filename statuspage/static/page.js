@@ -2,7 +2,7 @@
 // the stream of events, and lets the tiles of jobs that move fly to their nodes.
 const $ = id => document.getElementById(id);
 const board = $("board"), nowhere = $("nowhere"), query = $("q"), calm = matchMedia("(prefers-reduced-motion: reduce)");
-const states = ["running", "stopping", "stuck", "waiting"];
+const states = ["running", "stopping", "stuck", "waiting", "paused"];
 
 let nodes = new Map(); // by ID, in the order of the columns
 let self = "";

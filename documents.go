@@ -218,6 +218,7 @@ type infoValue struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Capacity int               `json:"capacity,omitempty"`
 	Draining bool              `json:"draining,omitempty"`
+	Warming  map[string]Warmth `json:"warming,omitempty"`
 	Listed   bool              `json:"listed"` // it says which jobs it can run: those of Lists
 	Lists    []string          `json:"lists,omitempty"`
 }

@@ -26,10 +26,10 @@ func shown() map[string]any {
 				{Job: "y", State: distributed.JobWaiting, Since: at},
 			},
 		},
-		`{"job":"x","token":9,"node":"7","instance":"a","metadata":{"address":"10.0.0.1:80"},"since":"2026-03-01T12:30:00Z"}`: distributed.Leader{
+		`{"job":"x","token":9,"node":"7","instance":"a","metadata":{"address":"10.0.0.1:80"},"warming":false,"since":"2026-03-01T12:30:00Z"}`: distributed.Leader{
 			Job: "x", Token: 9, Node: "7", Instance: "a", Metadata: map[string]string{"address": "10.0.0.1:80"}, Since: at,
 		},
-		`{"job":"x","token":9,"node":"7","instance":"a","metadata":null}`: distributed.Leader{Job: "x", Token: 9, Node: "7", Instance: "a"},
+		`{"job":"x","token":9,"node":"7","instance":"a","metadata":null,"warming":false}`: distributed.Leader{Job: "x", Token: 9, Node: "7", Instance: "a"},
 		`{"self":"7","nodes":[{"id":"7","instance":"a","version":"v1","started":"2026-03-01T12:30:00Z","labels":{"zone":"1"},"metadata":{"k":"v"},` +
 			`"capacity":3,"draining":true,"jobs":[{"name":"x","weight":2,"prefer":["zone=1"],"avoid":["zone=2"]}]},` +
 			`{"id":"8","instance":"b","version":"","labels":null,"metadata":null,"capacity":0,"draining":false,"jobs":null}],` +

@@ -26,6 +26,8 @@ type Leadership struct {
 
 	released  atomic.Pointer[chan struct{}] // closed when the first Resign is done; nil before that is called
 	lost      atomic.Pointer[error]         // why, if it was lost
+	ready     atomic.Pointer[func()]        // called when Work says that it is ready; nil if that is not to come
+	sign      atomic.Int64                  // how long after since Alive was called last
 	announced atomic.Bool                   // the victory has been reported
 	reported  atomic.Bool                   // the end has been reported
 }

@@ -172,7 +172,7 @@ func (k keys) announcement(id string, info NodeInfo) (*announcement, error) {
 	a := &announcement{done: make(chan struct{})}
 	v := &infoValue{
 		Version: info.Version, Started: info.Started.UnixMilli(), Labels: info.Labels, Metadata: info.Metadata,
-		Capacity: info.Capacity, Draining: info.Draining, Listed: info.Jobs != nil,
+		Capacity: info.Capacity, Draining: info.Draining, Warming: info.Warming, Listed: info.Jobs != nil,
 	}
 	var err error
 	if a.lists, v.Lists, err = k.cutJobs(info.Jobs); err != nil {

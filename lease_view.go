@@ -114,7 +114,7 @@ func (m *mirror) sketch() *sketch {
 		m.sketchNodes(v)
 	}
 	if v.all || v.news.records {
-		v.records = []JobRecord{}
+		v.records = make([]JobRecord, 0, len(m.states))
 		for _, state := range m.states {
 			v.records = append(v.records, state.record)
 		}
@@ -137,7 +137,8 @@ func (m *mirror) sketch() *sketch {
 }
 
 func (m *mirror) sketchNodes(v *sketch) {
-	v.nodes, v.infos, v.lists = []NodeView{}, map[string][]byte{}, map[string][]byte{}
+	v.nodes = make([]NodeView, 0, len(m.nodes))
+	v.infos, v.lists = map[string][]byte{}, map[string][]byte{}
 	for id, n := range m.nodes {
 		if !n.counts {
 			continue
@@ -233,7 +234,7 @@ func (k keys) readInfo(id string, value []byte, lists jobLists) NodeInfo {
 	}
 	info := NodeInfo{
 		Version: v.Version, Started: time.UnixMilli(v.Started), Labels: v.Labels, Metadata: v.Metadata,
-		Capacity: v.Capacity, Draining: v.Draining,
+		Capacity: v.Capacity, Draining: v.Draining, Warming: v.Warming,
 	}
 	if v.Listed {
 		info.Jobs = lists.join(k, v.Lists)

@@ -55,6 +55,7 @@ type Leader struct {
 	Node     string            `json:"node"`  // ID of the node, see [View]
 	Instance string            `json:"instance"`
 	Metadata map[string]string `json:"metadata"`       // what the node says with [WithMetadata]; not to be changed
+	Warming  bool              `json:"warming"`        // it has not said yet that it is ready, see [Job].SaysReady
 	Since    time.Time         `json:"since,omitzero"` // when the observer saw it begin to lead; zero if it led before
 }
 
@@ -269,6 +270,7 @@ func (o *Observer) leader(job *JobView) Leader {
 	x, ok := slices.BinarySearchFunc(o.view.Nodes, first.Node, func(n NodeView, id string) int { return cmp.Compare(n.ID, id) })
 	if ok {
 		l.Instance, l.Metadata = o.view.Nodes[x].Instance, o.view.Nodes[x].Metadata
+		_, l.Warming = o.view.Nodes[x].Warming[job.Name]
 	}
 	return l
 }

@@ -54,6 +54,7 @@ type processorOptions struct {
 	voluntaryTimeout func(job string) time.Duration
 	blockOnNoJobs    bool
 	stopOnError      bool
+	stuck            stuckOptions
 	quota            int
 	quotaSet         bool
 	balancing        *balancing // nil without WithLoadBalancing
@@ -64,6 +65,9 @@ type processorOptions struct {
 func (o *processorOptions) validate() error {
 	if o.quotaSet && o.quota < 1 {
 		return fmt.Errorf("%w: WithJobQuota(%d): must be at least 1", ErrInvalidConfig, o.quota)
+	}
+	if err := o.stuck.validate(); err != nil {
+		return err
 	}
 	if err := o.node.validate(); err != nil {
 		return err

@@ -51,6 +51,7 @@ type placedJob struct {
 	scale   int     // of its weight
 	led     bool    // by the first of the queue
 	done    bool    // nobody is to run it any more
+	warming bool    // its runner has not said yet that it is ready
 	runner  int     // the node that leads it and takes part in placement; else none
 	target  int     // where it should run; none if it can run nowhere
 	standby int     // who should wait for it; none if nobody can
@@ -219,6 +220,7 @@ func (p *placement) readQueues(v *View) {
 		job.queue, job.led = all[start:len(all):len(all)], v.Jobs[i].Led
 		if first := job.queue[0]; first != none && p.nodes[first].Jobs != nil {
 			job.runner = int(first)
+			_, job.warming = p.nodes[first].Warming[job.Name]
 		}
 	}
 	p.steps += candidates + len(p.jobs)
@@ -482,7 +484,7 @@ func (p *placement) due(limit int, settled bool) (due []bool) {
 
 // ready reports whether a job does its work where it runs, so that its node has a hand
 // free for the next.
-func (p *placement) ready(j int) bool { return p.jobs[j].led }
+func (p *placement) ready(j int) bool { return p.jobs[j].led && !p.jobs[j].warming }
 
 // stage says how far a move has come: the lower the farther.
 func (p *placement) stage(j int) (stage int) {

@@ -3,6 +3,7 @@ package distributed
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -70,7 +71,7 @@ func (v *View) Plan() Plan {
 		}
 		plan.Moves = append(plan.Moves, Move{
 			Job: job.Name, From: p.instance(job.runner), To: p.instance(job.target),
-			Reason: p.why(j), Ready: p.handsOver(j, job.runner),
+			Reason: p.why(j), Ready: p.handsOver(j, job.runner) && p.nodes[job.target].Warming[job.Name] != Preparing,
 		})
 	}
 	loads := make([]Load, len(p.nodes))
@@ -160,4 +161,58 @@ func (p *placement) reasonOf(job *placedJob) string {
 		return "no node that takes part has it"
 	}
 	return "all nodes that have it drain, or run as many jobs as they can"
+}
+
+// PartialJob is a job that some nodes have, and others do not.
+type PartialJob struct {
+	Job   string   `json:"job"`
+	Has   []string `json:"has"`   // instances that can run it, sorted
+	Lacks []string `json:"lacks"` // instances that cannot, sorted; never empty
+}
+
+// Partial returns the jobs that not all nodes have, sorted by name: as after a mistake
+// in a configuration, or while one version replaces another. It is known of nodes with
+// [WithLoadBalancing] only; the others tell nobody which jobs they have.
+func (v *View) Partial() []PartialJob {
+	var lists [][]JobInfo // each once; most often there is one
+	var holders [][]string
+	for _, n := range v.Nodes {
+		if n.Jobs == nil {
+			continue
+		}
+		i := slices.IndexFunc(lists, func(list []JobInfo) bool { return sameList(list, n.Jobs) })
+		if i < 0 {
+			i, lists, holders = len(lists), append(lists, n.Jobs), append(holders, nil)
+		}
+		holders[i] = append(holders[i], n.Instance)
+	}
+	if len(lists) < 2 {
+		return []PartialJob{}
+	}
+	has := map[string][]bool{} // by job and list
+	for i, list := range lists {
+		for _, job := range list {
+			if has[job.Name] == nil {
+				has[job.Name] = make([]bool, len(lists))
+			}
+			has[job.Name][i] = true
+		}
+	}
+	partial := []PartialJob{}
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		job := PartialJob{Job: name}
+		for i, has := range has[name] {
+			if has {
+				job.Has = append(job.Has, holders[i]...)
+			} else {
+				job.Lacks = append(job.Lacks, holders[i]...)
+			}
+		}
+		if job.Lacks != nil {
+			slices.Sort(job.Has)
+			slices.Sort(job.Lacks)
+			partial = append(partial, job)
+		}
+	}
+	return partial
 }

@@ -32,20 +32,28 @@ type LeadershipBasedJobProcessor struct {
 	ctx      context.Context         // of the loops; likewise
 	stop     context.CancelCauseFunc // ends ctx
 	quota    *quota
-	opened   bool // the loops have been started
-	finished bool // no more jobs
+	ended    chan struct{} // closed when Execute has returned
+	opened   bool          // the loops have been started
+	finished bool          // no more jobs
 	failure  error
+	crew     crew
 
 	ordered   *instructions // nil before the first lease
 	reordered chan struct{} // closed when that is replaced; nil while nobody waits
 }
 
-// plannedJob is a job of a processor, whose mutex guards since, tenure and withdraw.
+// plannedJob is a job of a processor, whose mutex guards all but what is said to be of
+// somebody else.
 type plannedJob struct {
 	Job
-	delay  time.Duration // before the first campaign
-	since  time.Time     // when it was added, or released last
-	tenure *tenure       // nil while it is not led here
+	delay   time.Duration           // before the first campaign; of whoever serves it
+	ctx     context.Context         // done when the job is removed or Execute ends; no child of any other
+	cancel  context.CancelCauseFunc // ends ctx
+	gone    chan struct{}           // closed when nobody serves it any more
+	removed bool                    // it is to end
+	served  int                     // goroutines that serve it; of the crew
+	since   time.Time               // when it was added, or released last
+	tenure  *tenure                 // nil while it is not led here
 
 	withdraw context.CancelCauseFunc // ends the campaign under way, nil if there is none
 
@@ -60,6 +68,8 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 	p := &LeadershipBasedJobProcessor{
 		options: processorOptions{node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]*plannedJob{},
+		ended:   make(chan struct{}),
+		crew:    crew{left: make(chan struct{})},
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -109,7 +119,8 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	}
 	p.jobs[job.Name] = planned
 	if p.opened {
-		p.keep(func() { p.loop(planned) })
+		p.ready(planned)
+		p.keep(planned, func() { p.loop(planned) })
 	}
 	return nil
 }
@@ -127,7 +138,8 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // error that wraps [ErrPermanent] for what waiting cannot mend.
 //
 // A Work that does not return when its context is done keeps Execute from
-// returning; it is reported to the log and to [Hooks].Stuck.
+// returning, unless [WithStuck] says otherwise; it is reported to the log and to
+// [Hooks].Stuck.
 func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	if err := p.made(); err != nil {
 		return err
@@ -135,12 +147,13 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	if err := p.start(ctx); err != nil {
 		return err
 	}
+	defer close(p.ended)
 	defer p.stop(nil)
 	p.open()
 	<-p.ctx.Done()
-	cause := context.Cause(p.ctx)
-	for _, l := range p.finish() {
-		l.cancel(cause)
+	p.finish(context.Cause(p.ctx))
+	if p.options.stuck.what == ReturnStuck {
+		return p.close()
 	}
 	p.loops.Wait()
 	_ = p.concurrency.Close() // logged there; others wait until what is left has run out
@@ -201,20 +214,28 @@ func (p *LeadershipBasedJobProcessor) made() error {
 	return nil
 }
 
-// plan checks job, and asks the options about it.
-func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
+// check checks job.
+func (p *LeadershipBasedJobProcessor) check(job Job) error {
 	if err := job.validate(); err != nil {
-		return nil, err
+		return err
 	}
 	if field := job.needsBalancing(); field != "" && p.balancer == nil {
-		return nil, fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
+		return fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
+	}
+	return nil
+}
+
+// plan checks job, and asks the options about it.
+func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
+	if err := p.check(job); err != nil {
+		return nil, err
 	}
 	delay, err := durationOf(context.Background(), "WithStartDelay", p.options.startDelay, job.Name)
 	if err != nil {
 		return nil, err
 	}
 	_, err = durationOf(context.Background(), "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	return &plannedJob{Job: job, delay: delay, since: time.Now()}, err
+	return &plannedJob{Job: job, delay: delay, gone: make(chan struct{}), since: time.Now()}, err
 }
 
 func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
@@ -258,7 +279,7 @@ func (p *LeadershipBasedJobProcessor) open() {
 	}
 	for wave := range slices.Chunk(jobs, jobsInWave) {
 		for _, job := range wave {
-			p.keep(func() { p.loop(job) })
+			p.keep(job, func() { p.loop(job) })
 		}
 		if len(wave) == jobsInWave && sleep(p.ctx, time.Millisecond) != nil {
 			return
@@ -279,6 +300,7 @@ func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 	defer p.mu.Unlock()
 	p.opened = true
 	for _, job := range p.jobs {
+		p.ready(job)
 		if p.balancer != nil && job.delay == 0 {
 			p.balancer.enter(job) // all together, before the first view
 			continue
@@ -286,6 +308,11 @@ func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 		jobs = append(jobs, job)
 	}
 	return jobs
+}
+
+// ready makes the context of a job. It is called with mu held.
+func (p *LeadershipBasedJobProcessor) ready(job *plannedJob) {
+	job.ctx, job.cancel = context.WithCancelCause(context.WithoutCancel(p.caller))
 }
 
 func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {
@@ -299,19 +326,26 @@ func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {
 	return false
 }
 
-// finish lets no more jobs begin, and returns the leaderships to be ended. They
-// are no children of p.ctx: that is locked until it has told its last child, and
-// the first of ten thousand jobs would wait for that.
-func (p *LeadershipBasedJobProcessor) finish() (running []*Leadership) {
+// finish lets no more jobs begin, and ends all leaderships, and then the loops. Their
+// contexts are no children of p.ctx: that is locked until it has told its last child,
+// and the first of ten thousand jobs would wait for that.
+func (p *LeadershipBasedJobProcessor) finish(cause error) {
+	var loops, running []context.CancelCauseFunc
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.finished = true
 	for _, job := range p.jobs {
 		if job.tenure != nil {
-			running = append(running, job.tenure.leadership)
+			running = append(running, job.tenure.leadership.cancel)
+		}
+		if job.cancel != nil {
+			loops = append(loops, job.cancel)
 		}
 	}
-	return running
+	p.mu.Unlock()
+	p.crew.end()
+	for _, cancel := range slices.Concat(running, loops) {
+		cancel(cause)
+	}
 }
 
 // fail makes Execute stop everything and return err. Only the first failure
@@ -328,27 +362,31 @@ func (p *LeadershipBasedJobProcessor) fail(err error) {
 // loop is the life of a job on this node; with balancing, the balancer goes on with it
 // while the job is wanted here.
 func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
-	if sleep(p.ctx, job.delay) != nil {
+	if sleep(job.ctx, job.delay) != nil {
 		return
 	}
 	job.delay = 0
 	if p.balancer != nil {
-		p.balancer.enter(job)
+		p.enter(job)
 		return
 	}
-	for p.ctx.Err() == nil {
-		p.turn(p.ctx, job)
+	for p.ctx.Err() == nil && job.ctx.Err() == nil {
+		p.turn(job.ctx, job)
 	}
 }
 
-// keep calls f on a goroutine, and again on another one if a Work ends that.
-func (p *LeadershipBasedJobProcessor) keep(f func()) {
+// keep calls f, which serves a job, on a goroutine, and again on another one if a Work
+// ends that.
+func (p *LeadershipBasedJobProcessor) keep(job *plannedJob, f func()) {
+	p.crew.join(job)
 	p.loops.Go(func() {
 		over := false
 		defer func() {
 			if !over {
-				p.keep(f)
+				p.keep(job, f)
 			}
+			p.crew.leave(job)
+			p.retire(job)
 		}()
 		f()
 		over = true
@@ -365,13 +403,13 @@ func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob)
 	}
 	leadership, term, err := p.win(ctx, job)
 	if err != nil {
-		if ctx.Err() == nil && !errors.Is(err, errWithdrawn) {
+		if ctx.Err() == nil && p.ctx.Err() == nil && !errors.Is(err, errWithdrawn) {
 			p.fail(err)
 		}
 		return
 	}
 	if p.lead(job, leadership, term) && p.crowded() {
-		_ = sleep(p.ctx, restTime) // or it would be the first to take its own slot again
+		_ = sleep(job.ctx, restTime) // or it would be the first to take its own slot again
 	}
 }
 
@@ -397,7 +435,7 @@ func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *planned
 	}
 	standing, cancel, err := p.quota.stand(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, errWithdrawn
 	}
 	defer cancel()
 	if l, err = p.concurrency.Campaign(standing, job.Name); err != nil && standing.Err() != nil {
@@ -432,6 +470,9 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	if p.ctx.Err() != nil {
 		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
 	}
+	if job.ctx.Err() != nil {
+		l.cancel(context.Cause(job.ctx)) // or RemoveJob
+	}
 	p.obeyOnElection(l)
 	if !p.rest(l) {
 		return false
@@ -446,7 +487,8 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	p.concurrency.hooks.workStarted(l.name, l.token)
 	returned := p.recoverLater(l)
 	defer p.reportStuck(l)()
-	job.run(l.ctx, func(err error) {
+	defer p.watch(job, l)()
+	runWork(l.ctx, p.labelled(job, l), func(err error) {
 		p.noteReturn(l)
 		returned(err == nil && l.ctx.Err() == nil)
 		report, ended = p.returned(job, l, err, time.Since(started))
@@ -468,6 +510,8 @@ func (p *LeadershipBasedJobProcessor) returned(job *plannedJob, l *Leadership, e
 	asked := lost || l.ctx.Err() != nil
 	log := func() {}
 	switch {
+	case !lost && errors.Is(context.Cause(l.ctx), ErrNotAlive):
+		log = p.failed(job, l, ErrNotAlive, took)
 	case err == nil:
 	case isPanic(err) || (!asked && !errors.Is(err, ErrDone)):
 		l.cancel(failureOf(l.name, err))
@@ -502,48 +546,14 @@ func (p *LeadershipBasedJobProcessor) release(l *Leadership, released func()) {
 	stopping := p.ctx.Err() != nil
 	if stopping {
 		p.balancer.awaitLeave(ctx)
-		cancel() // closing the lease, which follows, confirms all that is not confirmed by then
+		if p.options.stuck.what != ReturnStuck { // then nobody may close the lease
+			cancel() // closing the lease, which follows, confirms all that is not confirmed by then
+		}
 	}
 	if err := l.release(ctx, released); err != nil && !stopping {
 		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
 	}
 }
-
-// reportStuck says so when Work goes on although its context is done, until the
-// function that it returns is called.
-func (p *LeadershipBasedJobProcessor) reportStuck(l *Leadership) (returned func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Add(1)
-	stop := context.AfterFunc(l.ctx, func() {
-		defer wg.Done()
-		since := p.noteEnd(l)
-		for wait := stuckAfter; ; wait = min(wait, time.Minute) {
-			select {
-			case <-done:
-				if late := time.Since(since); late >= stuckAfter {
-					p.concurrency.log.Info("work has stopped", "job", l.name, "token", l.token, "late", late, "cause", context.Cause(l.ctx))
-				}
-				return
-			case <-time.After(wait):
-			}
-			stuck := time.Since(since)
-			p.concurrency.log.Warn("work does not stop", "job", l.name, "token", l.token, "since", stuck, "cause", context.Cause(l.ctx))
-			p.concurrency.hooks.stuck(l.name, l.token, stuck)
-			wait = stuck // so that the time until the next report doubles
-		}
-	})
-	return func() {
-		close(done)
-		if stop() {
-			wg.Done()
-		}
-		wg.Wait()
-	}
-}
-
-// stuckAfter is when a Work that does not stop is reported first.
-const stuckAfter = time.Second
 
 var (
 	// ErrNoJobs is returned by Execute when there is no job, unless

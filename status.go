@@ -29,9 +29,15 @@ type JobStatus struct {
 	Token int64     `json:"token"` // of the leadership; 0 while it waits
 	Cause error     `json:"-"`     // why the context of Work is done, or the job is paused; nil otherwise. In JSON its text: "cause"
 
+	// Warming: it is led here, and Work has not called [Leadership.Ready] yet.
+	Warming bool `json:"warming,omitempty"`
+
 	// Record is what is on record of it in the app: failures of its Work, on whatever
 	// node; or that it is done. nil if nothing is, or without a lease.
 	Record *JobRecord `json:"record,omitempty"`
+
+	// Lacks are the instances that do not have the job, see [View.Partial].
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
@@ -93,14 +99,23 @@ func (p *LeadershipBasedJobProcessor) Status() Status {
 	return s
 }
 
-// recall adds what is on record.
+// recall adds what the app knows of the jobs.
 func (p *LeadershipBasedJobProcessor) recall(jobs []JobStatus) {
 	held := p.concurrency.held()
 	if held == nil {
 		return
 	}
+	lacks := map[string][]string{}
+	if p.balancer != nil {
+		if view, _, err := held.lease.View(); err == nil {
+			for _, partial := range view.Partial() {
+				lacks[partial.Job] = partial.Lacks
+			}
+		}
+	}
 	for i := range jobs {
 		j := &jobs[i]
+		j.Lacks = lacks[j.Job]
 		record, _, outdated := held.lease.Recorded(j.Job)
 		if outdated == nil {
 			continue
@@ -146,11 +161,12 @@ type tenure struct {
 	ended      time.Time // when the end of its context was noticed; zero before
 	returned   time.Time // when Work returned; zero before
 	resting    bool      // Work pauses after a failure
+	given      bool      // Execute does not wait for Work any more
 }
 
 func (t *tenure) status(now time.Time) JobStatus {
 	l := t.leadership
-	s := JobStatus{Job: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx)}
+	s := JobStatus{Job: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx), Warming: l.warming()}
 	switch {
 	case !t.returned.IsZero():
 		s.State, s.Since = JobStopping, t.returned
@@ -198,7 +214,12 @@ func (p *LeadershipBasedJobProcessor) noteRest(l *Leadership, resting bool) {
 func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.jobs[l.name].tenure.returned = time.Now()
+	t := p.jobs[l.name].tenure
+	t.returned = time.Now()
+	if t.given {
+		t.given = false
+		p.crew.giveUp(-1)
+	}
 }
 
 // node returns whether there is a lease, and its ID in views.

@@ -53,6 +53,10 @@ type NodeInfo struct {
 	// [View] also if an operator has ordered that.
 	Draining bool `json:"draining"`
 
+	// Warming are the jobs that the node stands for or leads and that have to warm up, as
+	// far as it is with them. A job that it leads and that is not among them is ready.
+	Warming map[string]Warmth `json:"warming,omitempty"`
+
 	// Jobs are those that the node can run, sorted by Name, each once; nil for a
 	// node that takes no part in placement, and stands for what it likes.
 	Jobs []JobInfo `json:"jobs"`

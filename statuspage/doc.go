@@ -21,7 +21,8 @@
 //	readyz    JSON: 200 if this node can be given jobs, 503 if it cannot
 //
 // The page and jobs take the parameters q, a part of a job's name or its node's,
-// upper or lower case, and state: running, stopping, stuck or waiting.
+// upper or lower case, and state: running, failed, stopping, stuck, waiting or
+// done.
 //
 // With view=board the page shows the nodes and their jobs only, close together: to
 // put it into a frame of another page of the same origin, or on a screen on the wall.
@@ -34,7 +35,10 @@
 // The page shows what an observer sees, which may be late, by a moment as a rule,
 // and by as long as the store is away. Whether a Work stops, or is stuck, only its
 // own node knows: the page shows these states for the processor given with
-// [WithProcessor], and no others.
+// [WithProcessor], and no others. What is on record of a job all nodes know: that it has
+// failed so often in a row, with which error, and is called again when; or that it is
+// done. A job that has failed and runs again is shown as running, with its failures,
+// until it has recovered.
 //
 // The gap of a move is for how long the observer saw nobody lead the job: 0 when
 // the next in the queue led at once. If its leader was lost rather than released,

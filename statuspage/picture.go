@@ -61,6 +61,11 @@ type job struct {
 	Since   stamp                `json:"since"` // null if it was so before the page looked
 	Token   int64                `json:"token"`
 	Standby int                  `json:"standby"` // nodes that wait for it
+
+	Failures int    `json:"failures,omitempty"` // of its Work, in a row
+	Error    string `json:"error,omitempty"`    // the last
+	Next     stamp  `json:"next"`               // when Work is called again after it; null if it has not failed
+	Lacks    string `json:"lacks,omitempty"`    // the instances that do not have it, though others have
 }
 
 // stuck is a Work that does not stop.
@@ -115,6 +120,7 @@ func (p *Page) draw(now time.Time) *picture {
 	}
 	view := p.observer.View()
 	pic := p.history.draw(view, status, now)
+	pic.addRecords(view, now)
 	pic.Title, pic.At = p.title, now.UTC()
 	silence := p.observer.Silence()
 	pic.Store = storeOf(view, silence, p.silence)

@@ -152,7 +152,7 @@ func stateLinks(pic *picture, query, current string) []stateLink {
 		counts[pic.Jobs[i].State]++
 	}
 	links := []stateLink{{Count: len(pic.Jobs)}}
-	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobPaused} {
+	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobFailed, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobPaused, distributed.JobDone} {
 		links = append(links, stateLink{Name: string(state), Count: counts[state]})
 	}
 	for i := range links {

@@ -609,6 +609,8 @@ function drawDetail() {
 // facts are what there is to say of a job beyond a sentence.
 function facts(job) {
 	const rows = [];
+	if (job.failures) rows.push(["failed", `${job.failures} × in a row: ${job.error}` + (job.state === "failed" ? `, next try at ${clock(job.next)}` : "")]);
+	if (job.lacks) rows.push(["not known on", job.lacks]);
 	if (more?.reason) rows.push(["why there", more.reason]);
 	if (more?.moves_to) rows.push(["is to move to", more.moves_to]);
 	if (more?.standby) rows.push(["standby", more.standby]);

@@ -209,6 +209,8 @@ func allJobs(view *distributed.View, vacant map[string]vacancy, status *distribu
 		all = union(all, len(status.Jobs), func(i int) string { return status.Jobs[i].Job })
 	}
 	all = union(all, len(view.Records), func(i int) string { return view.Records[i].Job })
+	_, paused := pausedJobs(view)
+	all = union(all, len(paused), func(i int) string { return paused[i] })
 	vacated := slices.Sorted(maps.Keys(vacant))
 	return union(all, len(vacated), func(i int) string { return vacated[i] })
 }
@@ -238,6 +240,7 @@ func union(a []string, n int, b func(int) string) []string {
 func (h *history) drawJobs(pic, before *picture, names []string) []job {
 	jobs := make([]job, len(names))
 	view, was, drawn := pic.view.Jobs, before.view.Jobs, before.Jobs
+	paused, _ := pausedJobs(pic.view)
 	for i, name := range names {
 		view, was, drawn = view[jobsBefore(view, name):], was[jobsBefore(was, name):], drawn[drawnBefore(drawn, name):]
 		var v *distributed.JobView
@@ -249,6 +252,9 @@ func (h *history) drawJobs(pic, before *picture, names []string) []job {
 			jobs[i] = drawn[0]
 		} else {
 			jobs[i] = h.drawJob(pic, v, name)
+		}
+		if jobs[i].State == distributed.JobWaiting && paused(name) {
+			jobs[i].State = distributed.JobPaused
 		}
 	}
 	return jobs

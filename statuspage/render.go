@@ -39,6 +39,7 @@ const maxTiles = 1000
 type snapshot struct {
 	*picture
 	Query, State string
+	Operates     bool // there are buttons
 	Board        bool // nothing but that: see the package's doc
 	Now          time.Time
 	Total        int // jobs
@@ -106,6 +107,7 @@ func filterOf(r *http.Request) filter {
 
 func (p *Page) serveHTML(w http.ResponseWriter, r *http.Request) {
 	s := newSnapshot(p.picture(), r.URL.Query().Get("q"), filterOf(r))
+	s.Operates = p.orders != nil
 	s.Board = r.URL.Query().Get("view") == "board"
 	var b bytes.Buffer
 	if err := page.Execute(&b, s); err != nil {
@@ -154,14 +156,17 @@ func newSnapshot(pic *picture, query string, f filter) snapshot {
 	return s
 }
 
+// seldom are the states that are shown only when a job is in them.
+var seldom = []distributed.JobState{distributed.JobFailed, distributed.JobPaused, distributed.JobDone}
+
 func stateLinks(pic *picture, query, current string) []stateLink {
 	counts := map[distributed.JobState]int{}
 	for i := range pic.Jobs {
 		counts[pic.Jobs[i].State]++
 	}
 	links := []stateLink{{Count: len(pic.Jobs) - counts[distributed.JobDone]}}
-	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobFailed, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobDone} {
-		if counts[state] == 0 && (state == distributed.JobFailed || state == distributed.JobDone) && state != distributed.JobState(current) {
+	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobFailed, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobPaused, distributed.JobDone} {
+		if counts[state] == 0 && slices.Contains(seldom, state) && state != distributed.JobState(current) {
 			continue
 		}
 		links = append(links, stateLink{Name: string(state), Count: counts[state]})
@@ -272,7 +277,8 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 }
 
 var contentTypes = map[string]string{
-	"page.css": "text/css; charset=utf-8",
-	"page.js":  "text/javascript; charset=utf-8",
-	"icon.svg": "image/svg+xml",
+	"page.css":  "text/css; charset=utf-8",
+	"page.js":   "text/javascript; charset=utf-8",
+	"orders.js": "text/javascript; charset=utf-8",
+	"icon.svg":  "image/svg+xml",
 }

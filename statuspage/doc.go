@@ -6,7 +6,7 @@
 //
 // It can be mounted below any path that ends in a slash, with and without
 // [http.StripPrefix], and in any process; all that it needs is an
-// [distributed.Observer]. It changes nothing, answers GET and HEAD only, and
+// [distributed.Observer]. It changes nothing, unless [WithOperator] gives it buttons, and
 // takes everything from its own origin.
 //
 // # What it serves

@@ -219,7 +219,7 @@ function count(shown) {
 		total.set(column, (total.get(column) || 0) + 1);
 		if (!tile.hidden) seen.set(column, (seen.get(column) || 0) + 1);
 	}
-	for (const s of ["failed", "done"]) if (all[s] && !$("states").querySelector(`[data-state=${s}]`)) {
+	for (const s of ["failed", "paused", "done"]) if (all[s] && !$("states").querySelector(`[data-state=${s}]`)) {
 		const a = element("a", {href: "?state=" + s}, element("b"), " " + s);
 		a.dataset.state = s;
 		$("states").append(a);

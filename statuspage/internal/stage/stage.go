@@ -97,6 +97,16 @@ func (s *Stage) Move(node string, jobs ...string) {
 	})
 }
 
+// Play makes nodes the queue of the job with that index, among many.
+func (s *Stage) Play(job int, nodes ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view = &distributed.View{Nodes: s.view.Nodes, Jobs: slices.Clone(s.view.Jobs)}
+	s.play(&s.view.Jobs[job], nodes...)
+	close(s.outdated)
+	s.outdated = make(chan struct{})
+}
+
 func (s *Stage) play(j *distributed.JobView, nodes ...string) {
 	j.Led, j.Queue = len(nodes) > 0, nil
 	for _, n := range nodes {

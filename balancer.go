@@ -109,7 +109,7 @@ func (b *balancer) dismiss(job string) {
 	defer b.mu.Unlock()
 	if s := b.seats[job]; s != nil {
 		s.leaves = true
-		b.want(nil, s, false)
+		b.want(context.Background(), s, false)
 		b.publish()
 	}
 }
@@ -421,7 +421,7 @@ func (b *balancer) find(p *placement) []*seat {
 		if j < len(p.jobs) && p.jobs[j].Name == s.job.Name {
 			seats[j] = s
 		} else {
-			b.want(nil, s, false)
+			b.want(context.Background(), s, false)
 		}
 	}
 	return seats

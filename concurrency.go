@@ -30,6 +30,10 @@ type Concurrency struct {
 	store         availability
 	info          *NodeInfo // announced under each lease; nil if there is nothing to tell, or the balancer tells it
 
+	obey      func([]Order) // does what operators order; nil if nobody does
+	attending sync.Mutex
+	attended  Lease // whose orders count
+
 	wg sync.WaitGroup // everything Close waits for: campaigns, acquisitions, closing of lost leases
 
 	mu          sync.Mutex

@@ -954,6 +954,7 @@ func (l *fakeLease) Resign(context.Context) error                         { retu
 func (l *fakeLease) Announce(context.Context, distributed.NodeInfo) error { return nil }
 func (l *fakeLease) Silence() map[string]time.Duration                    { return nil }
 
+func (l *fakeLease) Orders() ([]distributed.Order, <-chan struct{})      { return nil, nil }
 func (l *fakeLease) Record(context.Context, distributed.JobRecord) error { return l.record }
 func (l *fakeLease) Save(context.Context, []byte) error                  { return nil }
 func (l *fakeLease) Saved(context.Context) ([]byte, error)               { return nil, nil }

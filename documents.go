@@ -25,8 +25,9 @@ import (
 //	lists/<hash>      a piece of a list of jobs, for all nodes that have the same
 //	state/<job>       that a job has failed, or is done: written by its leaders
 //	saved/<job>       what the job's leaders have saved
+//	orders/…          what operators want: see orders.go
 //
-// orders/ is kept free. Nobody but its session writes a document with
+// Nobody but its session writes a document with
 // an id, apart from tombstones (see stateBuried); ids are random and never used
 // again. A value is a JSON object that begins with the version of the format and a
 // checksum over the name of the document and all that follows:
@@ -56,10 +57,11 @@ const (
 	infoDocument
 	listDocument
 	stateDocument
+	orderDocument
 )
 
-// parse takes a key apart. id is the hash of a list, or the name of a job. What has
-// been saved is of no concern: who needs it reads it.
+// parse takes a key apart. id is the hash of a list, the name of a job, or that of an
+// order. What has been saved is of no concern: who needs it reads it.
 func (k keys) parse(key string) (kind documentKind, id string, n int) {
 	name, ok := strings.CutPrefix(key, k.prefix)
 	if !ok {
@@ -78,6 +80,8 @@ func (k keys) parse(key string) (kind documentKind, id string, n int) {
 			return otherDocument, "", 0
 		}
 		return claimsDocument, id, n
+	case dir == "orders":
+		return orderDocument, rest, 0
 	case dir == "state":
 		return stateDocument, rest, 0
 	case strings.Contains(rest, "/"):

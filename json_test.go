@@ -33,7 +33,7 @@ func shown() map[string]any {
 		`{"self":"7","nodes":[{"id":"7","instance":"a","version":"v1","started":"2026-03-01T12:30:00Z","labels":{"zone":"1"},"metadata":{"k":"v"},` +
 			`"capacity":3,"draining":true,"jobs":[{"name":"x","weight":2,"prefer":["zone=1"],"avoid":["zone=2"]}]},` +
 			`{"id":"8","instance":"b","version":"","labels":null,"metadata":null,"capacity":0,"draining":false,"jobs":null}],` +
-			`"jobs":[{"name":"x","queue":[{"node":"7","token":9},{"node":"8","token":10}],"led":true}],"records":[{"job":"x","token":9,"instance":"a","at":"2026-03-01T12:30:00Z","done":false,"failures":2,"error":"broken","pause":2000000000}]}`: distributed.View{
+			`"jobs":[{"name":"x","queue":[{"node":"7","token":9},{"node":"8","token":10}],"led":true}],"orders":null,"records":[{"job":"x","token":9,"instance":"a","at":"2026-03-01T12:30:00Z","done":false,"failures":2,"error":"broken","pause":2000000000}]}`: distributed.View{
 			Self: "7",
 			Nodes: []distributed.NodeView{
 				{ID: "7", Instance: "a", NodeInfo: distributed.NodeInfo{
@@ -119,7 +119,7 @@ func TestAnEmptyAppHasEmptyListsInJSON(t *testing.T) {
 	defer o.Close()
 	encoded, err := json.Marshal(o.View())
 	require.NoError(t, err)
-	require.JSONEq(t, `{"self":"","nodes":[],"jobs":[],"records":[]}`, string(encoded))
+	require.JSONEq(t, `{"self":"","nodes":[],"jobs":[],"records":[],"orders":[]}`, string(encoded))
 	encoded, err = json.Marshal(o.View().Plan())
 	require.NoError(t, err)
 	require.JSONEq(t, `{"loads":[],"moves":[],"homeless":[]}`, string(encoded))

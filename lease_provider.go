@@ -23,7 +23,7 @@ type LeaseProvider interface {
 	// It makes one attempt: it returns when it succeeded, failed, or ctx is
 	// done. It must leave nothing behind in the store when it fails. The caller
 	// tries again with backoff, unless the error wraps [ErrPermanent] or
-	// [ErrInvalidConfig]: return those for what waiting cannot mend, such as a
+	// [ErrInvalidConfig]: return those for what waiting cannot fix, such as a
 	// wrong password.
 	//
 	// ctx bounds the call only, not the life of the lease.
@@ -88,6 +88,12 @@ type Lease interface {
 	// node may not know of is in none. View returns [ErrLeaseLost] when the lease
 	// has ended, and the channel is closed then.
 	View() (*View, <-chan struct{}, error)
+
+	// Orders returns those of operators, as View does, and a channel that is closed when
+	// there are others, or the lease has ended. It is as new as the picture by which this
+	// node leads. It does not block and makes no call to the store, and the caller does
+	// not change what it returns. After the end of the lease the channel is nil.
+	Orders() ([]Order, <-chan struct{})
 
 	// Recorded returns what is on record of a job, for how long this node has seen it
 	// so, and a channel that is closed when it may be different, or the lease has ended;
@@ -208,7 +214,7 @@ var (
 	// the store goes on from an earlier state.
 	ErrLeadershipLost = errors.New("distributed: leadership lost")
 
-	// ErrPermanent marks a failure of the store that waiting cannot mend, such
+	// ErrPermanent marks a failure of the store that waiting cannot fix, such
 	// as a wrong password, a bad certificate or a missing permission. A
 	// [LeaseProvider] wraps it to stop the retries.
 	ErrPermanent = errors.New("distributed: permanent failure")

@@ -210,3 +210,24 @@ func (s *session) View() (*View, <-chan struct{}, error) {
 	}
 	return view, outdated, nil
 }
+
+// Orders implements [Lease].
+func (s *session) Orders() ([]Order, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost != nil {
+		return s.mirror.listOrders(), nil
+	}
+	if s.ordered == nil {
+		s.ordered = make(chan struct{})
+	}
+	return s.mirror.listOrders(), s.ordered
+}
+
+// reorder tells who waits for other orders. For update.
+func (s *session) reorder() {
+	if s.ordered != nil {
+		close(s.ordered)
+		s.ordered = nil
+	}
+}

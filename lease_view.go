@@ -82,6 +82,12 @@ func (m *mirror) changedNodes() {
 	m.news.nodes = true
 }
 
+// changedOrders notes that there are other orders, which may drain a node.
+func (m *mirror) changedOrders() {
+	m.changedNodes()
+	m.ordered = nil
+}
+
 // changedRecords notes that something else is on record of a job.
 func (m *mirror) changedRecords() {
 	m.changes++
@@ -96,12 +102,13 @@ type sketch struct {
 	nodes   []NodeView
 	jobs    []JobView // without a queue: nobody stands for it any more
 	records []JobRecord
+	orders  []Order
 	infos   map[string][]byte // by id
 	lists   map[string][]byte // by key
 }
 
 func (m *mirror) sketch() *sketch {
-	v := &sketch{news: m.news, self: m.self}
+	v := &sketch{news: m.news, self: m.self, orders: m.listOrders()}
 	m.news = news{}
 	if v.all || v.news.nodes {
 		m.sketchNodes(v)
@@ -170,10 +177,10 @@ func (v *sketch) view(k keys, before *View, known jobLists) (*View, jobLists) {
 	slices.SortStableFunc(v.jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(v.records, func(a, b JobRecord) int { return cmp.Compare(a.Job, b.Job) })
 	if v.all {
-		view := &View{Self: v.self, Jobs: v.jobs, Records: v.records}
+		view := &View{Self: v.self, Jobs: v.jobs, Records: v.records, Orders: v.orders}
 		return v.addNodes(k, view, known)
 	}
-	view := &View{Self: v.self, Nodes: before.Nodes, Jobs: patchJobs(before.Jobs, v.jobs), Records: before.Records}
+	view := &View{Self: v.self, Nodes: before.Nodes, Jobs: patchJobs(before.Jobs, v.jobs), Records: before.Records, Orders: v.orders}
 	if v.news.records {
 		view.Records = v.records
 	}
@@ -189,6 +196,9 @@ func (v *sketch) addNodes(k keys, view *View, known jobLists) (*View, jobLists) 
 	for x := range v.nodes {
 		n := &v.nodes[x]
 		n.NodeInfo = k.readInfo(n.ID, v.infos[n.ID], lists)
+		if _, ok := drainedBy(v.orders, n.Instance); ok {
+			n.Draining = true
+		}
 	}
 	slices.SortFunc(v.nodes, func(a, b NodeView) int { return cmp.Compare(a.ID, b.ID) })
 	view.Nodes = v.nodes

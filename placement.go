@@ -55,6 +55,8 @@ type placedJob struct {
 	runner  int     // the node that leads it and takes part in placement; else none
 	target  int     // where it should run; none if it can run nowhere
 	standby int     // who should wait for it; none if nobody can
+	unmet   *Order  // a move or a pin to where it cannot run
+	order   *Order  // that says where it should run, or that it should not; nil if none does
 	reason  reason
 }
 
@@ -65,7 +67,7 @@ const none = -1
 type reason int
 
 const (
-	stays    reason = iota // it runs there, and nothing speaks against it
+	stays    reason = iota // it runs there, and no other node suits it better
 	newcomer               // it ran nowhere, or not with a node that takes part
 	leaves                 // its node does not take it any more
 	improves               // another node suits it better
@@ -162,6 +164,7 @@ func (p *placement) readJobs(v *View) {
 		}
 	}
 	p.readWeights()
+	p.obey(v, has)
 	p.readFits(has)
 }
 

@@ -77,7 +77,7 @@ func (v *View) Plan() Plan {
 	loads := make([]Load, len(p.nodes))
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		if job.target == none && job.runner == none && !job.done {
+		if job.target == none && job.runner == none && !job.done && (job.order == nil || job.order.Kind != OrderPause) {
 			plan.Homeless = append(plan.Homeless, job.Name)
 		}
 		if job.runner != none {
@@ -101,7 +101,7 @@ func (v *View) Plan() Plan {
 }
 
 // Explain says why a job runs where it runs with load balancing. It returns
-// false for a job that nobody has.
+// false for a job that no node has.
 func (v *View) Explain(job string) (Explanation, bool) {
 	p := place(v)
 	j, ok := p.job(job)
@@ -123,9 +123,19 @@ func (p *placement) instance(x int) string {
 // why puts the reason for a job's target into words.
 func (p *placement) why(j int) string {
 	job := &p.jobs[j]
+	switch {
+	case job.order != nil:
+		return job.order.String()
+	case job.unmet != nil:
+		return p.reasonOf(job) + "; " + job.unmet.String() + ", but that cannot take it"
+	}
+	return p.reasonOf(job)
+}
+
+func (p *placement) reasonOf(job *placedJob) string {
 	switch job.reason {
 	case stays:
-		return "nothing speaks against its node"
+		return "it runs there already, and no other node suits it better"
 	case newcomer:
 		return "it ran nowhere, and " + p.instance(job.target) + " has the least load of those that suit it best"
 	case leaves:

@@ -37,6 +37,9 @@ type LeadershipBasedJobProcessor struct {
 	finished bool          // no more jobs
 	failure  error
 	crew     crew
+
+	ordered   *instructions // nil before the first lease
+	reordered chan struct{} // closed when that is replaced; nil while nobody waits
 }
 
 // plannedJob is a job of a processor, whose mutex guards all but what is said to be of
@@ -51,6 +54,8 @@ type plannedJob struct {
 	served  int                     // goroutines that serve it; of the crew
 	since   time.Time               // when it was added, or released last
 	tenure  *tenure                 // nil while it is not led here
+
+	withdraw context.CancelCauseFunc // ends the campaign under way, nil if there is none
 
 	pause time.Duration // before the next campaign, as a failure could not be recorded; of its loop
 }
@@ -74,7 +79,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 		o.applyProcessor(&p.options)
 	}
 	p.concurrency = newConcurrency(appName, instanceName, provider, p.options.commonOptions)
-	p.concurrency.managed = true
+	p.concurrency.managed, p.concurrency.obey = true, p.obey
 	if p.options.quotaSet {
 		p.options.node.Capacity = p.options.quota
 	}
@@ -130,7 +135,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // While the store is away it waits and keeps trying. What becomes of one job does
 // not end it, unless [WithStopOnError] was given. It returns early with [ErrNoJobs];
 // with [ErrInvalidConfig], before anything is written to the store; and with an
-// error that wraps [ErrPermanent] for what waiting cannot mend.
+// error that wraps [ErrPermanent] for what waiting cannot fix.
 //
 // A Work that does not return when its context is done keeps Execute from
 // returning, unless [WithStuck] says otherwise; it is reported to the log and to
@@ -410,6 +415,18 @@ func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob)
 
 // win campaigns for the job. errWithdrawn says that this was not wanted any more.
 func (p *LeadershipBasedJobProcessor) win(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
+	permitted, withdraw, err := p.permit(ctx, job)
+	if err != nil {
+		return nil, 0, errWithdrawn
+	}
+	defer withdraw()
+	if l, term, err = p.campaign(permitted, job); err != nil && permitted.Err() != nil {
+		err = errWithdrawn
+	}
+	return l, term, err
+}
+
+func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
 	if err := p.awaitUndone(ctx, job.Name); err != nil {
 		return nil, 0, err
 	}
@@ -456,6 +473,7 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	if job.ctx.Err() != nil {
 		l.cancel(context.Cause(job.ctx)) // or RemoveJob
 	}
+	p.obeyOnElection(l)
 	if !p.rest(l) {
 		return false
 	}

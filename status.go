@@ -27,7 +27,7 @@ type JobStatus struct {
 	State JobState  `json:"state"`
 	Since time.Time `json:"since"` // when it came into that state; a job is stuck since its context is done
 	Token int64     `json:"token"` // of the leadership; 0 while it waits
-	Cause error     `json:"-"`     // why the context of Work is done; nil if it is not. In JSON its text: "cause"
+	Cause error     `json:"-"`     // why the context of Work is done, or the job is paused; nil otherwise. In JSON its text: "cause"
 
 	// Warming: it is led here, and Work has not called [Leadership.Ready] yet.
 	Warming bool `json:"warming,omitempty"`
@@ -80,6 +80,7 @@ const (
 	JobRunning  JobState = "running"  // it is led here, and its context is not done
 	JobFailed   JobState = "failed"   // it is led here, and pauses after a failure of its Work
 	JobStopping JobState = "stopping" // its context is done, or Work has returned and it is being released
+	JobPaused   JobState = "paused"   // it does not run here, as an operator has paused it: Cause says who and why
 	JobStuck    JobState = "stuck"    // Work has not returned, 1 s or more after its context was done
 	JobDone     JobState = "done"     // it is not run any more, on no node: Work has returned [ErrDone]
 )
@@ -90,7 +91,7 @@ func (p *LeadershipBasedJobProcessor) Status() Status {
 	if p.made() != nil {
 		return Status{}
 	}
-	s := Status{Instance: p.concurrency.instance, Draining: p.balancer.drains()}
+	s := Status{Instance: p.concurrency.instance, Draining: p.balancer.drains() || p.drained()}
 	s.Node, s.Leased = p.concurrency.node()
 	s.Executing, s.Jobs = p.jobStatus(time.Now())
 	p.recall(s.Jobs)
@@ -135,9 +136,22 @@ func (p *LeadershipBasedJobProcessor) jobStatus(now time.Time) (executing bool, 
 			jobs = append(jobs, job.tenure.status(now))
 			continue
 		}
-		jobs = append(jobs, JobStatus{Job: name, State: JobWaiting, Since: job.since})
+		s := JobStatus{Job: name, State: JobWaiting, Since: job.since}
+		if p.ordered != nil {
+			if o := p.ordered.pausedBy(name); o != nil {
+				s.State, s.Cause = JobPaused, pausedBy(*o)
+			}
+		}
+		jobs = append(jobs, s)
 	}
 	return p.ctx != nil && p.ctx.Err() == nil && !p.finished, jobs
+}
+
+// drained reports whether an operator drains this node.
+func (p *LeadershipBasedJobProcessor) drained() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ordered != nil && p.ordered.drained != nil
 }
 
 // tenure is a job's time on this node, from its election until its release. What

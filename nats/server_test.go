@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) {
 	runRole()
 	// The tests mostly wait, so more of them run at a time than there are cores.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
 	flag.Parse()

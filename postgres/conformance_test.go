@@ -40,7 +40,7 @@ func TestStoreConforms(t *testing.T) {
 func TestStoreConformsBehindAPoolerInTransactionMode(t *testing.T) {
 	t.Parallel()
 	s := commonServer(t)
-	addr := s.bouncer("transaction")
+	addr, _ := s.bouncer("transaction")
 	storetest.Run(t, func(t *testing.T) storetest.Space {
 		t.Parallel()
 		return space(t, s, addr)

@@ -17,7 +17,7 @@ import (
 func TestNoJobRunsTwiceWhateverHappensToANode(t *testing.T) {
 	t.Parallel()
 	s := commonServer(t)
-	pooler := s.bouncer("transaction")
+	pooler, _ := s.bouncer("transaction")
 	for _, fault := range []struct {
 		name string
 		do   func(w *world, leader *node)
@@ -36,12 +36,10 @@ func TestNoJobRunsTwiceWhateverHappensToANode(t *testing.T) {
 		{"cut off one way", cutOff((*link.Link).HoldDown)},
 		{"refused", cutOff((*link.Link).Refuse)},
 		{"a blip", func(w *world, leader *node) {
-			before := w.awaitRunning()
 			for range 5 {
 				leader.link.Cut()
 				time.Sleep(shortTTL / 8)
 			}
-			w.unmoved(before)
 		}},
 		{"silenced connections", func(w *world, leader *node) {
 			for range 3 {
@@ -121,6 +119,51 @@ func TestNoJobRunsTwiceWhateverHappensToTheServer(t *testing.T) {
 	})
 }
 
+// A pooler that is frozen holds its connections to the server.
+func TestNoJobRunsTwiceWhenThePoolerOfANodeIsFrozen(t *testing.T) {
+	t.Parallel()
+	s := commonServer(t)
+	for _, mode := range []string{"session", "transaction"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			addr, signal := s.bouncer(mode)
+			w := emptyWorld(t, s.schema, shortTTL)
+			w.add(linkTo(t, addr))
+			w.add(s.link())
+			before := w.awaitRunning()
+			signal(syscall.SIGSTOP)
+			w.awaitElsewhere(before)
+			signal(syscall.SIGCONT)
+			time.Sleep(shortTTL / 2)
+			w.hold()
+		})
+	}
+}
+
+// Connections that are cut cost no leadership, nor does a server that loses nothing and is
+// back in time.
+func TestAShortOutageEndsNoLeadership(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	w := emptyWorld(t, s.schema, 12*time.Second)
+	for range 2 {
+		w.add(s.link())
+	}
+	before := w.awaitRunning()
+	for range 5 {
+		for _, n := range w.nodes {
+			n.link.Cut()
+		}
+		time.Sleep(shortTTL / 8)
+	}
+	s.stop(syscall.SIGKILL)
+	s.start()
+	w.awaitBeats(s)
+	w.awaitBeats(s)
+	w.unmoved(before)
+	w.hold()
+}
+
 // A failover to a standby that has not got the last changes is noticed, though it was too
 // quick for any lease to run out, and also if the new history is the longer one by then.
 func TestAFailoverThatLosesChangesEndsAllLeaderships(t *testing.T) {
@@ -128,33 +171,65 @@ func TestAFailoverThatLosesChangesEndsAllLeaderships(t *testing.T) {
 	for _, ahead := range []int{0, 100} {
 		t.Run(fmt.Sprintf("ahead=%d", ahead), func(t *testing.T) {
 			t.Parallel()
-			primary := newServer(t)
-			standby, replication := primary.standby()
-			way := standby.link() // which is closed until the standby is ready
-			way.Refuse()
-			w := emptyWorld(t, primary.schema, 8*time.Second)
-			for range 2 {
-				w.add(primary.link(), way.Addr())
-			}
-			require.Eventually(t, func() bool { return standby.position() >= primary.position()-1 }, time.Minute, 10*time.Millisecond)
-			before := w.awaitRunning()
-			replication.Refuse()
-			first := primary.position()
-			require.Eventually(t, func() bool { return primary.position() >= first+4 }, time.Minute, 10*time.Millisecond) // a heartbeat of each
-			primary.stop(syscall.SIGKILL)
-			standby.promote()
-			standby.exec("SELECT S.put('ahead/' || i, 'value', 0) FROM generate_series(1, $1) i", ahead)
-			way.Heal()
-			w.say("the store goes on from an earlier state")
-			w.awaitElsewhere(before)
-			w.hold()
+			w := failOver(t, 20*time.Second, ahead)
+			w.say("lease lost")
+			w.neverSay("no heartbeat came back in time")
+			w.end()
 		})
 	}
 }
 
-// position returns the revision of the last change, as the server shows it.
+func TestJobsRunOnAfterAFailover(t *testing.T) {
+	t.Parallel()
+	failOver(t, shortTTL, 0).hold()
+}
+
+// failOver lets two nodes run jobs on a server, and then on its standby, which has not got
+// the last changes, but so many others.
+func failOver(t *testing.T, ttl time.Duration, ahead int) *world {
+	primary := newServer(t)
+	standby, replication := primary.standby()
+	way := standby.link() // which is closed until the standby is ready
+	way.Refuse()
+	w := emptyWorld(t, primary.schema, ttl)
+	for range 2 {
+		w.add(primary.link(), way.Addr())
+	}
+	at := primary.position()
+	require.Eventually(t, func() bool { return standby.position() >= at }, time.Minute, 20*time.Millisecond)
+	replication.Refuse()
+	w.awaitBeats(primary) // which will be lost
+	primary.stop(syscall.SIGKILL)
+	standby.promote()
+	standby.exec("SELECT S.put('ahead/' || i, 'value', 0) FROM generate_series(1, $1) i", ahead)
+	way.Heal()
+	return w
+}
+
+// position returns the revision of the last change that the server has, 0 if it does not say.
 func (s *server) position() (rev int64) {
-	s.t.Helper()
-	require.NoError(s.t, s.connect().QueryRow(s.t.Context(), s.sql("SELECT rev FROM S.counter")).Scan(&rev))
+	_ = s.scan(&rev, "SELECT rev FROM S.counter")
 	return rev
+}
+
+// beats returns the number of the last heartbeat of each node, nothing if the server does
+// not say.
+func (s *server) beats(app string) (beats map[string]int64) {
+	_ = s.scan(&beats, "SELECT json_object_agg(key, (value::json->>'beat')::bigint) FROM S.document WHERE starts_with(key, $1) AND value IS NOT NULL", app+"/nodes/")
+	return beats
+}
+
+// awaitBeats waits for a heartbeat of each node from now on.
+func (w *world) awaitBeats(s *server) {
+	w.t.Helper()
+	before := s.beats(w.app)
+	require.Eventually(w.t, func() bool {
+		moved := 0
+		for node, beat := range s.beats(w.app) {
+			if beat > before[node] {
+				moved++
+			}
+		}
+		return moved >= len(w.nodes)
+	}, time.Minute, 20*time.Millisecond)
 }

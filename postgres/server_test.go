@@ -298,6 +298,18 @@ func (s *server) connect() *pgx.Conn {
 	return conn
 }
 
+// scan asks for one value. It is for any goroutine.
+func (s *server) scan(to any, sql string, args ...any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.url())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }() // it has answered
+	return conn.QueryRow(ctx, s.sql(sql), args...).Scan(to)
+}
+
 func (s *server) exec(sql string, args ...any) {
 	s.t.Helper()
 	conn, err := pgx.Connect(context.Background(), s.url())
@@ -321,12 +333,13 @@ func linkTo(t testing.TB, addr string) *link.Link {
 	return l
 }
 
-// bouncer starts pgbouncer in front of the server, and returns where it listens.
-func (s *server) bouncer(mode string) string {
+// bouncer starts pgbouncer in front of the server, and returns where it listens, and what
+// sends it a signal.
+func (s *server) bouncer(mode string) (addr string, signal func(syscall.Signal)) {
 	s.t.Helper()
 	program, err := exec.LookPath("pgbouncer")
 	require.NoError(s.t, err, "pgbouncer is not installed: apt-get install pgbouncer")
-	addr, err := link.FreeAddr()
+	addr, err = link.FreeAddr()
 	require.NoError(s.t, err)
 	host, port, _ := net.SplitHostPort(s.addr)
 	_, own, _ := net.SplitHostPort(addr)
@@ -346,7 +359,7 @@ func (s *server) bouncer(mode string) string {
 		conn, err := pgx.Connect(context.Background(), urlOf(addr)+"&default_query_exec_mode=simple_protocol")
 		if err == nil {
 			require.NoError(s.t, conn.Close(context.Background()))
-			return addr
+			return addr, func(signal syscall.Signal) { _ = cmd.Process.Signal(signal) }
 		}
 		require.Less(s.t, time.Now(), deadline, "%v", err)
 	}

@@ -66,7 +66,7 @@ func TestAWriteThatWasGivenUpIsNotCancelledAndTakesEffectOnce(t *testing.T) {
 	_, err = store.Put(ctx, "app/document", []byte("second"), first)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	var waiting int
-	require.NoError(t, s.connect().QueryRow(t.Context(), s.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%S.put(%' AND wait_event_type = 'Lock'")).Scan(&waiting))
+	require.NoError(t, s.scan(&waiting, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%S.put(%' AND wait_event_type = 'Lock'"))
 	require.Equal(t, 1, waiting)
 	require.NoError(t, tx.Rollback(t.Context()))
 	follow(t, store, "app/").awaitValue("app/document", "second")
@@ -82,7 +82,7 @@ func TestAWriteThatWaitsForAStandbyIsShownToNobody(t *testing.T) {
 	s.exec("SELECT pg_reload_conf()")
 	require.Eventually(t, func() bool {
 		var names string
-		return s.connect().QueryRow(t.Context(), "SHOW synchronous_standby_names").Scan(&names) == nil && names == "missing"
+		return s.scan(&names, "SHOW synchronous_standby_names") == nil && names == "missing"
 	}, time.Minute, 10*time.Millisecond)
 	f := follow(t, store, "app/")
 	for range 3 {
@@ -184,13 +184,13 @@ func TestNothingConfirmedIsLostWhenTheServerIsKilled(t *testing.T) {
 		wg.Wait()
 		s.start()
 		var there int64
-		require.NoError(t, s.connect().QueryRow(t.Context(), s.sql("SELECT count(*) FROM S.document WHERE starts_with(key, $1)"), fmt.Sprintf("app/%d/", round)).Scan(&there))
+		require.NoError(t, s.scan(&there, "SELECT count(*) FROM S.document WHERE starts_with(key, $1)", fmt.Sprintf("app/%d/", round)))
 		require.GreaterOrEqual(t, there, confirmed.Load())
 		putInTime(t, store, fmt.Sprintf("app/%d", round), "after")
 		f.awaitValue(fmt.Sprintf("app/%d", round), "after")
 	}
 	var total int
-	require.NoError(t, s.connect().QueryRow(t.Context(), s.sql("SELECT count(*) FROM S.document")).Scan(&total))
+	require.NoError(t, s.scan(&total, "SELECT count(*) FROM S.document"))
 	require.Len(t, f.picture(), total)
 }
 
@@ -237,7 +237,7 @@ func TestAFeedListsAnewWhenAFailoverHasLostItsPosition(t *testing.T) {
 // holds reports whether the server has the document at a revision.
 func (s *server) holds(key string, rev int64) bool {
 	var at int64
-	return s.connect().QueryRow(s.t.Context(), s.sql("SELECT rev FROM S.document WHERE key = $1"), key).Scan(&at) == nil && at == rev
+	return s.scan(&at, "SELECT rev FROM S.document WHERE key = $1", key) == nil && at == rev
 }
 
 func TestAStandbyIsNoStore(t *testing.T) {
@@ -258,7 +258,8 @@ func TestFeedsBehindAPooler(t *testing.T) {
 	s := commonServer(t)
 	writer := open(t, s.config())
 	for _, mode := range []string{"session", "transaction"} {
-		store := open(t, s.at(s.bouncer(mode)))
+		addr, _ := s.bouncer(mode)
+		store := open(t, s.at(addr))
 		var feeds []*feed
 		for range 2 {
 			feeds = append(feeds, follow(t, store, mode+"/"))
@@ -319,7 +320,7 @@ func TestRowsOfDeletedDocumentsAreCollected(t *testing.T) {
 	f.awaitValue("app/last", "last")
 	require.Len(t, f.picture(), 1)
 	var rows int
-	require.NoError(t, s.connect().QueryRow(t.Context(), s.sql("SELECT count(*) FROM S.document")).Scan(&rows))
+	require.NoError(t, s.scan(&rows, "SELECT count(*) FROM S.document"))
 	require.Less(t, rows, 1100)
 }
 

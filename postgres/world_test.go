@@ -201,10 +201,25 @@ func (w *world) say(text string) {
 	}
 }
 
-// hold requires that all jobs run, and that no job ever ran twice at once.
+func (w *world) neverSay(text string) {
+	w.t.Helper()
+	for _, n := range w.nodes {
+		said, err := os.ReadFile(n.log.Name())
+		require.NoError(w.t, err)
+		require.NotContains(w.t, string(said), text, n.name)
+	}
+}
+
+// hold requires that all jobs run, and ends the nodes.
 func (w *world) hold() {
 	w.t.Helper()
 	w.awaitRunning()
+	w.end()
+}
+
+// end ends the nodes, and requires that no job ever ran twice at once.
+func (w *world) end() {
+	w.t.Helper()
 	for _, n := range w.nodes {
 		if n.Running() {
 			require.NoError(w.t, n.End(20*time.Second), n.name)

@@ -146,7 +146,7 @@ func (c *conn) observe(ctx context.Context) (*distributed.Observer, error) {
 	defer cancel()
 	var down atomic.Pointer[error]
 	o, err := distributed.Observe(opening, c.app, provider,
-		distributed.WithLogger(slog.New(slog.DiscardHandler)),
+		distributed.WithLogger(quiet()),
 		distributed.WithHooks(distributed.Hooks{StoreDown: func(cause error) { down.Store(&cause) }}))
 	if why := down.Load(); err != nil && why != nil && errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("the store has not answered within %v: %w", c.timeout, *why)
@@ -166,3 +166,6 @@ func (c *conn) look(ctx context.Context, show func(o *distributed.Observer, v *d
 	}
 	return errors.Join(show(o, view), o.Close())
 }
+
+// quiet is a logger for what is told as an error.
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -84,6 +84,30 @@ type jobLine struct {
 	Node    string   `json:"node"` // instance that leads it
 	Token   int64    `json:"token"`
 	Waiting []string `json:"waiting"` // instances, in the order in which they lead
+	Why     string   `json:"why"`     // of a state that is not as usual
+}
+
+// recall adds what has been ordered, or is on record.
+func (l *jobLine) recall(v *distributed.View) {
+	for _, r := range v.Records {
+		if r.Job == l.Job && r.Failures > 0 {
+			l.Why = fmt.Sprintf("failed %d times, at last: %s", r.Failures, r.Error)
+			if l.State == "led" && time.Now().Before(r.Next()) {
+				l.State = "failed"
+			}
+		}
+	}
+	for _, o := range v.Orders {
+		switch {
+		case o.Kind == distributed.OrderPause && (o.Job == l.Job || o.Job == ""):
+			l.Why = o.String()
+			if l.State != "led" {
+				l.State = "paused"
+			}
+		case o.Job == l.Job && l.Why == "" && o.Kind != distributed.OrderResign:
+			l.Why = o.String()
+		}
+	}
 }
 
 func jobsOf(v *distributed.View) []jobLine {
@@ -106,6 +130,12 @@ func jobsOf(v *distributed.View) []jobLine {
 		seen[j.Name] = true
 		lines = append(lines, line)
 	}
+	for _, r := range v.Records {
+		if r.Done && !seen[r.Job] {
+			seen[r.Job] = true
+			lines = append(lines, jobLine{Job: r.Job, State: "done", Waiting: []string{}})
+		}
+	}
 	for _, n := range v.Nodes {
 		for _, j := range n.Jobs {
 			if !seen[j.Name] {
@@ -113,6 +143,14 @@ func jobsOf(v *distributed.View) []jobLine {
 				lines = append(lines, jobLine{Job: j.Name, State: "nowhere", Waiting: []string{}})
 			}
 		}
+	}
+	for _, o := range v.Orders {
+		if o.Kind == distributed.OrderPause && o.Job != "" && !seen[o.Job] {
+			lines = append(lines, jobLine{Job: o.Job, State: "nowhere", Waiting: []string{}})
+		}
+	}
+	for i := range lines {
+		lines[i].recall(v)
 	}
 	return sorted(lines, func(l jobLine) string { return l.Job })
 }
@@ -132,13 +170,13 @@ func jobsCommand(c *conn) *cobra.Command {
 			if c.output == "json" {
 				return printJSON(cmd.OutOrStdout(), jobs)
 			}
-			lines := [][]string{{"JOB", "STATE", "NODE", "TOKEN", "WAITING"}}
+			lines := [][]string{{"JOB", "STATE", "NODE", "TOKEN", "WAITING", "WHY"}}
 			for _, j := range jobs {
 				token := ""
 				if j.Token > 0 {
 					token = strconv.FormatInt(j.Token, 10)
 				}
-				lines = append(lines, []string{j.Job, j.State, dash(j.Node), dash(token), dash(strings.Join(j.Waiting, ","))})
+				lines = append(lines, []string{j.Job, j.State, dash(j.Node), dash(token), dash(strings.Join(j.Waiting, ",")), dash(j.Why)})
 			}
 			return table(cmd.OutOrStdout(), lines)
 		})
@@ -148,7 +186,7 @@ func jobsCommand(c *conn) *cobra.Command {
 
 func explainCommand(c *conn) *cobra.Command {
 	return &cobra.Command{
-		Use: "explain JOB", GroupID: "look", Args: cobra.ExactArgs(1), ValidArgsFunction: c.completeJobs,
+		Use: "explain JOB", GroupID: "look", Args: cobra.ExactArgs(1), ValidArgsFunction: completion(c, jobNames),
 		Short: "Say why a job runs where it runs",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.look(cmd.Context(), func(_ *distributed.Observer, v *distributed.View) error {
@@ -226,23 +264,8 @@ func unbalanced(v *distributed.View, job string) (text string, ok bool) {
 	if len(jobs[j].Waiting) > 0 {
 		text += ", and then on " + strings.Join(jobs[j].Waiting, ", ")
 	}
+	if jobs[j].Why != "" {
+		return text + ": " + jobs[j].Why, true
+	}
 	return text + ": no node balances, the first to claim it leads", true
-}
-
-// completeJobs completes the name of a job by asking the store.
-func (c *conn) completeJobs(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	err := c.look(cmd.Context(), func(_ *distributed.Observer, v *distributed.View) error {
-		for _, j := range jobsOf(v) {
-			names = append(names, j.Job)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -82,7 +82,10 @@ func newRoot(c *conn) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "order", Title: "Order:"}, &cobra.Group{ID: "other", Title: "Other:"})
 	root.SetHelpCommandGroupID("other")
 	root.SetCompletionCommandGroupID("other")
-	root.AddCommand(nodesCommand(c), jobsCommand(c), watchCommand(c), explainCommand(c), planCommand(c), verifyCommand())
+	root.AddCommand(nodesCommand(c), jobsCommand(c), watchCommand(c), explainCommand(c), planCommand(c), ordersCommand(c), verifyCommand())
+	for _, v := range verbs {
+		root.AddCommand(v.command(c))
+	}
 	return root
 }
 

@@ -67,7 +67,7 @@ func TestLooking(t *testing.T) {
 	require.Regexp(t, `(?m)^a +\w{16} +runs +2 +0 .* address=10.0.0.7$`, out)
 	code, out, _ = f.run("jobs")
 	require.Zero(t, code)
-	require.Regexp(t, `(?m)^job-1 +led +a +\d+ +-$`, out)
+	require.Regexp(t, `(?m)^job-1 +led +a +\d+ +- +-$`, out)
 	code, out, _ = f.run("jobs", "--node", "b", "-o", "json")
 	require.Zero(t, code)
 	require.Equal(t, "[]\n", out)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -282,7 +283,7 @@ func (s *screen) nodeRows() []string {
 }
 
 func (s *screen) jobRows(shown []jobLine) []string {
-	rows := []string{s.heading(fmt.Sprintf("%-32s %-8s %-20s %8s %12s  %s", "JOB", "STATE", "NODE", "SINCE", "TOKEN", "WAITING"))}
+	rows := []string{s.heading(fmt.Sprintf("%-32s %-8s %-20s %8s %12s  %s", "JOB", "STATE", "NODE", "SINCE", "TOKEN", "WAITING OR WHY"))}
 	room := s.room()
 	for i := s.first; i < s.first+room; i++ {
 		if i >= len(shown) {
@@ -294,7 +295,7 @@ func (s *screen) jobRows(shown []jobLine) []string {
 		if at := s.since[j.Job]; !at.IsZero() {
 			since = short(s.now.Sub(at))
 		}
-		row := fmt.Sprintf("%s %-8s %s %8s %12d  %s", cell(j.Job, 32), j.State, cell(dash(j.Node), 20), since, j.Token, dash(plain(strings.Join(j.Waiting, ","))))
+		row := fmt.Sprintf("%s %-8s %s %8s %12d  %s", cell(j.Job, 32), j.State, cell(dash(j.Node), 20), since, j.Token, plain(cmp.Or(j.Why, strings.Join(j.Waiting, ","), "-")))
 		if j.State != "led" {
 			row = warn.Render(row)
 		}

@@ -39,6 +39,21 @@ func main() {
 	fmt.Println(statuspage.New(observer) != nil, err)
 }
 `},
+	{"kubernetes", `package main
+
+import (
+	"fmt"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+func main() {
+	provider := kubernetes.NewLeaseProvider(kubernetes.Config{REST: &rest.Config{}, Namespace: "default"})
+	fmt.Println(distributed.NewConcurrency("app", "node", provider) != nil)
+}
+`},
 	{"nats", `package main
 
 import (

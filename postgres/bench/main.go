@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -253,7 +254,7 @@ func (f *fleet) add() error {
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("%s-%d", f.contender, f.started)
+	name := fmt.Sprintf("%s-%d", strings.ReplaceAll(f.contender, " ", "-"), f.started)
 	f.started++
 	u.Host = l.Addr()
 	u.RawQuery = url.Values{"sslmode": {"disable"}, "application_name": {name}}.Encode()

@@ -80,7 +80,7 @@ func (b *balancer) enter(job *plannedJob) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.seats[job.Name] == nil {
-		b.seats[job.Name] = &seat{job: job, info: job.info()}
+		b.seats[job.Name] = &seat{job: job}
 		b.order = nil
 		b.publish()
 	}
@@ -92,17 +92,16 @@ func (b *balancer) publish() {
 	signal(b.wake)
 }
 
-// update changes what is told of a job.
-func (b *balancer) update(job Job) {
+// update has change change what is told of a job, which others read under mu.
+func (b *balancer) update(change func()) {
 	if b == nil {
+		change()
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.seats[job.Name]; s != nil {
-		s.info = job.info()
-		b.publish()
-	}
+	change()
+	b.publish()
 }
 
 // dismiss says that a job is not to run here any more, which it may still do.
@@ -114,7 +113,7 @@ func (b *balancer) dismiss(job string) {
 	defer b.mu.Unlock()
 	if s := b.seats[job]; s != nil {
 		s.leaves = true
-		b.want(nil, s, false)
+		b.want(context.Background(), s, false)
 		b.publish()
 	}
 }
@@ -379,7 +378,7 @@ func (b *balancer) info() NodeInfo {
 	info.Jobs = make([]JobInfo, 0, len(b.seats))
 	for _, s := range b.sorted() {
 		if !s.leaves {
-			info.Jobs = append(info.Jobs, s.info)
+			info.Jobs = append(info.Jobs, s.job.info())
 		}
 	}
 	return info
@@ -430,7 +429,7 @@ func (b *balancer) find(p *placement) []*seat {
 		if j < len(p.jobs) && p.jobs[j].Name == s.job.Name {
 			seats[j] = s
 		} else {
-			b.want(nil, s, false)
+			b.want(context.Background(), s, false)
 		}
 	}
 	return seats

@@ -51,6 +51,9 @@ type NodeInfo struct {
 	Jobs []JobInfo `json:"jobs"`
 }
 
+// takesJobs reports whether placement may give jobs to the node.
+func (i *NodeInfo) takesJobs() bool { return i.Jobs != nil && !i.Draining }
+
 // JobInfo is what placement heeds of a [Job].
 type JobInfo struct {
 	Name   string   `json:"name"`

@@ -291,7 +291,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	due := p.due(limit, settled)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	seats := b.find(p)
+	seats := b.find(ctx, p)
 	for j, wanted := range p.part(due, limit) {
 		if seats[j] != nil {
 			b.want(ctx, seats[j], wanted)
@@ -310,7 +310,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 
 // find returns the seats of p's jobs, nil for what this node does not have. What p
 // does not know of yet is not wanted. It is called with mu held.
-func (b *balancer) find(p *placement) []*seat {
+func (b *balancer) find(ctx context.Context, p *placement) []*seat {
 	seats := make([]*seat, len(p.jobs))
 	j := 0
 	for _, s := range b.sorted() {
@@ -320,7 +320,7 @@ func (b *balancer) find(p *placement) []*seat {
 		if j < len(p.jobs) && p.jobs[j].Name == s.job.Name {
 			seats[j] = s
 		} else {
-			b.want(nil, s, false)
+			b.want(ctx, s, false)
 		}
 	}
 	return seats

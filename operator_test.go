@@ -263,7 +263,7 @@ func TestOfTwoOperatorsAtOnceOneIsRefused(t *testing.T) {
 			}
 			both.Wait()
 			require.ErrorIs(t, errors.Join(errs[:]...), distributed.ErrOrdered, "round %d", round)
-			require.True(t, (errs[0] == nil) != (errs[1] == nil))
+			require.NotEqual(t, errs[0] == nil, errs[1] == nil)
 			require.NoError(t, operators[1].Resume(t.Context(), "x"))
 		}
 	})

@@ -15,11 +15,11 @@ type Manager interface {
 }
 
 // Work returns the Work of a job that runs a manager. One can be started once, so
-// there is a new one for each leadership: make returns it, with LeaderElection off in
+// there is a new one for each leadership: build returns it, with LeaderElection off in
 // its options. An error of either is one of Work.
-func Work[M Manager](make func(ctx context.Context) (M, error)) func(context.Context) error {
+func Work[M Manager](build func(ctx context.Context) (M, error)) func(context.Context) error {
 	return func(ctx context.Context) error {
-		manager, err := make(ctx)
+		manager, err := build(ctx)
 		if err != nil {
 			return err
 		}

@@ -40,16 +40,21 @@ type balancer struct {
 // seat is a job's place at the table: it stands while it is wanted.
 type seat struct {
 	job      *plannedJob
-	info     JobInfo         // that is told of it
-	leaves   bool            // the job was removed here, and is not told of any more
-	standing context.Context // of its campaigns; nil while it is not wanted
-	withdraw context.CancelCauseFunc
-	leading  *Leadership // nil while it does not run here
-	taken    bool        // a goroutine stands for it, or runs it
+	info     JobInfo        // that is told of it
+	leaves   bool           // the job was removed here, and is not told of any more
+	standing *standingOrder // nil while it is not wanted
+	leading  *Leadership    // nil while it does not run here
+	taken    bool           // a goroutine stands for it, or runs it
 
 	warmth    Warmth                  // "" if it is ready, or nothing is wanted
 	preparing context.CancelCauseFunc // ends a call of Prepare; nil if none is under way
 	pause     time.Time               // before the next
+}
+
+// standingOrder is the context of a seat's campaigns, while it is wanted.
+type standingOrder struct {
+	ctx      context.Context
+	withdraw context.CancelCauseFunc
 }
 
 // balancing is what the options of WithLoadBalancing set.
@@ -159,15 +164,19 @@ func (b *balancer) sorted() []*seat {
 	return b.order
 }
 
-// serveSeat campaigns for a job, and runs it, while it is wanted here.
+// serveSeat campaigns for a job, and runs it, while it is wanted here. If Work ends its
+// goroutine, another one goes on.
 func (b *balancer) serveSeat(s *seat) {
-	for {
-		standing := b.standing(s)
-		if standing == nil {
-			return
+	over := false
+	defer func() {
+		if !over {
+			b.processor.loops.Go(func() { b.serveSeat(s) })
 		}
+	}()
+	for standing := b.standing(s); standing != nil; standing = b.standing(s) {
 		b.processor.turn(standing, s.job)
 	}
+	over = true
 }
 
 // standing returns the context to campaign under, or nil if the job is not wanted any
@@ -175,8 +184,8 @@ func (b *balancer) serveSeat(s *seat) {
 func (b *balancer) standing(s *seat) context.Context {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.taken = s.standing != nil && s.standing.Err() == nil; s.taken {
-		return s.standing
+	if s.taken = s.standing != nil && s.standing.ctx.Err() == nil; s.taken {
+		return s.standing.ctx
 	}
 	return nil
 }
@@ -463,14 +472,15 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 	switch {
 	case wanted == (s.standing != nil):
 	case wanted:
-		b.change(s, func() { s.standing, s.withdraw = context.WithCancelCause(ctx) })
+		standing, withdraw := context.WithCancelCause(ctx)
+		b.change(s, func() { s.standing = &standingOrder{standing, withdraw} })
 		if !s.taken {
 			s.taken = true
 			b.processor.keep(s.job, func() { b.serveSeat(s) })
 		}
 	default:
-		s.withdraw(errNotPlacedHere)
-		b.change(s, func() { s.standing, s.withdraw = nil, nil })
+		s.standing.withdraw(errNotPlacedHere)
+		b.change(s, func() { s.standing = nil })
 	}
 	if s.leading == nil && (s.warmth == "") == wanted {
 		b.setWarmth(s, s.cool())

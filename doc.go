@@ -91,7 +91,7 @@
 // for T·(1+ρ) writes "buried" into the node document, on the revision that it has in
 // its picture. If that succeeds there was no later heartbeat, and there can be none. So
 // the silent node has stopped, and who sees the document ignores its claims.
-// Nobody passes over a silent node by his own clock alone.
+// No node passes over a silent one by its own clock alone.
 //
 // A loss is a document of a node that somebody else has changed or deleted, or that is
 // not there any more though the node document says that it was made. A node that sees
@@ -126,9 +126,11 @@
 //
 // With [WithLoadBalancing] nodes announce what they can run, and every node
 // computes from what it sees where each job should run, and who should stand by.
-// It stands for its own part only, about two candidates a job in all. A job that
+// It campaigns for its own part only, with about two candidates for a job in all; for
+// other jobs it has no goroutine. While nobody campaigns for any job, nodes that start
+// wait a moment for one another ([WithGatherTime]). A job that
 // is to move runs on until its next node is the next in its queue; then its
-// context is done, and it is released as ever. Nodes that see different things for
+// context is done, and it is released as always. Nodes that see different things for
 // a moment may move a job in vain. Exclusion does not depend on any of this.
 //
 // # A job on a node
@@ -159,7 +161,7 @@
 //
 // # What fails, what happens, and what it costs
 //
-//	node stops in order         released as Work returns        one write, one event
+//	node stops cleanly          released as Work returns        one write, one event
 //	term ends                   the same; others come first     the same
 //	node crashes                others wait, and bury it        0.75 T to 1.02 T, one write
 //	another starts afterwards   it waits for what it finds      T·(1+ρ) from its start

@@ -16,19 +16,19 @@ import "time"
 // The packages prometheusmetrics and otelmetrics, modules of their own, make
 // metrics of them.
 type Hooks struct {
-	// Campaigning: this node begins to stand for job, or to wait for a lease under
+	// Campaigning: this node begins to campaign for job, or to wait for a lease under
 	// which it can. Each such call is followed by one of Elected or Withdrawn.
 	Campaigning func(job string)
 
-	// Withdrawn: this node stands for job no more, after waited, and has not won:
+	// Withdrawn: this node has given up its campaign for job after waited, and has not won:
 	// it is stopping, has reached its quota, or the job is placed on other nodes.
 	Withdrawn func(job string, waited time.Duration, cause error)
 
-	// Elected: this node won job after having stood for it for waited. Each such
+	// Elected: this node won job after a campaign of waited. Each such
 	// call is followed by one of Lost or Resigned.
 	Elected func(job string, token int64, waited time.Duration)
 
-	// HandedOver: this node won job, for which it had stood, as the node before
+	// HandedOver: this node won job, which it had waited for, as the node before
 	// it released it. gap is the time from when the release was seen here, in
 	// this node's own watch of the store, until this node could begin to work:
 	// until Campaign returns, and in a processor until just before Work. What

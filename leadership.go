@@ -72,7 +72,7 @@ func (l *Leadership) Context() context.Context {
 // leader of the same name. Hand it to whatever the work changes, and let that
 // reject a token smaller than the greatest it has seen; this is the only
 // protection from a process that was frozen and does not know it yet. It is the
-// revision of the write by which this node began to stand for the name, and rises
+// revision of the write by which this node joined the queue for the name, and rises
 // within the history of one store.
 func (l *Leadership) Token() int64 { return l.token }
 

@@ -23,7 +23,7 @@ type LeaseProvider interface {
 	// It makes one attempt: it returns when it succeeded, failed, or ctx is
 	// done. It must leave nothing behind in the store when it fails. The caller
 	// tries again with backoff, unless the error wraps [ErrPermanent] or
-	// [ErrInvalidConfig]: return those for what waiting cannot mend, such as a
+	// [ErrInvalidConfig]: return those for what waiting cannot fix, such as a
 	// wrong password.
 	//
 	// ctx bounds the call only, not the life of the lease.
@@ -214,7 +214,7 @@ var (
 	// the store goes on from an earlier state.
 	ErrLeadershipLost = errors.New("distributed: leadership lost")
 
-	// ErrPermanent marks a failure of the store that waiting cannot mend, such
+	// ErrPermanent marks a failure of the store that waiting cannot fix, such
 	// as a wrong password, a bad certificate or a missing permission. A
 	// [LeaseProvider] wraps it to stop the retries.
 	ErrPermanent = errors.New("distributed: permanent failure")

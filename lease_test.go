@@ -543,3 +543,22 @@ func TestTheGapIsTheTimeSinceTheReleaseWasSeen(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, 5*time.Millisecond, gap)
 }
+
+func TestAFeedThatFollowsOthersInVainGetsMoreTime(t *testing.T) {
+	l := newLone(t)
+	feeds, lag, at := 0, l.timing.lag(), l.now
+	l.refeed = func() { feeds++ }
+	l.heardAt, l.renewal.acked, l.renewal.ackedAt = at, l.mirror.rev+1, at
+	for i, patience := range []time.Duration{lag, lag, 2 * lag, 4 * lag, 8 * lag, 16 * lag, l.timing.ttl, l.timing.ttl} {
+		at += patience
+		l.checkFeed(at - 1)
+		require.Equal(t, i, feeds)
+		l.checkFeed(at)
+		require.Equal(t, i+1, feeds)
+	}
+	l.renewal.acked = l.mirror.rev
+	l.checkFeed(at)
+	l.renewal.acked++
+	l.checkFeed(at + lag)
+	require.Equal(t, 9, feeds, "once it has caught up, a feed that hangs is replaced as soon as before")
+}

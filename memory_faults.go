@@ -33,8 +33,8 @@ func (h *MemoryHub) deleteNodes(instance string) (found []string) {
 	return found
 }
 
-// RemoveCandidate takes job out of what instance claims, by another hand than its
-// own. Its lease is over then, as after [MemoryHub.Expire]. It reports whether there
+// RemoveCandidate takes job out of what instance claims, as somebody might who
+// changes its documents. Its lease is over then, as after [MemoryHub.Expire]. It reports whether there
 // was a candidate to remove.
 func (h *MemoryHub) RemoveCandidate(app, job, instance string) bool {
 	defer h.await(app + "/")

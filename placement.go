@@ -67,7 +67,7 @@ const none = -1
 type reason int
 
 const (
-	stays    reason = iota // it runs there, and nothing speaks against it
+	stays    reason = iota // it runs there, and no other node suits it better
 	newcomer               // it ran nowhere, or not with a node that takes part
 	leaves                 // its node does not take it any more
 	improves               // another node suits it better

@@ -101,7 +101,7 @@ func (v *View) Plan() Plan {
 }
 
 // Explain says why a job runs where it runs with load balancing. It returns
-// false for a job that nobody has.
+// false for a job that no node has.
 func (v *View) Explain(job string) (Explanation, bool) {
 	p := place(v)
 	j, ok := p.job(job)
@@ -135,7 +135,7 @@ func (p *placement) why(j int) string {
 func (p *placement) reasonOf(job *placedJob) string {
 	switch job.reason {
 	case stays:
-		return "nothing speaks against its node"
+		return "it runs there already, and no other node suits it better"
 	case newcomer:
 		return "it ran nowhere, and " + p.instance(job.target) + " has the least load of those that suit it best"
 	case leaves:

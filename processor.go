@@ -135,7 +135,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // While the store is away it waits and keeps trying. What becomes of one job does
 // not end it, unless [WithStopOnError] was given. It returns early with [ErrNoJobs];
 // with [ErrInvalidConfig], before anything is written to the store; and with an
-// error that wraps [ErrPermanent] for what waiting cannot mend.
+// error that wraps [ErrPermanent] for what waiting cannot fix.
 //
 // A Work that does not return when its context is done keeps Execute from
 // returning, unless [WithStuck] says otherwise; it is reported to the log and to

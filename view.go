@@ -43,7 +43,7 @@ type NodeInfo struct {
 	Labels map[string]string `json:"labels"`
 
 	// Metadata is for whoever looks for the node, such as an address to route
-	// requests to. Placement does not heed it.
+	// requests to. Placement ignores it.
 	Metadata map[string]string `json:"metadata"`
 
 	// Capacity is how many jobs the node runs at most; 0 means no limit.
@@ -58,11 +58,11 @@ type NodeInfo struct {
 	Warming map[string]Warmth `json:"warming,omitempty"`
 
 	// Jobs are those that the node can run, sorted by Name, each once; nil for a
-	// node that takes no part in placement, and stands for what it likes.
+	// node that takes no part in placement, and campaigns for whatever it has.
 	Jobs []JobInfo `json:"jobs"`
 }
 
-// JobInfo is what placement heeds of a [Job].
+// JobInfo is what placement has to know of a [Job].
 type JobInfo struct {
 	Name   string   `json:"name"`
 	Weight int      `json:"weight"` // at least 1

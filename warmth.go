@@ -75,7 +75,7 @@ func (b *balancer) prepare(s *seat) {
 	if s.preparing != nil || time.Now().Before(s.pause) {
 		return
 	}
-	ctx, cancel := context.WithCancelCause(s.standing)
+	ctx, cancel := context.WithCancelCause(s.standing.ctx)
 	s.preparing = cancel
 	b.preparing++
 	answers := ask("Job.Prepare of "+s.info.Name, func() (struct{}, error) { return struct{}{}, s.job.Prepare(ctx) })

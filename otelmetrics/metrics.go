@@ -106,13 +106,13 @@ var (
 func newMetrics(meter metric.Meter, o *options) (*metrics, error) {
 	b := builder{meter: meter}
 	m := &metrics{
-		campaigning: b.upDown("job.campaigning", "{job}", "Jobs that this node stands for and waits to lead."),
+		campaigning: b.upDown("job.campaigning", "{job}", "Jobs that this node campaigns for."),
 		led:         b.upDown("job.led", "{job}", "Jobs that this node leads."),
 		running:     b.upDown("job.running", "{job}", "Jobs whose Work runs on this node."),
 		stuck:       b.upDown("job.stuck", "{job}", "Jobs whose Work goes on more than 1 s after its context was done."),
 		failures:    b.counter("job.failures", "{failure}", "Times that a Work failed or panicked, so that its job paused."),
 		done:        b.counter("job.done", "{job}", "Jobs whose Work has finished for good on this node."),
-		campaign:    b.histogram("campaign.duration", "From standing for a job to leading it, or to giving up.", waitBuckets),
+		campaign:    b.histogram("campaign.duration", "From the start of a campaign to leading the job, or to giving up.", waitBuckets),
 		gap:         b.histogram("handover.gap", "From seeing that the node before had released a job to leading it.", gapBuckets),
 		term:        b.histogram("term.duration", "From leading a job to having lost or released it.", workingBuckets),
 		work:        b.histogram("work.duration", "Calls of Work.", workingBuckets),

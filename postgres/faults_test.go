@@ -25,12 +25,12 @@ func TestNoJobRunsTwiceWhateverHappensToANode(t *testing.T) {
 		{"stopped", func(w *world, leader *node) {
 			before := w.awaitRunning()
 			require.NoError(w.t, leader.End(20*time.Second))
-			w.awaitElsewhere(before)
+			w.awaitElsewhere(before, leader)
 		}},
 		{"killed", func(w *world, leader *node) {
 			before := w.awaitRunning()
 			leader.Kill()
-			w.awaitElsewhere(before)
+			w.awaitElsewhere(before, leader)
 		}},
 		{"cut off", cutOff(func(l *link.Link) { l.HoldUp(); l.HoldDown() })},
 		{"cut off one way", cutOff((*link.Link).HoldDown)},
@@ -51,7 +51,7 @@ func TestNoJobRunsTwiceWhateverHappensToANode(t *testing.T) {
 		{"frozen", func(w *world, leader *node) {
 			before := w.awaitRunning()
 			leader.Pause()
-			w.awaitElsewhere(before)
+			w.awaitElsewhere(before, leader)
 			leader.Resume()
 			time.Sleep(shortTTL / 2)
 		}},
@@ -82,7 +82,7 @@ func cutOff(do func(*link.Link)) func(w *world, leader *node) {
 	return func(w *world, leader *node) {
 		before := w.awaitRunning()
 		do(leader.link)
-		w.awaitElsewhere(before)
+		w.awaitElsewhere(before, leader)
 		leader.link.Heal()
 		time.Sleep(shortTTL / 2)
 	}
@@ -132,7 +132,7 @@ func TestNoJobRunsTwiceWhenThePoolerOfANodeIsFrozen(t *testing.T) {
 			w.add(s.link())
 			before := w.awaitRunning()
 			signal(syscall.SIGSTOP)
-			w.awaitElsewhere(before)
+			w.awaitElsewhere(before, w.nodes[0])
 			signal(syscall.SIGCONT)
 			time.Sleep(shortTTL / 2)
 			w.hold()

@@ -159,10 +159,10 @@ func (w *world) awaitRunning() (holders map[string]verify.Run) {
 	return w.awaitHolders(func(verify.Run) bool { return true })
 }
 
-// awaitElsewhere waits until no job runs under the leadership that it had.
-func (w *world) awaitElsewhere(before map[string]verify.Run) {
+// awaitElsewhere waits until no job runs under a leadership that n had.
+func (w *world) awaitElsewhere(before map[string]verify.Run, n *node) {
 	w.t.Helper()
-	w.awaitHolders(func(r verify.Run) bool { return r.Token > before[r.Job].Token })
+	w.awaitHolders(func(r verify.Run) bool { return r.Node != n.name || r.Token > before[r.Job].Token })
 }
 
 func (w *world) awaitHolders(ok func(verify.Run) bool) map[string]verify.Run {

@@ -18,7 +18,7 @@
 //
 // What this node's jobs do now:
 //
-//	distributed_jobs_campaigning                    gauge      jobs that this node stands for, and waits to lead
+//	distributed_jobs_campaigning                    gauge      jobs that this node campaigns for
 //	distributed_jobs_led                            gauge      jobs that this node leads; its sum over all nodes is the number of jobs that run
 //	distributed_jobs_running                        gauge      jobs whose Work runs here: led ones, and those whose Work has to stop
 //	distributed_jobs_stuck                          gauge      jobs whose Work goes on more than 1 s after its context was done
@@ -33,7 +33,7 @@
 //	distributed_job_failures_total                  counter    by job, with WithJobs: the same
 //	distributed_jobs_done_total                     counter    jobs whose Work has finished for good on this node
 //	distributed_campaigns_withdrawn_total           counter    campaigns given up before they were won
-//	distributed_campaign_duration_seconds           histogram  from standing for a job to leading it
+//	distributed_campaign_duration_seconds           histogram  from the start of a campaign to leading the job
 //	distributed_handover_gap_seconds                histogram  from seeing that the node before had released a job to leading it
 //	distributed_term_duration_seconds               histogram  from leading a job to having lost or released it
 //	distributed_work_duration_seconds               histogram  of the calls of Work, by result: ok, canceled, error, panic

@@ -112,7 +112,7 @@ var (
 
 func newMetrics(jobs []string) *metrics {
 	m := &metrics{
-		campaigning: gauge("jobs_campaigning", "Jobs that this node stands for and waits to lead."),
+		campaigning: gauge("jobs_campaigning", "Jobs that this node campaigns for."),
 		led:         gauge("jobs_led", "Jobs that this node leads."),
 		running:     gauge("jobs_running", "Jobs whose Work runs on this node."),
 		stuck:       gauge("jobs_stuck", "Jobs whose Work goes on more than 1 s after its context was done."),
@@ -122,7 +122,7 @@ func newMetrics(jobs []string) *metrics {
 		failures:         counter("failures_total", "Times that a Work failed or panicked, so that its job paused."),
 		done:             counter("jobs_done_total", "Jobs whose Work has finished for good on this node."),
 		ended:            prometheus.NewCounterVec(prometheus.CounterOpts{Name: "distributed_terms_ended_total", Help: "Leaderships ended, by cause."}, []string{"cause"}),
-		campaignDuration: histogram("campaign_duration_seconds", "From standing for a job to leading it.", waitBuckets),
+		campaignDuration: histogram("campaign_duration_seconds", "From the start of a campaign to leading the job.", waitBuckets),
 		gap:              histogram("handover_gap_seconds", "From seeing that the node before had released a job to leading it.", gapBuckets),
 		termDuration:     histogram("term_duration_seconds", "From leading a job to having lost or released it.", workingBuckets),
 		workDuration:     prometheus.NewHistogramVec(histogramOpts("work_duration_seconds", "Calls of Work, by result.", workingBuckets), []string{"result"}),

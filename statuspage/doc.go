@@ -1,5 +1,5 @@
-// Package statuspage shows in a browser, live, who runs what: a column a node, a
-// tile a job, which moves when the job does. It is an [http.Handler] that a
+// Package statuspage shows in a browser, live, who runs what: a column for each
+// node, a tile for each job, which moves when the job does. It is an [http.Handler] that a
 // service mounts in one line:
 //
 //	http.Handle("/status/", statuspage.New(observer, statuspage.WithProcessor(processor)))
@@ -22,7 +22,7 @@
 //
 // The page and jobs take the parameters q, a part of a job's name or its node's,
 // upper or lower case, and state: running, failed, stopping, stuck, waiting or
-// done.
+// done. The page shows those that are done only when asked for them.
 //
 // With view=board the page shows the nodes and their jobs only, close together: to
 // put it into a frame of another page of the same origin, or on a screen on the wall.

@@ -24,6 +24,7 @@ const (
 type history struct {
 	mu     sync.Mutex
 	round  int
+	view   *distributed.View        // taken in last
 	terms  map[string]*term         // of jobs that are led
 	vacant map[string]vacancy       // of jobs that were
 	nodes  map[string]seenNode      // of the last view, by ID
@@ -41,7 +42,6 @@ type term struct {
 	node, instance string
 	token          int64
 	since          time.Time // zero if it led before the observer looked
-	round          int       // when it was seen last
 }
 
 // vacancy is a job that nobody leads any more.
@@ -111,7 +111,7 @@ const listenEvery = 500 * time.Millisecond
 func (h *history) start(view *distributed.View, leaders []distributed.Leader, now time.Time) {
 	h.terms, h.vacant, h.nodes = map[string]*term{}, map[string]vacancy{}, map[string]seenNode{}
 	h.heard, h.beats, h.sign, h.colors = map[string]time.Time{}, map[string]time.Duration{}, now, map[string]int{}
-	h.moves = []move{}
+	h.moves, h.view = []move{}, new(distributed.View)
 	h.take(view, time.Time{}, 0)
 	for _, l := range leaders {
 		if t := h.terms[l.Job]; t != nil && t.token == l.Token {
@@ -120,23 +120,48 @@ func (h *history) start(view *distributed.View, leaders []distributed.Leader, no
 	}
 }
 
-// take takes in a view, seen at now.
+// take takes in a view, seen at now. Jobs that are as in the view before are shared with
+// it, and passed over.
 func (h *history) take(view *distributed.View, now time.Time, silence time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.round++
 	h.takeNodes(view, now)
 	cutOff := now.Sub(h.sign) > silence
+	before := h.view.Jobs
 	for j := range view.Jobs {
-		if job := &view.Jobs[j]; job.Led {
+		job := &view.Jobs[j]
+		for len(before) > 0 && before[0].Name < job.Name {
+			h.takeNobody(before[0].Name, now)
+			before = before[1:]
+		}
+		if len(before) > 0 && before[0].Name == job.Name {
+			was := &before[0]
+			before = before[1:]
+			if sameJob(was, job) {
+				continue
+			}
+		}
+		if job.Led {
 			h.takeLeader(job, now, cutOff)
+		} else {
+			h.takeNobody(job.Name, now)
 		}
 	}
-	for job, t := range h.terms {
-		if t.round != h.round {
-			delete(h.terms, job)
-			h.vacant[job] = h.vacate(t, now)
-		}
+	for i := range before {
+		h.takeNobody(before[i].Name, now)
+	}
+	h.view = view
+}
+
+// sameJob reports whether two views share a job.
+func sameJob(a, b *distributed.JobView) bool { return &a.Queue[0] == &b.Queue[0] && a.Led == b.Led }
+
+// takeNobody takes in that nobody leads job.
+func (h *history) takeNobody(job string, now time.Time) {
+	if t := h.terms[job]; t != nil {
+		delete(h.terms, job)
+		h.vacant[job] = h.vacate(t, now)
 	}
 }
 
@@ -179,10 +204,9 @@ func (h *history) takeLeader(job *distributed.JobView, now time.Time, cutOff boo
 	first := job.Queue[0]
 	before := h.terms[job.Name]
 	if before != nil && before.token == first.Token && before.node == first.Node {
-		before.round = h.round
 		return
 	}
-	t := &term{node: first.Node, instance: h.nodes[first.Node].Instance, token: first.Token, since: now, round: h.round}
+	t := &term{node: first.Node, instance: h.nodes[first.Node].Instance, token: first.Token, since: now}
 	h.terms[job.Name] = t
 	v, vacated := h.vacant[job.Name]
 	delete(h.vacant, job.Name)

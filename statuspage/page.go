@@ -27,10 +27,12 @@ type Page struct {
 	history history
 	streams chan struct{} // one slot a stream
 	frames  frames
+	whole   whole
 
 	mu     sync.Mutex
 	latest *picture
-	made   time.Time // when latest was made
+	made   time.Time     // when latest was made
+	keep   time.Duration // how long it is shown
 }
 
 // New returns a page of what o sees. It does not block and makes no call to the

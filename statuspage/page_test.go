@@ -2,10 +2,13 @@ package statuspage_test
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -124,7 +127,7 @@ func TestJSONSaysWhoRunsWhatSinceWhenAndWhatMoved(t *testing.T) {
 		s := &shop{t: t}
 		_, stop := s.execute("node-1", untilDone, []string{"invoices", "newsletter"}, distributed.WithLoadBalancing(),
 			distributed.WithVersion("v1"), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
-		time.Sleep(10 * time.Second) // until it waits for no others any more
+		time.Sleep(2 * time.Second) // it runs the jobs
 		page := show(t, s.provider(), statuspage.WithTitle("The shop"))
 		s.execute("node-2", untilDone, []string{"invoices", "newsletter"}, distributed.WithLoadBalancing(), distributed.WithVersion("v2"))
 		time.Sleep(time.Minute)
@@ -241,6 +244,30 @@ func TestANodeThatIsCutOffFellSilent(t *testing.T) {
 	}
 }
 
+func TestJobsThatFailAndThoseThatAreDoneAreShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shop{t: t}
+		fails := func(context.Context) error { return errors.New("no paper") }
+		done := func(context.Context) error { return distributed.ErrDone }
+		p, _ := s.execute("node-1", fails, []string{"invoices"})
+		require.NoError(t, p.AddJob(distributed.Job{Name: "migration", Work: done}))
+		require.NoError(t, p.AddJob(distributed.Job{Name: "newsletter", Work: untilDone}))
+		page := show(t, s.provider(), statuspage.WithProcessor(p))
+		time.Sleep(20 * time.Second)
+		states := map[string]string{}
+		for _, j := range jobs(t, page, "").Jobs {
+			states[j.Name] = j.State
+		}
+		require.Equal(t, map[string]string{"invoices": "failed", "migration": "done", "newsletter": "running"}, states)
+		require.Contains(t, get(t, page, "jobs").Body.String(), `"error": "no paper"`)
+		html := get(t, page, "").Body.String()
+		require.Contains(t, html, `title="invoices"`)
+		require.NotContains(t, html, `title="migration"`, "it waits for nothing")
+		require.Contains(t, html, `data-state="done"><b>1</b>`)
+		require.Contains(t, get(t, page, "?state=done").Body.String(), `title="migration"`)
+	})
+}
+
 func TestDetailSaysWhyAJobRunsWhereItRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := stage.New(2, 2)
@@ -259,7 +286,7 @@ func TestDetailSaysWhyAJobRunsWhereItRuns(t *testing.T) {
 		}
 		_, body := detail(stage.Job(1))
 		require.Equal(t, map[string]any{"name": stage.Job(1), "waiting": []any{"node-2"}, "standby": "node-2", "weight": 3.0,
-			"prefer": []any{"zone=eu-2"}, "reason": "nothing speaks against its node"}, body)
+			"prefer": []any{"zone=eu-2"}, "reason": "it runs there already, and no other node suits it better"}, body)
 		s.Update(func(v *distributed.View) { v.Nodes[0].Draining = true })
 		_, body = detail(stage.Job(1))
 		require.Equal(t, "node-2", body["moves_to"])
@@ -305,12 +332,66 @@ func TestMovesAreBounded(t *testing.T) {
 		page := show(t, s)
 		for i := range 250 {
 			s.Move(stage.ID(2-i%2), stage.Job(1))
-			synctest.Wait()
+			time.Sleep(time.Second) // the observer takes moves that follow at once together
 		}
 		got := jobs(t, page, "")
 		require.Len(t, got.Moves, 100)
 		require.EqualValues(t, 250, got.Moves[99].Number)
 		require.EqualValues(t, 151, got.Moves[0].Number)
+	})
+}
+
+func TestJSONIsCompressedForWhoCanReadThat(t *testing.T) {
+	page := show(t, stage.New(3, 1000))
+	r := httptest.NewRequest(http.MethodGet, "/jobs", nil)
+	r.Header.Set("Accept-Encoding", "br, gzip;q=0.8")
+	w := httptest.NewRecorder()
+	page.ServeHTTP(w, r)
+	require.Equal(t, "gzip", w.Header().Get("Content-Encoding"))
+	require.Equal(t, "Accept-Encoding", w.Header().Get("Vary"))
+	size := w.Body.Len()
+	z, err := gzip.NewReader(w.Body)
+	require.NoError(t, err)
+	var packed, plain shown
+	require.NoError(t, json.NewDecoder(z).Decode(&packed))
+	w = get(t, page, "jobs")
+	require.Empty(t, w.Header().Get("Content-Encoding"))
+	require.Less(t, 4*size, w.Body.Len())
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &plain))
+	require.Equal(t, plain.Jobs, packed.Jobs)
+}
+
+// What a picture shares with the one before is taken from there.
+func TestPicturesThatFollowOneAnotherShowTheSameAsOneAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stage.New(3, 20)
+		page := show(t, s)
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 200 {
+			switch job := stage.Job(1 + random.IntN(25)); random.IntN(3) {
+			case 0:
+				s.Lead(job)
+			case 1:
+				s.Lead(job, stage.ID(1+random.IntN(3)), stage.ID(1+random.IntN(3)))
+			default:
+				s.Move(stage.ID(1+random.IntN(3)), job)
+			}
+			time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
+			if random.IntN(3) > 0 {
+				continue
+			}
+			time.Sleep(time.Second)
+			got, alone := jobs(t, page, ""), jobs(t, show(t, s), "")
+			running := func(s shown) (jobs []string) {
+				for _, j := range s.Jobs {
+					if j.State == "running" {
+						jobs = append(jobs, fmt.Sprint(j.Name, j.Node, j.Token, j.Standby))
+					}
+				}
+				return jobs
+			}
+			require.Equal(t, running(alone), running(got))
+		}
 	})
 }
 
@@ -786,5 +867,31 @@ func BenchmarkPicture(b *testing.B) {
 	defer func() { _ = page.Close(); _ = o.Close() }()
 	for b.Loop() {
 		page.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/jobs?q=nothing", nil))
+	}
+}
+
+// BenchmarkASecondOfMoves is a second of a large app in which 100 jobs move, with some
+// people who look on; a profile shows how much of a processor that takes.
+func BenchmarkASecondOfMoves(b *testing.B) {
+	const jobs = 50_000
+	s := stage.New(10, jobs)
+	o, err := distributed.Observe(b.Context(), "shop", s)
+	require.NoError(b, err)
+	page := statuspage.New(o)
+	server := httptest.NewServer(page)
+	var streams sync.WaitGroup
+	for range 8 {
+		response, err := server.Client().Get(server.URL + "/events")
+		require.NoError(b, err)
+		streams.Go(func() { _, _ = io.Copy(io.Discard, response.Body); _ = response.Body.Close() })
+	}
+	defer func() { _ = page.Close(); streams.Wait(); server.Close(); _ = o.Close() }()
+	job := 0
+	for b.Loop() {
+		for range 100 {
+			job++
+			s.Play(job*617%jobs, stage.ID(job%10+1), stage.ID(job%9+1))
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package statuspage
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/b2552be4/distributed"
@@ -117,7 +119,7 @@ func (p *Page) serveHTML(w http.ResponseWriter, r *http.Request) {
 }
 
 func newSnapshot(pic *picture, query string, f filter) snapshot {
-	s := snapshot{picture: pic, Query: query, State: f.state, Now: pic.At, Total: len(pic.Jobs)}
+	s := snapshot{picture: pic, Query: query, State: f.state, Now: pic.At}
 	s.States = stateLinks(pic, query, f.state)
 	s.Columns = make([]column, len(pic.Nodes))
 	at := map[string]int{}
@@ -125,7 +127,15 @@ func newSnapshot(pic *picture, query string, f filter) snapshot {
 		s.Columns[i].node = n
 		at[n.ID] = i
 	}
+	for i := range pic.Jobs {
+		if pic.Jobs[i].State != distributed.JobDone {
+			s.Total++
+		}
+	}
 	for _, j := range f.apply(pic) {
+		if j.State == distributed.JobDone && f.state == "" {
+			continue // it does not wait for anything
+		}
 		s.Matching++
 		i, placed := at[j.Node]
 		if placed {
@@ -146,13 +156,19 @@ func newSnapshot(pic *picture, query string, f filter) snapshot {
 	return s
 }
 
+// seldom are the states that are shown only when a job is in them.
+var seldom = []distributed.JobState{distributed.JobFailed, distributed.JobPaused, distributed.JobDone}
+
 func stateLinks(pic *picture, query, current string) []stateLink {
 	counts := map[distributed.JobState]int{}
 	for i := range pic.Jobs {
 		counts[pic.Jobs[i].State]++
 	}
-	links := []stateLink{{Count: len(pic.Jobs)}}
+	links := []stateLink{{Count: len(pic.Jobs) - counts[distributed.JobDone]}}
 	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobFailed, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobPaused, distributed.JobDone} {
+		if counts[state] == 0 && slices.Contains(seldom, state) && state != distributed.JobState(current) {
+			continue
+		}
 		links = append(links, stateLink{Name: string(state), Count: counts[state]})
 	}
 	for i := range links {
@@ -169,17 +185,74 @@ func stateLinks(pic *picture, query, current string) []stateLink {
 }
 
 func (p *Page) serveJSON(w http.ResponseWriter, r *http.Request) {
-	pic := *p.picture()
-	pic.Jobs = filterOf(r).apply(&pic)
-	writeJSON(w, http.StatusOK, &pic)
+	f := filterOf(r)
+	if f != (filter{}) {
+		pic := p.picture()
+		some := *pic
+		some.Jobs = f.apply(pic)
+		writeJSON(w, http.StatusOK, &some)
+		return
+	}
+	plain, packed := p.whole.of(p.picture())
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Vary", "Accept-Encoding")
+	if acceptsGzip(r) {
+		w.Header().Set("Content-Encoding", "gzip")
+		plain = packed
+	}
+	_, _ = w.Write(plain) // the client may have gone
+}
+
+// whole is a picture in JSON, made once for all who ask for it.
+type whole struct {
+	mu            sync.Mutex
+	pic           *picture
+	plain, packed []byte
+	made          time.Time
+	took          time.Duration
+}
+
+// of returns pic, or one before if making that has taken long, plain and compressed.
+func (e *whole) of(pic *picture) (plain, packed []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	if e.pic == nil || e.pic != pic && now.Sub(e.made) >= 9*e.took {
+		var b bytes.Buffer
+		e.pic, e.plain = pic, encode(pic)
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write(e.plain) // a buffer takes everything
+		_ = z.Close()
+		e.packed, e.made, e.took = b.Bytes(), now, time.Since(now)
+	}
+	return e.plain, e.packed
+}
+
+// acceptsGzip reports whether the answer may be compressed. It does not heed a q of 0,
+// which nobody sends.
+func acceptsGzip(r *http.Request) bool {
+	for coding := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		if name, _, _ := strings.Cut(coding, ";"); strings.TrimSpace(name) == "gzip" {
+			return true
+		}
+	}
+	return false
 }
 
 func writeJSON(w http.ResponseWriter, status int, data any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	encoder := json.NewEncoder(w)
+	_, _ = w.Write(encode(data)) // the client may have gone
+}
+
+func encode(data any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
 	encoder.SetIndent("", " ")
-	_ = encoder.Encode(data) // the client may have gone
+	if err := encoder.Encode(data); err != nil {
+		panic(fmt.Sprintf("statuspage: encode: %v", err)) // only plain data goes in
+	}
+	return b.Bytes()
 }
 
 // serveStatic serves what the page loads. Browsers ask again each time, and are

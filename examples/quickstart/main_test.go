@@ -188,6 +188,8 @@ func (p *brokenProvider) Recorded(string) (distributed.JobRecord, time.Duration,
 	return distributed.JobRecord{}, 0, nil
 }
 
+func (p *brokenProvider) Orders() ([]distributed.Order, <-chan struct{}) { return nil, nil }
+
 func (p *brokenProvider) Record(context.Context, distributed.JobRecord) error { return nil }
 
 func (p *brokenProvider) Save(context.Context, []byte) error { return nil }

@@ -293,7 +293,10 @@ func TestTextHasContrastInLightAndDark(t *testing.T) {
 	for scheme, prepare := range map[string]chromedp.Action[chromedp.Void]{"light": media("prefers-color-scheme", "light"), "dark": dark()} {
 		t.Run(scheme, func(t *testing.T) {
 			s := stage.New(9, 36)
-			s.Update(func(v *distributed.View) { v.Nodes[1].Draining = true })
+			s.Update(func(v *distributed.View) {
+				v.Nodes[1].Draining = true
+				v.Records = []distributed.JobRecord{{Job: stage.Job(1), At: time.Now(), Failures: 3, Error: "no paper", Pause: time.Hour}}
+			})
 			v := serve(t, s)
 			s.Leave(stage.ID(9))
 			b := open(t, v.url(), prepare)
@@ -403,7 +406,7 @@ func TestLook(t *testing.T) {
 		b.live()
 		leaveAndMove(v)
 		b.look(name+"-1280", 2*time.Second)
-		b.do(chromedp.Click(chromedp.CSS(".tile")))
+		b.do(chromedp.Click(chromedp.CSS("#board .tile")))
 		b.look(name+"-detail", 500*time.Millisecond)
 		open(t, v.url(), window(1920, 1080), dark()).look(name+"-1920-dark", 2*time.Second)
 		open(t, v.url(), window(390, 844)).look(name+"-390", time.Second)
@@ -420,7 +423,7 @@ func TestLook(t *testing.T) {
 	s.Update(func(v *distributed.View) { v.Nodes[1].Draining = true })
 	s.Move("nobody", stage.Job(9))
 	b.look("29-light", 1500*time.Millisecond)
-	b.do(chromedp.Click(chromedp.CSS(".tile")))
+	b.do(chromedp.Click(chromedp.CSS("#board .tile")))
 	b.look("29-detail", 500*time.Millisecond)
 	open(t, v.url(), dark()).look("29-dark", 3*time.Second)
 	open(t, v.url(), window(390, 844)).look("29-narrow", time.Second)
@@ -445,6 +448,12 @@ func pods(nodes, jobs int) *stage.Stage {
 			for j := range jobs {
 				n.Jobs = append(n.Jobs, distributed.JobInfo{Name: pathOf(j), Weight: 1 + j%3, Prefer: []string{"zone=eu-1"}})
 			}
+		}
+	})
+	s.Update(func(v *distributed.View) {
+		v.Records = []distributed.JobRecord{
+			{Job: pathOf(0), At: time.Now(), Failures: 5, Error: "dial tcp 10.1.7.3:25: connection refused", Pause: time.Minute, Instance: v.Nodes[0].Instance},
+			{Job: "tenants/acme-corporation/migration-7", At: time.Now(), Done: true, Token: 3},
 		}
 	})
 	for j := range jobs {

@@ -2,7 +2,6 @@
 // the stream of events, and lets the tiles of jobs that move fly to their nodes.
 const $ = id => document.getElementById(id);
 const board = $("board"), nowhere = $("nowhere"), query = $("q"), calm = matchMedia("(prefers-reduced-motion: reduce)");
-const states = ["running", "stopping", "stuck", "waiting", "paused"];
 
 let nodes = new Map(); // by ID, in the order of the columns
 let self = "";
@@ -142,9 +141,12 @@ function fillTile(e) {
 
 function ageTile({job, tile}) {
 	const words = [];
-	if (job.state !== "running") words.push(job.state);
-	if (job.since) words.push(duration(now() - Date.parse(job.since)));
+	if (job.state !== "running" && job.state !== "failed") words.push(job.state);
+	if (job.failures) words.push("failed × " + job.failures);
+	if (job.state === "failed") words.push("again in " + duration(Date.parse(job.next) - now()));
+	else if (job.since) words.push(duration(now() - Date.parse(job.since)));
 	else if (job.state === "running") words.push("running");
+	if (job.lacks) words.push("not on all nodes");
 	if (job.token) words.push("#" + job.token);
 	const text = words.join(" · ");
 	if (tile.lastChild.textContent !== text) tile.lastChild.textContent = text;
@@ -162,7 +164,7 @@ const aboutToken = token => `#${token} is the fencing token: it rises with each 
 const columnOf = job => columns.has(job.node) ? job.node : "";
 
 function matches(job) {
-	if (state && job.state !== state) return false;
+	if (state ? job.state !== state : job.state === "done") return false; // that does not wait for anything
 	if (!filter) return true;
 	const n = nodes.get(job.node);
 	return job.name.toLowerCase().includes(filter) || Boolean(n && n.instance.toLowerCase().includes(filter));
@@ -209,24 +211,31 @@ function show() {
 }
 
 function count(shown) {
-	const all = {"": jobs.size}, total = new Map(), seen = new Map();
+	const all = {"": 0}, total = new Map(), seen = new Map();
 	for (const {job, tile, column} of jobs.values()) {
 		all[job.state] = (all[job.state] || 0) + 1;
+		if (job.state === "done" && state !== "done") continue;
+		if (job.state !== "done") all[""]++;
 		total.set(column, (total.get(column) || 0) + 1);
 		if (!tile.hidden) seen.set(column, (seen.get(column) || 0) + 1);
+	}
+	for (const s of ["failed", "paused", "done"]) if (all[s] && !$("states").querySelector(`[data-state=${s}]`)) {
+		const a = element("a", {href: "?state=" + s}, element("b"), " " + s);
+		a.dataset.state = s;
+		$("states").append(a);
 	}
 	for (const a of $("states").children) {
 		const n = all[a.dataset.state] || 0;
 		a.firstChild.textContent = n.toLocaleString("en");
-		a.toggleAttribute("data-alarm", n > 0 && ["stopping", "stuck", "waiting"].includes(a.dataset.state));
+		a.toggleAttribute("data-alarm", n > 0 && ["stopping", "stuck", "waiting", "failed"].includes(a.dataset.state));
 	}
 	for (const [id, c] of columns) {
 		const t = total.get(id) || 0, s = seen.get(id) || 0;
 		c.count.textContent = (s === t ? "" : s.toLocaleString("en") + " of ") + t.toLocaleString("en");
 	}
 	showNowhere(total.has(""));
-	$("matches").hidden = shown === jobs.size;
-	$("matches").textContent = shown.toLocaleString("en") + " of " + jobs.size.toLocaleString("en") + " jobs match.";
+	$("matches").hidden = shown === all[""];
+	$("matches").textContent = shown.toLocaleString("en") + " of " + all[""].toLocaleString("en") + " jobs match.";
 	if (!current || current.tile.hidden || !current.tile.isConnected) setCurrent(visible()[0]);
 }
 
@@ -609,9 +618,10 @@ function drawDetail() {
 // facts are what there is to say of a job beyond a sentence.
 function facts(job) {
 	const rows = [];
-	if (job.failures) rows.push(["failed", `${job.failures} × in a row: ${job.error}` + (job.state === "failed" ? `, next try at ${clock(job.next)}` : "")]);
+	if (job.failures) rows.push(["last error", job.error], ["failures", job.failures + " in a row"]);
+	if (job.state === "failed") rows.push(["next try", clock(job.next)]);
 	if (job.lacks) rows.push(["not known on", job.lacks]);
-	if (more?.reason) rows.push(["why there", more.reason]);
+	if (more?.reason) rows.push([job.node ? "why there" : "why", more.reason]);
 	if (more?.moves_to) rows.push(["is to move to", more.moves_to]);
 	if (more?.standby) rows.push(["standby", more.standby]);
 	else if (more?.waiting.length) rows.push(["waiting", more.waiting.join(", ")]);

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/b2552be4/distributed v0.1.0
+	github.com/b2552be4/distributed/kubernetes v0.1.0
 	github.com/b2552be4/distributed/nats v0.1.0
 	github.com/b2552be4/distributed/otelmetrics v0.1.0
 	github.com/b2552be4/distributed/postgres v0.1.0
@@ -95,6 +96,7 @@ require (
 
 replace (
 	github.com/b2552be4/distributed => ../../..
+	github.com/b2552be4/distributed/kubernetes => ../../../kubernetes
 	github.com/b2552be4/distributed/nats => ../../../nats
 	github.com/b2552be4/distributed/otelmetrics => ../../../otelmetrics
 	github.com/b2552be4/distributed/postgres => ../../../postgres

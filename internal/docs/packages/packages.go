@@ -21,6 +21,7 @@ import (
 	_ "time"
 
 	_ "github.com/b2552be4/distributed"
+	_ "github.com/b2552be4/distributed/kubernetes"
 	_ "github.com/b2552be4/distributed/nats"
 	_ "github.com/b2552be4/distributed/otelmetrics"
 	_ "github.com/b2552be4/distributed/postgres"
@@ -38,6 +39,7 @@ import (
 	_ "go.opentelemetry.io/otel"
 	_ "k8s.io/apimachinery/pkg/apis/meta/v1"
 	_ "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	_ "k8s.io/client-go/rest"
 	_ "k8s.io/client-go/tools/leaderelection"
 	_ "k8s.io/client-go/tools/leaderelection/resourcelock"
 )

@@ -1,9 +1,11 @@
 package distributed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -22,27 +24,45 @@ type balancer struct {
 	node      NodeInfo      // but for Draining and Jobs
 	wake      chan struct{} // capacity 1: something else than the view has changed
 	left      chan struct{} // closed when run has returned
+	gathered  bool          // the others are there, as far as that was waited for
 
-	mu       sync.Mutex
-	seats    map[string]*seat
-	draining bool
-	news     bool          // to be announced
-	changed  chan struct{} // closed, and replaced, when seats change
+	mu        sync.Mutex
+	seats     map[string]*seat
+	order     []*seat // by name; nil when there is another seat
+	occupied  int     // seats
+	draining  bool
+	preparing int           // calls of Prepare under way
+	edition   int           // of what is to be announced
+	told      int           // the edition that has been announced
+	changed   chan struct{} // closed, and replaced, when seats change, or more has been announced
 }
 
-// seat is a job's place at the table: it may stand while it is wanted.
+// seat is a job's place at the table: it stands while it is wanted.
 type seat struct {
-	job      JobInfo
-	wanted   chan struct{}   // closed while the job is wanted here
-	standing context.Context // of its campaigns; nil while it is not wanted
+	job      *plannedJob
+	info     JobInfo        // that is told of it
+	leaves   bool           // the job was removed here, and is not told of any more
+	standing *standingOrder // nil while it is not wanted
+	leading  *Leadership    // nil while it does not run here
+	taken    bool           // a goroutine stands for it, or runs it
+
+	warmth    Warmth                  // "" if it is ready, or nothing is wanted
+	preparing context.CancelCauseFunc // ends a call of Prepare; nil if none is under way
+	pause     time.Time               // before the next
+}
+
+// standingOrder is the context of a seat's campaigns, while it is wanted.
+type standingOrder struct {
+	ctx      context.Context
 	withdraw context.CancelCauseFunc
-	leading  *Leadership // nil while it does not run here
 }
 
 // balancing is what the options of WithLoadBalancing set.
 type balancing struct {
-	maxMoves   int
+	maxMoves   int // 0 for as many as suit the number of jobs
 	settleTime time.Duration
+	gatherTime time.Duration
+	invalid    error
 }
 
 func newBalancer(p *LeadershipBasedJobProcessor, o balancing, node NodeInfo) *balancer {
@@ -53,39 +73,121 @@ func newBalancer(p *LeadershipBasedJobProcessor, o balancing, node NodeInfo) *ba
 }
 
 // enter makes a job take part. It may be called again.
-func (b *balancer) enter(job Job) {
+func (b *balancer) enter(job *plannedJob) {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.seats[job.Name] == nil {
-		b.seats[job.Name] = &seat{job: job.info(), wanted: make(chan struct{})}
-		b.news = true
-		signal(b.wake)
+		b.seats[job.Name] = &seat{job: job, info: job.info()}
+		b.order = nil
+		b.publish()
 	}
 }
 
-// stand blocks until the job is wanted here, or ctx is done. It returns the
-// context to campaign under, which is to be cancelled after the campaign.
-func (b *balancer) stand(ctx context.Context, job string) (context.Context, context.CancelFunc, error) {
+// publish has what the node tells announced anew. It is called with mu held.
+func (b *balancer) publish() {
+	b.edition++
+	signal(b.wake)
+}
+
+// update changes what is told of a job.
+func (b *balancer) update(job Job) {
 	if b == nil {
-		return ctx, func() {}, ctx.Err()
+		return
 	}
-	for ctx.Err() == nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seats[job.Name]; s != nil {
+		s.info = job.info()
+		b.publish()
+	}
+}
+
+// dismiss says that a job is not to run here any more, which it may still do.
+func (b *balancer) dismiss(job string) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seats[job]; s != nil {
+		s.leaves = true
+		b.want(nil, s, false)
+		b.publish()
+	}
+}
+
+// exit ends a job's part.
+func (b *balancer) exit(job string) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.seats, job)
+	b.order = nil
+}
+
+// awaitAnnounced blocks until what is to be announced now has been, or never will be
+// as the node is stopping, or ctx is done.
+func (b *balancer) awaitAnnounced(ctx context.Context) error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	edition := b.edition
+	b.mu.Unlock()
+	for {
 		b.mu.Lock()
-		wanted, standing := b.seats[job].wanted, b.seats[job].standing
+		done, changed := b.told >= edition, b.changed
 		b.mu.Unlock()
-		if standing != nil {
-			ctx, cancel := eitherDone(ctx, standing)
-			return ctx, cancel, nil
+		if done {
+			return nil
 		}
 		select {
-		case <-wanted:
+		case <-changed:
+		case <-b.left:
+			return nil
 		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	return nil, nil, ctx.Err()
+}
+
+// sorted returns the seats by name. It is called with mu held.
+func (b *balancer) sorted() []*seat {
+	if b.order == nil {
+		b.order = slices.SortedFunc(maps.Values(b.seats), func(x, y *seat) int { return strings.Compare(x.job.Name, y.job.Name) })
+	}
+	return b.order
+}
+
+// serveSeat campaigns for a job, and runs it, while it is wanted here. If Work ends its
+// goroutine, another one goes on.
+func (b *balancer) serveSeat(s *seat) {
+	over := false
+	defer func() {
+		if !over {
+			b.processor.loops.Go(func() { b.serveSeat(s) })
+		}
+	}()
+	for standing := b.standing(s); standing != nil; standing = b.standing(s) {
+		b.processor.turn(standing, s.job)
+	}
+	over = true
+}
+
+// standing returns the context to campaign under, or nil if the job is not wanted any
+// more: then the seat is not taken any more.
+func (b *balancer) standing(s *seat) context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.taken = s.standing != nil && s.standing.ctx.Err() == nil; s.taken {
+		return s.standing.ctx
+	}
+	return nil
 }
 
 // lead notes that a job runs here, until the function that it returns is called.
@@ -100,13 +202,41 @@ func (b *balancer) lead(l *Leadership) (done func()) {
 func (b *balancer) setLeading(job string, l *Leadership) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.seats[job].leading = l
-	b.broadcast()
+	s := b.seats[job]
+	b.change(s, func() { s.leading = l })
+	switch {
+	case l == nil:
+		b.setWarmth(s, s.cool())
+	case s.job.SaysReady:
+		l.awaitReady(func() { b.ready(s, l) })
+		b.setWarmth(s, Warming)
+	default:
+		b.setWarmth(s, "")
+	}
+	if l != nil && s.preparing != nil {
+		s.preparing(nil)
+	}
 	signal(b.wake)
 }
 
-// broadcast is called with mu held.
-func (b *balancer) broadcast() {
+// ready notes that the Work under l is warm.
+func (b *balancer) ready(s *seat, l *Leadership) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.leading == l {
+		b.setWarmth(s, "")
+	}
+}
+
+// change changes a seat. It is called with mu held.
+func (b *balancer) change(s *seat, f func()) {
+	if s.occupied() {
+		b.occupied--
+	}
+	f()
+	if s.occupied() {
+		b.occupied++
+	}
 	close(b.changed)
 	b.changed = make(chan struct{})
 }
@@ -139,20 +269,24 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 	var calm calm
 	announce := true
 	for {
-		if news := b.takeNews(); news || announce {
+		if edition, news := b.news(); news || announce {
 			if err := lease.Announce(ctx, b.info()); err != nil {
 				return err
 			}
 			announce = false
+			b.noteTold(edition)
 		}
+		started := time.Now()
 		view, outdated, err := lease.View()
 		if err != nil {
 			return err
 		}
-		started := time.Now()
 		p := place(view)
-		wait := calm.wait(p, started, b.options.settleTime)
-		b.act(ctx, p, wait == 0)
+		wait := b.gather(p, &calm, started)
+		if wait == 0 {
+			wait = calm.wait(p, started, b.options.settleTime)
+			b.act(ctx, p, wait == 0)
+		}
 
 		// No more than a fifth of a processor for this.
 		if err := sleep(ctx, 4*time.Since(started)); err != nil {
@@ -167,6 +301,22 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		}
 	}
 }
+
+// gather returns how long this node has to wait before it stands for anything. If
+// nobody stands for any job, the app is only starting, and the first nodes would get
+// what has to move when the others come.
+func (b *balancer) gather(p *placement, c *calm, now time.Time) (wait time.Duration) {
+	b.gathered = b.gathered || slices.ContainsFunc(p.jobs, func(j placedJob) bool { return len(j.queue) > 0 })
+	if !b.gathered {
+		wait = c.wait(p, now, b.options.gatherTime)
+		wait = min(wait, c.until(now, c.began, mostGathers*b.options.gatherTime))
+		b.gathered = wait == 0
+	}
+	return wait
+}
+
+// mostGathers is how many gather times a node waits if others keep coming.
+const mostGathers = 10
 
 // awaitLeave blocks until the others have been told that this node leaves, or ctx
 // is done. While it is stopping, nothing may be released before: they would take
@@ -206,11 +356,18 @@ func after(d time.Duration) <-chan time.Time {
 	return time.After(d)
 }
 
-func (b *balancer) takeNews() (news bool) {
+func (b *balancer) news() (edition int, news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	news, b.news = b.news, false
-	return news
+	return b.edition, b.edition != b.told
+}
+
+func (b *balancer) noteTold(edition int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told = edition
+	close(b.changed)
+	b.changed = make(chan struct{})
 }
 
 // info is what the node announces.
@@ -218,12 +375,13 @@ func (b *balancer) info() NodeInfo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	info := b.node
-	info.Draining = b.draining
+	info.Draining, info.Warming = b.draining, b.warmths()
 	info.Jobs = make([]JobInfo, 0, len(b.seats))
-	for _, s := range b.seats {
-		info.Jobs = append(info.Jobs, s.job)
+	for _, s := range b.sorted() {
+		if !s.leaves {
+			info.Jobs = append(info.Jobs, s.info)
+		}
 	}
-	slices.SortFunc(info.Jobs, func(x, y JobInfo) int { return strings.Compare(x.Name, y.Name) })
 	return info
 }
 
@@ -238,17 +396,20 @@ func (b *balancer) act(ctx context.Context, p *placement, settled bool) {
 // seat lets those jobs stand that p wants here, and returns the leaderships to
 // be given up.
 func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved []*Leadership) {
+	limit := cmp.Or(b.options.maxMoves, p.limit())
+	due := p.due(limit, settled)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	defer b.broadcast()
-	for _, s := range b.seats {
-		j, ok := p.job(s.job.Name)
-		s.want(ctx, ok && (p.stands(j, p.self) || p.jobs[j].runner == p.self && !p.handsOver(j, p.self)))
+	seats := b.find(p)
+	for j, wanted := range p.part(due, limit) {
+		if seats[j] != nil {
+			b.want(ctx, seats[j], wanted && !seats[j].leaves)
+		}
 	}
-	going, room := b.going(p)
-	for _, j := range p.due(b.options.maxMoves, settled) {
-		s := b.seats[p.jobs[j].Name]
-		if s.stays() && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < b.options.maxMoves {
+	b.prepareNext(p, seats, due, limit)
+	going, room := b.going(p, seats)
+	for j, s := range seats {
+		if due[j] && s.stays() && s.lets(&p.nodes[p.jobs[j].target]) && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < limit {
 			moved = append(moved, s.leading)
 			going++
 			room[p.jobs[j].target]--
@@ -257,24 +418,42 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	return moved
 }
 
+// find returns the seats of p's jobs, nil for what this node does not have. What p
+// does not know of yet is not wanted. It is called with mu held.
+func (b *balancer) find(p *placement) []*seat {
+	seats := make([]*seat, len(p.jobs))
+	j := 0
+	for _, s := range b.sorted() {
+		for j < len(p.jobs) && p.jobs[j].Name < s.job.Name {
+			j++
+		}
+		if j < len(p.jobs) && p.jobs[j].Name == s.job.Name {
+			seats[j] = s
+		} else {
+			b.want(nil, s, false)
+		}
+	}
+	return seats
+}
+
 // going returns how many jobs are on their way from this node: those that have
 // been told to stop, but that p still has here. It also returns how many more
 // should leave, by node that they go to. Which jobs are to move may change with
 // every view; without this count, each would send others on their way as well, and
 // too many would leave, to be moved again. It is called with mu held.
-func (b *balancer) going(p *placement) (going int, room map[int]int) {
-	room = map[int]int{}
+func (b *balancer) going(p *placement, seats []*seat) (going int, room []int) {
+	room = make([]int, len(p.nodes))
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		if job.runner != p.self {
+		if job.runner != p.self || p.self == none {
 			continue
 		}
-		if job.target != none && job.target != p.self {
+		if p.moves(j) {
 			room[job.target]++
 		}
-		if !b.seats[job.Name].stays() {
+		if !seats[j].stays() {
 			going++
-			if len(job.queue) > 1 {
+			if len(job.queue) > 1 && job.queue[1] != none {
 				room[job.queue[1]]--
 			}
 		}
@@ -285,16 +464,26 @@ func (b *balancer) going(p *placement) (going int, room map[int]int) {
 // stays reports whether the job runs here and has not been told to stop.
 func (s *seat) stays() bool { return s != nil && s.leading != nil && s.leading.ctx.Err() == nil }
 
-// want lets a job stand here, or not. It is called with the balancer's mu held.
-func (s *seat) want(ctx context.Context, wanted bool) {
+// occupied reports whether the job runs here, or is going to.
+func (s *seat) occupied() bool { return s.leading != nil || s.standing != nil }
+
+// want lets a job stand here, or not. It is called with mu held.
+func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 	switch {
 	case wanted == (s.standing != nil):
 	case wanted:
-		s.standing, s.withdraw = context.WithCancelCause(ctx)
-		close(s.wanted)
+		standing, withdraw := context.WithCancelCause(ctx)
+		b.change(s, func() { s.standing = &standingOrder{standing, withdraw} })
+		if !s.taken {
+			s.taken = true
+			b.processor.keep(s.job, func() { b.serveSeat(s) })
+		}
 	default:
-		s.withdraw(errNotPlacedHere)
-		s.standing, s.withdraw, s.wanted = nil, nil, make(chan struct{})
+		s.standing.withdraw(errNotPlacedHere)
+		b.change(s, func() { s.standing = nil })
+	}
+	if s.leading == nil && (s.warmth == "") == wanted {
+		b.setWarmth(s, s.cool())
 	}
 }
 
@@ -302,6 +491,7 @@ func (s *seat) want(ctx context.Context, wanted bool) {
 type calm struct {
 	nodes []string
 	since time.Time
+	began time.Time // when it was looked at first
 }
 
 // wait returns how long until p's nodes have been the same for long enough.
@@ -312,10 +502,18 @@ func (c *calm) wait(p *placement, now time.Time, enough time.Duration) time.Dura
 			nodes = append(nodes, n.ID)
 		}
 	}
+	if c.began.IsZero() {
+		c.began = now
+	}
 	if !slices.Equal(nodes, c.nodes) {
 		c.nodes, c.since = nodes, now
 	}
-	return max(0, c.since.Add(enough).Sub(now))
+	return c.until(now, c.since, enough)
+}
+
+// until returns how long until enough has passed since then.
+func (c *calm) until(now, then time.Time, enough time.Duration) time.Duration {
+	return max(0, then.Add(enough).Sub(now))
 }
 
 // drain makes the node take no jobs, or take them again.
@@ -323,8 +521,8 @@ func (b *balancer) drain(draining bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.draining != draining {
-		b.draining, b.news = draining, true
-		signal(b.wake)
+		b.draining = draining
+		b.publish()
 	}
 }
 
@@ -332,12 +530,7 @@ func (b *balancer) drain(draining bool) {
 func (b *balancer) empty(ctx context.Context) error {
 	for {
 		b.mu.Lock()
-		changed, running := b.changed, 0
-		for _, s := range b.seats {
-			if s.leading != nil || s.standing != nil {
-				running++
-			}
-		}
+		changed, running := b.changed, b.occupied
 		b.mu.Unlock()
 		if running == 0 {
 			return nil

@@ -49,7 +49,7 @@ func (s *service) runsOf(jobs works) (n int) {
 }
 
 func balanced(opts ...distributed.BalancingOption) distributed.ProcessorOption {
-	return distributed.WithLoadBalancing(opts...)
+	return distributed.WithLoadBalancing(append([]distributed.BalancingOption{distributed.WithGatherTime(0)}, opts...)...)
 }
 
 func TestJobsSpreadEvenlyAsNodesJoinAndLeave(t *testing.T) {
@@ -78,6 +78,74 @@ func TestJobsSpreadEvenlyAsNodesJoinAndLeave(t *testing.T) {
 		time.Sleep(settle)
 		require.Equal(t, loads, s.spread(jobs))
 		require.Equal(t, 29+19+10, s.runsOf(jobs), "and nothing has to move after that")
+	})
+}
+
+// Nodes that start together wait for one another, so that nothing has to move.
+func TestNodesThatStartTogetherShareTheJobsFromTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(300, untilDone)
+		for _, node := range []string{"a", "b", "c"} {
+			s.execute(node, jobs, distributed.WithLoadBalancing())
+			time.Sleep(200 * time.Millisecond)
+		}
+		time.Sleep(799 * time.Millisecond)
+		require.Empty(t, s.spread(jobs))
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, map[string]int{"a": 100, "b": 100, "c": 100}, s.spread(jobs), "a second after the last has come")
+		time.Sleep(settle)
+		require.Equal(t, 300, s.runsOf(jobs))
+	})
+}
+
+func TestANodeThatJoinsARunningAppDoesNotWaitForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(10, untilDone)
+		a := s.execute("a", jobs, distributed.WithLoadBalancing())
+		b := s.execute("b", jobs, distributed.WithLoadBalancing())
+		time.Sleep(settle)
+		a.stop(errShutdown)
+		require.NoError(t, a.result())
+		s.execute("a", maps.Collect(maps.All(manyJobs(11, untilDone))), distributed.WithLoadBalancing())
+		require.Equal(t, "a", s.runner("job-0010"), "which nobody else has")
+		b.stop(errShutdown)
+		require.NoError(t, b.result())
+		require.Equal(t, map[string]int{"a": 10}, s.spread(jobs))
+	})
+}
+
+func TestANodeDoesNotWaitForOthersThatKeepComing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(30, untilDone)
+		gather := distributed.WithLoadBalancing(distributed.WithGatherTime(100 * time.Millisecond))
+		s.execute("node-000", jobs, gather)
+		for i := range 11 {
+			require.Empty(t, s.spread(jobs))
+			time.Sleep(99 * time.Millisecond)
+			s.execute(fmt.Sprintf("node-%03d", i+1), jobs, gather)
+		}
+		total := 0
+		for _, n := range s.spread(jobs) {
+			total += n
+		}
+		require.Equal(t, 30, total, "ten times as long at most")
+	})
+}
+
+// After a loss of all leases each node stands again for what it had.
+func TestNodesThatLoseTheirLeasesDoNotGatherAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(10, untilDone)
+		s.execute("a", jobs, distributed.WithLoadBalancing(distributed.WithGatherTime(time.Hour)))
+		s.execute("b", jobs, distributed.WithLoadBalancing(distributed.WithGatherTime(time.Hour)))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Equal(t, map[string]int{"a": 5, "b": 5}, s.spread(jobs))
+		require.True(t, s.hub.Expire("a"))
+		require.True(t, s.hub.Expire("b"))
+		time.Sleep(settle)
+		require.Equal(t, map[string]int{"a": 5, "b": 5}, s.spread(jobs))
 	})
 }
 
@@ -450,6 +518,7 @@ func TestWhatBalancingDoesNotAccept(t *testing.T) {
 		"too many":                 {distributed.Job{Name: "x", Work: work, Avoid: make([]string, 17)}, nil, `at most 16`},
 		"no moves":                 {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{balanced(distributed.WithMaxMoves(0))}, `WithMaxMoves(0)`},
 		"negative settle time":     {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{balanced(distributed.WithSettleTime(-1))}, `WithSettleTime(-1ns)`},
+		"negative gather time":     {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{balanced(distributed.WithGatherTime(-1))}, `WithGatherTime(-1ns)`},
 		"version":                  {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithVersion("\n")}, `WithVersion`},
 		"label":                    {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithLabels(map[string]string{"": "x"})}, `WithLabels key is empty`},
 		"label with =":             {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithLabels(map[string]string{"a=b": "c"})}, `WithLabels key "a=b" contains "="`},

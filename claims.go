@@ -3,6 +3,7 @@ package distributed
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -37,6 +38,7 @@ type claimDocument struct {
 	seq      int64  // the highest seen
 	made     int64  // as written
 	bound    int64  // the place of what the last write brought in
+	guess    int64  // the same, of the write before
 	arrived  int64  // the revision at which that was first seen
 	readable bool
 	claims   []entry // sorted by job
@@ -87,6 +89,7 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 		return
 	}
 	t.learn(n, v.TTL, v.Drift)
+	old.guess = old.bound
 	if v.Seq <= old.seq {
 		n.lost = true
 		old.bound = v.Guard + 1
@@ -98,7 +101,7 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 	if n.void {
 		return // nothing of it counts, ever
 	}
-	t.replace(old, v.Claims, !n.lost)
+	t.replace(old, v.claims(), !n.lost)
 }
 
 // drop takes a claim document out.
@@ -130,6 +133,8 @@ func (t *transition) replace(d *claimDocument, claims positions, released bool) 
 			q := old[0].queue
 			if number != old[0].number {
 				t.move(d, q, number)
+			} else if number == d.guess && number != d.bound {
+				t.m.note(q.job) // it was a guess
 			}
 			fresh = append(fresh, entry{q, number})
 			old = old[1:]
@@ -145,31 +150,33 @@ func (t *transition) replace(d *claimDocument, claims positions, released bool) 
 	d.claims = fresh
 }
 
-// queue returns the queue of a job.
+// queue returns the queue of a job, which may be one in which nobody stands yet.
 func (m *mirror) queue(job string) *queue {
-	q := m.queues[job]
-	if q == nil {
-		q = &queue{job: job}
-		m.queues[job] = q
+	if q := m.queues[job]; q != nil {
+		return q
 	}
-	return q
+	return &queue{job: strings.Clone(job)} // and not all of the document
 }
 
-// tidy drops a queue in which nobody stands.
-func (m *mirror) tidy(q *queue) {
-	if len(q.claims) == 0 {
-		delete(m.queues, q.job)
-	}
-}
-
-// insert puts a claim in its place, if its node counts.
+// insert puts a claim in its place, if its node counts: most come last, and then
+// nothing changes for those before. Whoever makes one of our own claims has to look.
 func (t *transition) insert(d *claimDocument, q *queue, number int64) {
-	if d.node.counts {
-		i, _ := slices.BinarySearchFunc(q.claims, number, func(c claim, number int64) int { return cmp.Compare(c.number, number) })
-		q.claims = slices.Insert(q.claims, i, claim{d, number})
-		t.moved(q)
+	if !d.node.counts {
+		return
 	}
-	t.m.tidy(q)
+	if len(q.claims) == 0 {
+		t.m.queues[q.job] = q
+		q.claims = slices.Grow(q.claims, 4) // mostly some come
+	}
+	i := len(q.claims)
+	for i > 0 && q.claims[i-1].number >= number {
+		i--
+	}
+	q.claims = slices.Insert(q.claims, i, claim{d, number})
+	t.m.changed(q.job)
+	if i == 0 || d.node.id == t.m.self {
+		t.queues = append(t.queues, q)
+	}
 }
 
 // move gives a claim another number.
@@ -177,10 +184,12 @@ func (t *transition) move(d *claimDocument, q *queue, number int64) {
 	if i := q.find(d); i >= 0 {
 		q.claims = slices.Delete(q.claims, i, i+1)
 		t.insert(d, q, number)
+		t.queues = append(t.queues, q)
 	}
 }
 
-// remove takes a claim out of its queue, if it is in there.
+// remove takes a claim out of its queue, if it is in there. It matters to us if it was
+// the first of another node: ours may be the only one before it.
 func (t *transition) remove(d *claimDocument, q *queue, released bool) {
 	i := q.find(d)
 	if i < 0 {
@@ -193,17 +202,17 @@ func (t *transition) remove(d *claimDocument, q *queue, released bool) {
 		}
 	}
 	q.claims = slices.Delete(q.claims, i, i+1)
-	t.moved(q)
-	t.m.tidy(q)
+	t.m.changed(q.job)
+	if i <= 1 {
+		t.queues = append(t.queues, q)
+	}
+	if len(q.claims) == 0 {
+		delete(t.m.queues, q.job)
+	}
 }
 
 func (q *queue) find(d *claimDocument) int {
 	return slices.IndexFunc(q.claims, func(c claim) bool { return c.doc == d })
-}
-
-func (t *transition) moved(q *queue) {
-	t.m.changes++
-	t.queues = append(t.queues, q)
 }
 
 // report has whoever stands for what d claims look again.
@@ -217,6 +226,7 @@ func (t *transition) report(d *claimDocument) {
 // out, now that it does not.
 func (t *transition) enlist(n *node, counts bool) {
 	n.counts = counts
+	t.m.changedNodes()
 	for _, d := range n.docs {
 		if d == nil {
 			continue

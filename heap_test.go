@@ -4,9 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -81,4 +83,50 @@ func heap() int64 {
 	runtime.GC() // what the first has found to need a finalizer, or was in a pool
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// A job that a node does not stand for has no goroutine there, and takes little.
+func TestAJobThatStandsElsewhereTakesLittle(t *testing.T) {
+	const jobs = 5000
+	hub := new(MemoryHub)
+	work := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	execute := func(instance string) (p *LeadershipBasedJobProcessor) {
+		var all []Job
+		for i := range jobs {
+			all = append(all, Job{Name: "job-" + strconv.Itoa(i), Work: work})
+		}
+		p = NewLeadershipBasedJobProcessor("app", instance, NewMemoryLeaseProvider(hub), all,
+			WithLoadBalancing(WithGatherTime(0)), WithLogger(slog.New(slog.DiscardHandler)))
+		if instance == "c" {
+			require.NoError(t, p.Drain(t.Context()))
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); _ = p.Execute(ctx) }()
+		t.Cleanup(func() { cancel(); <-done })
+		return p
+	}
+	shows := func(p *LeadershipBasedJobProcessor, nodes, candidates int) func() bool {
+		return func() bool {
+			v, ok := p.View()
+			if !ok || len(v.Nodes) != nodes || len(v.Jobs) != jobs {
+				return false
+			}
+			return !slices.ContainsFunc(v.Jobs, func(j JobView) bool { return len(j.Queue) != candidates })
+		}
+	}
+	a := execute("a")
+	require.Eventually(t, shows(a, 1, 1), time.Minute, 10*time.Millisecond)
+	execute("b")
+	require.Eventually(t, shows(a, 2, 2), time.Minute, 10*time.Millisecond)
+	before, goroutines := heap(), runtime.NumGoroutine()
+	c := execute("c")
+	require.Eventually(t, shows(c, 3, 2), time.Minute, 10*time.Millisecond)
+	require.Eventually(t, shows(a, 3, 2), time.Minute, 10*time.Millisecond)
+	var each float64
+	require.Eventually(t, func() bool { // once all that was under way is done
+		each = float64(heap()-before) / jobs
+		return runtime.NumGoroutine() < goroutines+100 && each < 614
+	}, time.Minute, 100*time.Millisecond)
+	t.Logf("%.0f bytes a job", each)
 }

@@ -155,23 +155,29 @@ func (l jobLists) join(k keys, names []string) []JobInfo {
 	if jobs, ok := l.whole[name]; ok {
 		return jobs
 	}
-	jobs, ok := l.collect(k, []JobInfo{}, names, maxLevels)
+	var pieces []*jobPiece
+	jobs, ok := l.collect(k, []JobInfo{}, &pieces, names, maxLevels)
 	sorted := slices.IsSortedFunc(jobs, func(a, b JobInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), -1) })
 	if !ok || !sorted {
 		jobs = nil
+	}
+	if rest := jobs; rest != nil {
+		for _, p := range pieces { // so that there is one copy
+			p.jobs, rest = rest[:len(p.jobs):len(p.jobs)], rest[len(p.jobs):]
+		}
 	}
 	l.whole[name] = jobs
 	return jobs
 }
 
-func (l jobLists) collect(k keys, jobs []JobInfo, names []string, levels int) (_ []JobInfo, ok bool) {
+func (l jobLists) collect(k keys, jobs []JobInfo, pieces *[]*jobPiece, names []string, levels int) (_ []JobInfo, ok bool) {
 	for _, name := range names {
 		piece := l.pieces[k.list(name)]
 		if piece == nil || levels == 0 {
 			return nil, false
 		}
-		jobs = append(jobs, piece.jobs...)
-		if jobs, ok = l.collect(k, jobs, piece.names, levels-1); !ok {
+		jobs, *pieces = append(jobs, piece.jobs...), append(*pieces, piece)
+		if jobs, ok = l.collect(k, jobs, pieces, piece.names, levels-1); !ok {
 			return nil, false
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -582,7 +583,28 @@ func (m *model) check() {
 			panic(fmt.Sprintf("job %s: valid leaderships of sessions %v at once", job, valid))
 		}
 	}
+	for i, n := range m.nodes {
+		if (m.head+int64(i))%3 == 0 { // several changes to a view
+			n.checkView()
+		}
+	}
 }
+
+// checkView compares the view that was made from the one before with one that is made
+// anew.
+func (n *modelNode) checkView() {
+	n.views.at = -1
+	patched, _ := n.views.get(&n.mu, n.mirror)
+	news := n.mirror.news
+	n.mirror.news = newsOfAll
+	whole, _ := n.mirror.sketch().view(n.keys, nil, jobLists{})
+	n.mirror.news = news
+	if !reflect.DeepEqual(patched.Nodes, whole.Nodes) || !slices.EqualFunc(patched.Jobs, whole.Jobs, func(a, b JobView) bool { return reflect.DeepEqual(a, b) }) {
+		panic(fmt.Sprintf("the view of session %s is %+v, and made anew %+v", n.id, patched, whole))
+	}
+}
+
+var newsOfAll = news{all: true}
 
 // settle ends the trouble: writes get through, feeds catch up, and lost sessions are
 // replaced. After a few TTLs every job has one leader.

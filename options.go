@@ -53,6 +53,8 @@ type processorOptions struct {
 	startDelay       func(job string) time.Duration
 	voluntaryTimeout func(job string) time.Duration
 	blockOnNoJobs    bool
+	stopOnError      bool
+	stuck            stuckOptions
 	quota            int
 	quotaSet         bool
 	balancing        *balancing // nil without WithLoadBalancing
@@ -64,13 +66,26 @@ func (o *processorOptions) validate() error {
 	if o.quotaSet && o.quota < 1 {
 		return fmt.Errorf("%w: WithJobQuota(%d): must be at least 1", ErrInvalidConfig, o.quota)
 	}
+	if err := o.stuck.validate(); err != nil {
+		return err
+	}
 	if err := o.node.validate(); err != nil {
 		return err
 	}
-	if b := o.balancing; b != nil && b.maxMoves < 1 {
-		return fmt.Errorf("%w: WithMaxMoves(%d): must be at least 1", ErrInvalidConfig, b.maxMoves)
-	} else if b != nil && b.settleTime < 0 {
+	if o.balancing != nil {
+		return o.balancing.validate()
+	}
+	return nil
+}
+
+func (b *balancing) validate() error {
+	switch {
+	case b.invalid != nil:
+		return b.invalid
+	case b.settleTime < 0:
 		return fmt.Errorf("%w: WithSettleTime(%v): must not be negative", ErrInvalidConfig, b.settleTime)
+	case b.gatherTime < 0:
+		return fmt.Errorf("%w: WithGatherTime(%v): must not be negative", ErrInvalidConfig, b.gatherTime)
 	}
 	return nil
 }
@@ -131,7 +146,7 @@ func WithBlockOnNoJobs() ProcessorOption {
 }
 
 // WithJobQuota lets this node run at most n jobs at once, n ≥ 1. A node at its
-// quota does not stand for more jobs, and stands again when one of its jobs has
+// quota does not campaign for more jobs, and does again when one of its jobs has
 // been released. If it has more jobs than its quota, a job pauses for a second
 // after each of its terms, so that the others get their turn. A job is left
 // without a node when the quotas of all nodes add up to less than the number of
@@ -151,10 +166,10 @@ func WithJobQuota(n int) ProcessorOption {
 // context of its Work is done with cause [ErrMoved].
 //
 // All nodes of an app should have it. A node without it keeps what it has, and
-// stands for everything. Default: whoever is first in the queue of a job leads it.
+// campaigns for every job. Default: whoever is first in the queue of a job leads it.
 func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 	return processorOption(func(o *processorOptions) {
-		o.balancing = &balancing{maxMoves: 10, settleTime: 5 * time.Second}
+		o.balancing = &balancing{settleTime: 5 * time.Second, gatherTime: time.Second}
 		for _, opt := range opts {
 			if opt == nil {
 				o.invalid = errNilOption
@@ -168,10 +183,26 @@ func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 // BalancingOption changes what [WithLoadBalancing] does.
 type BalancingOption func(*balancing)
 
-// WithMaxMoves lets at most n jobs of the app move at a time, n ≥ 1. It should be
-// the same on all nodes. Default: 10.
+// WithMaxMoves lets at most n jobs move at a time from each node, and as many to
+// each, n ≥ 1. A job has moved when its new node leads it. It should be the same on
+// all nodes. Default: an eighth of the jobs that a node runs on average, but at least
+// 10.
 func WithMaxMoves(n int) BalancingOption {
-	return func(b *balancing) { b.maxMoves = n }
+	return func(b *balancing) {
+		b.maxMoves, b.invalid = n, nil
+		if n < 1 {
+			b.invalid = fmt.Errorf("%w: WithMaxMoves(%d): must be at least 1", ErrInvalidConfig, n)
+		}
+	}
+}
+
+// WithGatherTime makes a node that starts, and finds that nobody leads or waits for any job
+// of the app, wait for the others: until the nodes have been the same for d, ten
+// times d at most. Otherwise the first one would start all jobs, and hand over most
+// of them soon after. A node that joins others which run does not wait. 0 turns it
+// off. Default: 1 s.
+func WithGatherTime(d time.Duration) BalancingOption {
+	return func(b *balancing) { b.gatherTime = d }
 }
 
 // WithSettleTime makes jobs move only when the nodes of the app have been the

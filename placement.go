@@ -2,6 +2,7 @@ package distributed
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -22,49 +23,51 @@ import (
 // While two versions are live, no job moves to a node of the older one if one of
 // the newer can take it: it would only have to move again.
 type placement struct {
-	nodes []placedNode
-	jobs  []placedJob // sorted by name
-	heavy int64       // the weight of the heaviest job
-	even  bool        // all jobs have the same weight
-	mixed bool        // two versions are live
-	self  int         // the node whose view it is, or none
+	nodes  []placedNode
+	jobs   []placedJob // sorted by name
+	heavy  int64       // the weight of the heaviest job
+	mixed  bool        // two versions are live
+	self   int         // the node whose view it is, or none
+	takers nodeSet
+	newest nodeSet
+
+	scales  int     // of weights; one if all jobs have the same
+	scaleAt [65]int // by the number of bits of a weight
+
+	steps int // jobs and nodes looked at so far: what it takes, on whatever machine
 }
 
 type placedNode struct {
 	*NodeView
-	takes  bool   // takes part, and does not drain
-	newest bool   // has the newest version of those that take jobs
-	has    []bool // by job; shared by nodes with the same list
+	takes  bool // takes part, and does not drain
+	newest bool // has the newest version of those that take jobs
 }
 
 type placedJob struct {
 	JobInfo
-	queue   []int       // the nodes of its candidates, none for one that is not in the view
-	suits   suitability // of the node that suits it best
-	runner  int         // the node that leads it and takes part in placement; else none
-	target  int         // where it should run; none if it can run nowhere
-	standby int         // who should wait for it; none if nobody can
+	fits    *fits
+	queue   []int32 // the nodes of its candidates, none for one that is not in the view
+	waiting nodeSet // those of them that are in the view
+	scale   int     // of its weight
+	led     bool    // by the first of the queue
+	done    bool    // nobody is to run it any more
+	warming bool    // its runner has not said yet that it is ready
+	runner  int     // the node that leads it and takes part in placement; else none
+	target  int     // where it should run; none if it can run nowhere
+	standby int     // who should wait for it; none if nobody can
+	unmet   *Order  // a move or a pin to where it cannot run
+	order   *Order  // that says where it should run, or that it should not; nil if none does
 	reason  reason
 }
 
 // none stands for the index of no node.
 const none = -1
 
-// suitability of a node for a job: the lower the better.
-type suitability int
-
-const (
-	preferred suitability = iota
-	neutral
-	avoided
-	unfit // does not have the job, or takes none
-)
-
 // reason says why a job has its target.
 type reason int
 
 const (
-	stays    reason = iota // it runs there, and nothing speaks against it
+	stays    reason = iota // it runs there, and no other node suits it better
 	newcomer               // it ran nowhere, or not with a node that takes part
 	leaves                 // its node does not take it any more
 	improves               // another node suits it better
@@ -78,8 +81,9 @@ func place(v *View) *placement {
 	p := &placement{self: none}
 	p.readNodes(v)
 	p.readJobs(v)
-	p.assign()
-	p.assignStandbys()
+	s := newSpread(p)
+	p.assign(s)
+	p.assignStandbys(s)
 	return p
 }
 
@@ -109,8 +113,16 @@ func (p *placement) readNodes(v *View) {
 		}
 	}
 	p.mixed = len(first) > 1
+	p.takers, p.newest = newNodeSet(len(p.nodes)), newNodeSet(len(p.nodes))
 	for x := range p.nodes {
-		p.nodes[x].newest = p.nodes[x].takes && p.nodes[x].Version == newest
+		n := &p.nodes[x]
+		n.newest = n.takes && n.Version == newest
+		if n.takes {
+			p.takers.add(x)
+		}
+		if n.newest {
+			p.newest.add(x)
+		}
 	}
 }
 
@@ -137,69 +149,121 @@ func (p *placement) readJobs(v *View) {
 		names = mergeNames(names, n.Jobs)
 	}
 	p.jobs = make([]placedJob, len(names))
+	has := newNodeSets(len(names), len(p.nodes))
 	for j, name := range names {
 		p.jobs[j] = placedJob{JobInfo: JobInfo{Name: name}, runner: none, target: none, standby: none}
 	}
 	for _, n := range lists {
-		n.has = p.readList(n.Jobs)
-	}
-	for x := range p.nodes {
-		n := &p.nodes[x]
-		n.has = lists[slices.IndexFunc(lists, func(o *placedNode) bool { return sameList(o.Jobs, n.Jobs) })].has
+		p.readList(n.Jobs, has)
 	}
 	p.readQueues(v)
-	p.even = true
-	for j := range p.jobs {
-		job := &p.jobs[j]
-		job.Weight = max(job.Weight, 1)
-		p.even = p.even && (p.heavy == 0 || int64(job.Weight) == p.heavy)
-		p.heavy = max(p.heavy, int64(job.Weight))
-		job.suits = p.bestFor(j, none)
+	for _, r := range v.Records {
+		if j, ok := p.job(r.Job); ok && r.Done {
+			p.jobs[j].done = true
+			clear(has[j])
+		}
 	}
+	p.readWeights()
+	p.obey(v, has)
+	p.readFits(has)
 }
 
-func (p *placement) readList(list []JobInfo) (has []bool) {
-	has = make([]bool, len(p.jobs))
+// readList notes what list says of its jobs, and who has them.
+func (p *placement) readList(list []JobInfo, has []nodeSet) {
+	holders := newNodeSet(len(p.nodes))
+	for x := range p.nodes {
+		if p.nodes[x].takes && sameList(p.nodes[x].Jobs, list) {
+			holders.add(x)
+		}
+	}
 	j := 0
 	for _, info := range list {
 		for p.jobs[j].Name != info.Name {
 			j++
 		}
-		p.jobs[j].JobInfo, has[j] = info, true
+		p.jobs[j].JobInfo = info
+		has[j].addAll(holders)
+		p.steps++
 	}
-	return has
 }
 
 func (p *placement) readQueues(v *View) {
-	index := make(map[string]int, len(v.Nodes))
+	index := make(map[string]int32, len(v.Nodes))
 	for x := range v.Nodes {
-		index[v.Nodes[x].ID] = x
+		index[v.Nodes[x].ID] = int32(x)
 	}
-	var all []int // one array for all queues
+	candidates := 0
+	for i := range v.Jobs {
+		candidates += len(v.Jobs[i].Queue)
+	}
+	all := make([]int32, 0, candidates) // one array for all queues
+	waiting := newNodeSets(len(p.jobs), len(p.nodes))
+	for j := range p.jobs {
+		p.jobs[j].waiting = waiting[j]
+	}
 	j := 0
 	for i := range v.Jobs {
 		for p.jobs[j].Name != v.Jobs[i].Name {
 			j++
 		}
+		job := &p.jobs[j]
 		start := len(all)
 		for _, c := range v.Jobs[i].Queue {
 			x, ok := index[c.Node]
-			if !ok {
+			if ok {
+				job.waiting.add(int(x))
+			} else {
 				x = none
 			}
 			all = append(all, x)
 		}
-		job := &p.jobs[j]
-		job.queue = all[start:len(all):len(all)]
+		job.queue, job.led = all[start:len(all):len(all)], v.Jobs[i].Led
 		if first := job.queue[0]; first != none && p.nodes[first].Jobs != nil {
-			job.runner = first
+			job.runner = int(first)
+			_, job.warming = p.nodes[first].Warming[job.Name]
 		}
+	}
+	p.steps += candidates + len(p.jobs)
+}
+
+// readWeights sorts the jobs into scales, of which each has weights of the same
+// number of bits: what is looked for by its weight is looked for in a scale.
+func (p *placement) readWeights() {
+	var used [len(p.scaleAt)]bool
+	for j := range p.jobs {
+		job := &p.jobs[j]
+		job.Weight = max(job.Weight, 1)
+		p.heavy = max(p.heavy, int64(job.Weight))
+		used[bits.Len(uint(job.Weight))] = true
+	}
+	for n := range used {
+		p.scaleAt[n] = p.scales
+		if used[n] {
+			p.scales++
+		}
+	}
+	for j := range p.jobs {
+		p.jobs[j].scale = p.scaleAt[bits.Len(uint(p.jobs[j].Weight))]
 	}
 }
 
-// mergeNames returns the sorted union.
+// mergeNames returns the sorted union; that is names itself if it has all of them.
 func mergeNames(names []string, list []JobInfo) []string {
-	merged := make([]string, 0, max(len(names), len(list)))
+	missing := 0
+	for i, j := 0, 0; j < len(list); {
+		switch {
+		case i < len(names) && names[i] == list[j].Name:
+			i, j = i+1, j+1
+		case i < len(names) && names[i] < list[j].Name:
+			i++
+		default:
+			missing, j = missing+1, j+1
+		}
+	}
+	if missing == 0 {
+		return names
+	}
+	merged := make([]string, 0, len(names)+missing)
 	for len(names) > 0 && len(list) > 0 {
 		switch c := strings.Compare(names[0], list[0].Name); {
 		case c < 0:
@@ -223,50 +287,13 @@ func sameList(a, b []JobInfo) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// bestFor returns how well j can be suited without the node gone.
-func (p *placement) bestFor(j, gone int) suitability {
-	best := unfit
-	for x := range p.nodes {
-		if x == gone {
-			continue
-		}
-		best = min(best, p.suitability(j, x))
-		if best == preferred || (best == neutral && len(p.jobs[j].Prefer) == 0) {
-			break
-		}
-	}
-	return best
-}
-
-func (p *placement) suitability(j, x int) suitability {
-	n, job := &p.nodes[x], &p.jobs[j]
-	switch {
-	case !n.takes || !n.has[j]:
-		return unfit
-	case n.labelled(job.Prefer):
-		return preferred
-	case n.labelled(job.Avoid):
-		return avoided
-	}
-	return neutral
-}
-
-// labelled reports whether the node has one of the labels, given as key=value.
-func (n *placedNode) labelled(labels []string) bool {
-	return slices.ContainsFunc(labels, func(label string) bool {
-		key, value, _ := strings.Cut(label, "=")
-		has, ok := n.Labels[key]
-		return ok && has == value
-	})
-}
-
 // assign gives each job its target.
-func (p *placement) assign() {
-	s := newSpread(p, make([]int, len(p.jobs)), none)
+func (p *placement) assign(s *spread) {
+	s.begin(none)
 	for j := range p.jobs {
 		x := p.jobs[j].runner
 		if x == none || p.suitability(j, x) == unfit {
-			x = p.waiting(j, x) // who stands by knows why
+			x = p.next(j, x) // who stands by knows why
 		}
 		s.add(j, x)
 	}
@@ -302,84 +329,190 @@ func (p *placement) reasonFor(j int) reason {
 }
 
 // assignStandbys gives each job its standby: for a job that is to move, that is
-// its target. It goes by where the jobs are now; moves may be long in coming.
-func (p *placement) assignStandbys() {
-	on, at := make([]int, len(p.jobs)), make([][]int, len(p.nodes))
+// its target.
+func (p *placement) assignStandbys(s *spread) {
+	at := make([][]int32, len(p.nodes))
 	load, count := make([]int64, len(p.nodes)), make([]int, len(p.nodes))
 	for j := range p.jobs {
-		x := p.jobs[j].runner
-		if x == none {
-			x = p.jobs[j].target
-		}
-		if x != none {
-			at[x] = append(at[x], j)
+		if x := p.base(j); x != none {
+			at[x] = append(at[x], int32(j))
 			load[x] += int64(p.jobs[j].Weight)
 			count[x]++
 		}
 	}
 	for x := range p.nodes {
-		s := newSpread(p, on, x)
+		if len(at[x]) == 0 {
+			continue
+		}
+		s.begin(x)
 		copy(s.load, load)
 		copy(s.count, count)
+		s.measureRoom()
 		for _, j := range at[x] {
-			switch target := p.jobs[j].target; target {
+			job := &p.jobs[j]
+			switch job.target {
 			case none:
-				on[j] = none
+				s.on[j] = none
 			case x:
-				s.add(j, p.waiting(j, x))
+				s.add(int(j), p.next(int(j), x, job.runner))
 			default:
-				s.pin(j, target)
+				s.pin(int(j), job.target)
 			}
 		}
 		s.settle()
 		for _, j := range at[x] {
-			p.jobs[j].standby = on[j]
+			job := &p.jobs[j]
+			job.standby = s.on[j]
+			if job.runner != none && job.target != none && job.runner != job.target {
+				job.standby = job.target
+			}
 		}
 	}
 }
 
-// waiting returns the first candidate other than x that takes part.
-func (p *placement) waiting(j, x int) int {
+// base returns the node at which a job counts while standbys are assigned. That is
+// where it will be after all moves: otherwise a node that has just joined, and runs
+// nothing yet, would be the standby of all jobs, until it runs its share. But while
+// two versions are live, moves may be long in coming, and what a node runs now is what
+// it will have beside the jobs of the next that is stopped.
+func (p *placement) base(j int) int {
+	if job := &p.jobs[j]; p.mixed && job.runner != none {
+		return job.runner
+	}
+	return p.jobs[j].target
+}
+
+// next returns the first candidate that takes part, other than those.
+func (p *placement) next(j int, but ...int) int {
 	for _, y := range p.jobs[j].queue {
-		if y != none && y != x && p.nodes[y].takes {
-			return y
+		if y != none && !slices.Contains(but, int(y)) && p.nodes[y].takes {
+			return int(y)
 		}
 	}
 	return none
 }
 
-// stands reports whether x should stand for j.
+// stands reports whether x should stand for j. Who is not wanted any more stays
+// until the one is there that is to wait in its place, so that there always is one.
 func (p *placement) stands(j, x int) bool {
-	return p.jobs[j].target == x || p.jobs[j].standby == x
+	job := &p.jobs[j]
+	return job.target == x || job.standby == x || job.standby != none && p.waits(j, x) && !p.waits(j, job.standby)
 }
 
 // handsOver reports whether x, which runs j, should let go of it, since the node
 // that should run it is next in the queue.
 func (p *placement) handsOver(j, x int) bool {
 	job := &p.jobs[j]
-	return job.runner == x && job.target != none && job.target != x && len(job.queue) > 1 && job.queue[1] == job.target
+	return job.runner == x && p.moves(j) && len(job.queue) > 1 && int(job.queue[1]) == job.target
 }
 
-func (p *placement) waits(j, x int) bool { return slices.Contains(p.jobs[j].queue, x) }
+func (p *placement) waits(j, x int) bool { return p.jobs[j].waiting.has(x) }
 
 // job returns the index of a job.
 func (p *placement) job(name string) (j int, ok bool) {
 	return slices.BinarySearchFunc(p.jobs, name, func(j placedJob, name string) int { return strings.Compare(j.Name, name) })
 }
 
-// moves returns the jobs that run where they should not, in order.
-func (p *placement) moves() (jobs []int) {
+// part returns, by job, what the node whose view it is should stand for now: what
+// runs on it, or is to run on it now; and what it should wait for. Of the latter it
+// begins with some at a time, and not before somebody stands for the job: who is to run
+// it should be the first.
+func (p *placement) part(due []bool, limit int) (wanted []bool) {
+	wanted = make([]bool, len(p.jobs))
+	if p.self == none {
+		return wanted
+	}
+	standbys := standbysOfMoves * max(limit, fewestMoves)
 	for j := range p.jobs {
-		if job := &p.jobs[j]; job.runner != none && job.target != none && job.target != job.runner {
-			jobs = append(jobs, j)
+		job := &p.jobs[j]
+		switch {
+		case job.runner == p.self:
+			wanted[j] = !p.handsOver(j, p.self)
+		case job.target == p.self && (job.runner == none || due[j]):
+			wanted[j] = true
+		case len(job.queue) > 0 && p.stands(j, p.self):
+			wanted[j] = p.waits(j, p.self) || standbys > 0
+			if !p.waits(j, p.self) {
+				standbys--
+			}
 		}
 	}
-	return jobs
+	return wanted
 }
 
-// due returns the moves to be made now, limit at most in the whole app. Before
-// the app has settled, only those that cannot wait are.
-func (p *placement) due(limit int, settled bool) []int {
-	moves := slices.DeleteFunc(p.moves(), func(j int) bool { return !settled && p.jobs[j].reason != leaves })
-	return moves[:min(limit, len(moves))]
+// standbysOfMoves is how many jobs a node begins to wait for at a time, for each that
+// may move to it.
+const standbysOfMoves = 8
+
+// moves reports whether a job runs where it should not.
+func (p *placement) moves(j int) bool {
+	job := &p.jobs[j]
+	return job.runner != none && job.target != none && job.target != job.runner
+}
+
+// due returns, by job, which moves are to be made now: limit at most from each node,
+// and as many to each, less the jobs that are not ready there yet. All nodes that see
+// the same agree on them. Those that cannot wait come first, and before the app has
+// settled there are no others; then those of which most has been done.
+func (p *placement) due(limit int, settled bool) (due []bool) {
+	due = make([]bool, len(p.jobs))
+	var stages [6][]int32
+	room := make([]struct{ from, to int }, len(p.nodes))
+	for x := range room {
+		room[x].from, room[x].to = limit, limit
+	}
+	for j := range p.jobs {
+		job := &p.jobs[j]
+		if job.runner != none && !p.ready(j) {
+			room[job.runner].to--
+		}
+		if p.moves(j) && (settled || job.reason == leaves) {
+			stage := p.stage(j)
+			stages[stage] = append(stages[stage], int32(j))
+		}
+	}
+	for _, j := range slices.Concat(stages[:]...) {
+		from, to := &room[p.jobs[j].runner].from, &room[p.jobs[j].target].to
+		if *from > 0 && *to > 0 {
+			due[j] = true
+			*from--
+			*to--
+		}
+	}
+	return due
+}
+
+// ready reports whether a job does its work where it runs, so that its node has a hand
+// free for the next.
+func (p *placement) ready(j int) bool { return p.jobs[j].led && !p.jobs[j].warming }
+
+// stage says how far a move has come: the lower the farther.
+func (p *placement) stage(j int) (stage int) {
+	job := &p.jobs[j]
+	switch {
+	case p.handsOver(j, job.runner):
+	case p.waits(j, job.target):
+		stage = 1
+	default:
+		stage = 2
+	}
+	if job.reason != leaves {
+		stage += 3
+	}
+	return stage
+}
+
+const (
+	// fewestMoves is how many jobs may move at a time from a node, and to one, however
+	// few there are.
+	fewestMoves = 10
+
+	// movesOfShare is how large a part of the jobs of a node it is.
+	movesOfShare = 8
+)
+
+// limit returns how many jobs may move at a time from a node, and to one, unless that
+// was set.
+func (p *placement) limit() int {
+	return max(fewestMoves, len(p.jobs)/max(1, p.takers.len())/movesOfShare)
 }

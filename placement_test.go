@@ -3,6 +3,7 @@ package distributed
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -59,7 +60,7 @@ func (a *app) view() *View {
 	}
 	slices.SortFunc(v.Nodes, func(x, y NodeView) int { return compareStrings(x.ID, y.ID) })
 	for name, queue := range a.queues {
-		job := JobView{Name: name}
+		job := JobView{Name: name, Led: true}
 		for i, id := range queue {
 			job.Queue = append(job.Queue, CandidateView{Node: id, Token: int64(i)})
 		}
@@ -83,19 +84,20 @@ func compareStrings(a, b string) int {
 // for, withdrew from, and handed over.
 func (a *app) act(id string, p *placement, limit int) (stood, withdrew, moved int) {
 	x := slices.IndexFunc(p.nodes, func(n placedNode) bool { return n.ID == id })
-	moves := p.due(limit, true)
-	for j := range p.jobs {
+	p.self = x
+	due := p.due(limit, true)
+	for j, wanted := range p.part(due, limit) {
 		name := p.jobs[j].Name
 		queue := a.queues[name]
 		in, leads := slices.Contains(queue, id), len(queue) > 0 && queue[0] == id
 		switch {
-		case leads && slices.Contains(moves, j) && p.handsOver(j, x):
+		case leads && due[j] && p.handsOver(j, x):
 			a.withdraw(name, id)
 			moved++
-		case in && !leads && !p.stands(j, x):
+		case in && !leads && !wanted:
 			a.withdraw(name, id)
 			withdrew++
-		case !in && p.stands(j, x):
+		case !in && wanted:
 			a.queues[name] = append(a.queues[name], id)
 			stood++
 		}
@@ -192,6 +194,87 @@ func TestPlacementIsEvenAndMovesTheLeast(t *testing.T) {
 				require.Len(t, a.queues[job.Name], min(2, len(a.nodes)), "a runner and a standby")
 			}
 			require.Zero(t, a.run(t, limit), "it is steady")
+		}
+	})
+}
+
+// A node that joins gets its share of jobs to run, and of jobs to wait for, and nothing
+// on the way there but that.
+func TestANodeThatJoinsDoesNotStirUpTheOthers(t *testing.T) {
+	a := newApp(600)
+	for range 10 {
+		a.join()
+	}
+	a.run(t, 1<<30)
+	a.join()
+	stood, withdrew, moved := 0, 0, 0
+	for changes := 1; changes > 0; {
+		changes = 0
+		for id := range a.nodes {
+			s, w, m := a.act(id, place(a.view()), 8)
+			stood, withdrew, moved, changes = stood+s, withdrew+w, moved+m, changes+s+w+m
+		}
+	}
+	require.Equal(t, 600/11, moved)
+	t.Logf("%d moves: %d candidates came, %d withdrew", moved, stood, withdrew)
+	require.LessOrEqual(t, stood, 4*moved, "who is to run a job, who waits for it then, and who waits for others")
+	require.LessOrEqual(t, withdrew, 3*moved)
+}
+
+// A job that is to get another standby has the old one until the new one is there.
+func TestAJobIsNeverWithoutAStandby(t *testing.T) {
+	a := newApp(100)
+	for range 4 {
+		a.join()
+	}
+	a.run(t, 8)
+	a.join()
+	a.join(func(n *NodeInfo) { n.Version = "v2" })
+	for changes := 1; changes > 0; {
+		changes = 0
+		for id := range a.nodes {
+			before := map[string][]string{}
+			for job, queue := range a.queues {
+				before[job] = slices.Clone(queue)
+			}
+			stood, withdrew, moved := a.act(id, place(a.view()), 8)
+			changes += stood + withdrew + moved
+			for job, queue := range a.queues {
+				was := before[job]
+				require.True(t, len(queue) > 1 || len(was) < 2 || was[0] != queue[0], "%s: %v, then %v", job, was, queue)
+			}
+		}
+	}
+}
+
+// No node gives away or gets more than so many at a time.
+func TestMovesAreBoundedByNode(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := crowdedApp{
+			jobs: 200, nodes: rapid.IntRange(2, 12).Draw(t, "nodes"), zones: 2, weights: 2, preferring: 20, lists: 1,
+			versions: rapid.IntRange(1, 2).Draw(t, "versions"), skew: 1, waiting: 3, draining: 20,
+		}
+		p := place(c.view(rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))))
+		limit := rapid.IntRange(1, 20).Draw(t, "limit")
+		unready := rapid.IntRange(0, 199).Draw(t, "unready")
+		p.jobs[unready].led = false
+		for _, settled := range []bool{true, false} {
+			from, to := map[int]int{}, map[int]int{}
+			if x := p.jobs[unready].runner; x != none {
+				to[x]++
+			}
+			for j, due := range p.due(limit, settled) {
+				if due {
+					require.True(t, p.moves(j))
+					require.True(t, settled || p.jobs[j].reason == leaves)
+					from[p.jobs[j].runner]++
+					to[p.jobs[j].target]++
+				}
+			}
+			for x := range p.nodes {
+				require.LessOrEqual(t, from[x], limit)
+				require.LessOrEqual(t, to[x], limit)
+			}
 		}
 	})
 }

@@ -29,24 +29,25 @@ func newQuota(ctx context.Context, n int) *quota {
 }
 
 // stand blocks until a slot is free or ctx is done, and returns the context to
-// campaign under. It must be given the context of newQuota.
-func (q *quota) stand(ctx context.Context) (context.Context, error) {
+// campaign under, which is to be cancelled after the campaign.
+func (q *quota) stand(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	if q == nil {
-		return ctx, ctx.Err()
+		return ctx, func() {}, ctx.Err()
 	}
 	for ctx.Err() == nil {
 		q.mu.Lock()
 		standing, freed := q.standing, q.freed
 		q.mu.Unlock()
 		if freed == nil {
-			return standing, nil
+			ctx, cancel := eitherDone(ctx, standing)
+			return ctx, cancel, nil
 		}
 		select {
 		case <-freed:
 		case <-ctx.Done():
 		}
 	}
-	return nil, ctx.Err()
+	return nil, nil, ctx.Err()
 }
 
 // take books a slot, if one is free: several campaigns may have been won at once.

@@ -2,70 +2,133 @@ package distributed
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 )
 
 // spread distributes jobs over the nodes of a placement, but for one that is
 // taken to be gone. First every job keeps the node that it is on, if that suits
-// it; then those without a node get one, the heaviest first; then jobs move for
-// as long as that evens out.
+// it; then those without a node get one; then jobs move for as long as that evens
+// out.
+//
+// What it takes grows with the number of jobs times that of nodes, whatever they are
+// like. That a job on a node does not suit another never changes. So each pair of
+// nodes looks at each job once, and a node that has nothing to give to another, or to
+// any, is passed over until that may have changed.
 type spread struct {
 	p     *placement
 	gone  int     // the node that takes nothing, or none
 	load  []int64 // by node
 	count []int   // jobs by node
 	on    []int   // by job: the node that it is on
-	lists [][]int // by node: the jobs on it that may move; what has moved on stays in
-	idle  [][]int // by node: those of them that do not run there, and move at no cost
+	open  nodeSet // nodes with room
 	loose []loose
 
-	awaited map[[2]int]*[]int // by two nodes: those of lists on the first that the second waits for
-	order   []int             // scratch
+	lists  [][]int32 // by node and scale: the jobs on it that may move; what has moved on stays in
+	reach  []nodeSet // by node: those to which one of its jobs may be able to move
+	givers nodeSet   // nodes that may have something to give
+
+	cursors [][]cursor // by node and scale, as lists; by the other node
+	round   int        // counts begin: which cursors are of now
+	rounds  []int      // by node and scale
 }
 
 // loose is a job without a node, or on one that it should leave.
-type loose struct{ job, was int }
+type loose struct{ job, was int32 }
 
-func newSpread(p *placement, on []int, gone int) *spread {
+// cursor says how much of a list another node has been through, looking for jobs that
+// do not run there, and move at no cost; for jobs that it waits for; and for any.
+type cursor [3]int32
+
+func newSpread(p *placement) *spread {
 	n := len(p.nodes)
-	return &spread{p: p, gone: gone, load: make([]int64, n), count: make([]int, n), on: on, lists: make([][]int, n), idle: make([][]int, n)}
+	return &spread{
+		p: p, load: make([]int64, n), count: make([]int, n), on: make([]int, len(p.jobs)), open: newNodeSet(n),
+		lists: make([][]int32, n*p.scales), reach: newNodeSets(n, n), givers: newNodeSet(n),
+		cursors: make([][]cursor, n*p.scales), rounds: make([]int, n*p.scales),
+	}
+}
+
+// begin begins anew, without the node gone.
+func (s *spread) begin(gone int) {
+	s.gone = gone
+	s.round++
+	clear(s.load)
+	clear(s.count)
+	clear(s.givers)
+	s.loose = s.loose[:0]
+	for i := range s.lists {
+		s.lists[i] = s.lists[i][:0]
+	}
+	for x := range s.reach {
+		clear(s.reach[x])
+	}
+	s.measureRoom()
+}
+
+// measureRoom finds out who has room.
+func (s *spread) measureRoom() {
+	clear(s.open)
+	for x := range s.p.nodes {
+		s.measure(x)
+	}
+}
+
+func (s *spread) measure(x int) {
+	n := &s.p.nodes[x]
+	if x != s.gone && n.takes && (n.Capacity == 0 || s.count[x] < n.Capacity) {
+		s.open.add(x)
+	} else {
+		s.open.remove(x)
+	}
 }
 
 // add takes in a job that is on node x, or on none.
 func (s *spread) add(j, x int) {
-	if x != none && s.hasRoom(x) && s.suits(j, x) {
+	s.p.steps++
+	if x != none && s.open.has(x) && s.suits(j, x) {
 		s.put(j, x)
 		return
 	}
 	s.on[j] = none
-	s.loose = append(s.loose, loose{j, x})
+	s.loose = append(s.loose, loose{job: int32(j), was: int32(x)})
 }
 
 // settle is called once, when all jobs have been added.
 func (s *spread) settle() {
-	slices.SortStableFunc(s.loose, func(a, b loose) int {
-		return cmp.Or(trueFirst(s.canStay(a), s.canStay(b)), cmp.Compare(s.p.jobs[b.job].Weight, s.p.jobs[a.job].Weight))
-	})
+	var rest []int32
+	var stays []loose
 	for _, l := range s.loose {
-		x := s.bestNode(l.job)
-		if s.canStay(l) && (x == none || !s.better(l.job, x, l.was)) {
-			x = l.was
+		if s.canStay(l) {
+			stays = append(stays, l)
+		} else {
+			rest = append(rest, l.job)
+		}
+	}
+	slices.SortStableFunc(stays, func(a, b loose) int { return cmp.Compare(s.p.jobs[b.job].Weight, s.p.jobs[a.job].Weight) })
+	for _, l := range stays {
+		x := s.bestNode(int(l.job))
+		if s.canStay(l) && (x == none || !s.better(int(l.job), x, int(l.was))) {
+			x = int(l.was)
 		}
 		if x != none {
-			s.put(l.job, x)
+			s.put(int(l.job), x)
 		}
 	}
-	s.index()
-	for s.level() {
-	}
+	s.fill(rest)
+	s.level()
 }
 
+// put puts a job on a node.
 func (s *spread) put(j, x int) {
 	s.pin(j, x)
-	s.lists[x] = append(s.lists[x], j)
-	if s.p.jobs[j].runner != x {
-		s.idle[x] = append(s.idle[x], j)
+	job := &s.p.jobs[j]
+	list := &s.lists[x*s.p.scales+job.scale]
+	*list = append(*list, int32(j))
+	for fit := range s.p.suitability(j, x) + 1 {
+		s.reach[x].addAll(job.fits[fit])
 	}
+	s.givers.add(x)
 }
 
 // pin puts a job where it must stay.
@@ -73,30 +136,24 @@ func (s *spread) pin(j, x int) {
 	s.on[j] = x
 	s.load[x] += int64(s.p.jobs[j].Weight)
 	s.count[x]++
+	s.measure(x)
 }
 
 func (s *spread) remove(j int) {
 	x := s.on[j]
 	s.load[x] -= int64(s.p.jobs[j].Weight)
 	s.count[x]--
+	s.measure(x)
 }
 
-func (s *spread) hasRoom(x int) bool {
-	c := s.p.nodes[x].Capacity
-	return x != s.gone && (c == 0 || s.count[x] < c)
+func (s *spread) canStay(l loose) bool {
+	return l.was != none && s.open.has(int(l.was)) && s.p.suitability(int(l.job), int(l.was)) < unfit
 }
-
-func (s *spread) canStay(l loose) bool { return l.was != none && s.canTake(l.job, l.was) }
-
-func (s *spread) canTake(j, x int) bool { return s.hasRoom(x) && s.p.suitability(j, x) < unfit }
 
 // suits reports whether x is as good a node for j as there is.
 func (s *spread) suits(j, x int) bool {
-	best := s.p.jobs[j].suits
-	if s.gone != none && s.p.suitability(j, s.gone) == best {
-		best = s.p.bestFor(j, s.gone)
-	}
-	return s.p.suitability(j, x) == best && (s.gone == none || !s.p.mixed || s.p.nodes[x].newest)
+	fit := s.p.suitability(j, x)
+	return fit < unfit && fit == s.p.jobs[j].fits.best(s.gone) && (s.gone == none || !s.p.mixed || s.p.nodes[x].newest)
 }
 
 // better reports whether x is worth leaving y for. A job that runs on an old
@@ -109,125 +166,165 @@ func (s *spread) better(j, x, y int) bool {
 // bestNode returns the node for a job that has none: one that suits it best, of
 // the newest version, with the least load, which waits for it already.
 func (s *spread) bestNode(j int) int {
+	job := &s.p.jobs[j]
+	for _, fit := range job.fits {
+		for _, versions := range []nodeSet{s.p.newest, s.p.takers} {
+			if x := s.emptiest(job.waiting, fit, versions); x != none {
+				return x
+			}
+		}
+	}
+	return none
+}
+
+// emptiest returns the node with room in all of the sets that has the least load, and
+// of these one that is favoured.
+func (s *spread) emptiest(favoured nodeSet, sets ...nodeSet) int {
 	best := none
-	for x := range s.p.nodes {
-		if s.canTake(j, x) && (best == none || s.compare(j, x, best) < 0) {
-			best = x
+	for i, w := range s.open {
+		for _, set := range sets {
+			w &= set[i]
+		}
+		for ; w != 0; w &= w - 1 {
+			x := i*64 + bits.TrailingZeros64(w)
+			s.p.steps++
+			if best == none || s.load[x] < s.load[best] || s.load[x] == s.load[best] && favoured.has(x) && !favoured.has(best) {
+				best = x
+			}
 		}
 	}
 	return best
 }
 
-func (s *spread) compare(j, x, y int) int {
-	return cmp.Or(
-		cmp.Compare(s.p.suitability(j, x), s.p.suitability(j, y)),
-		trueFirst(s.p.nodes[x].newest, s.p.nodes[y].newest),
-		cmp.Compare(s.load[x], s.load[y]),
-		trueFirst(s.p.waits(j, x), s.p.waits(j, y)),
-		x-y,
-	)
-}
-
-func trueFirst(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	}
-	return 1
-}
-
-// index notes which jobs on a node another waits for.
-func (s *spread) index() {
-	s.awaited = map[[2]int]*[]int{}
-	for from, list := range s.lists {
-		for _, j := range list {
-			for _, to := range s.p.jobs[j].queue {
-				if to == none || to == from {
-					continue
-				}
-				jobs := s.awaited[[2]int{from, to}]
-				if jobs == nil {
-					jobs = new([]int)
-					s.awaited[[2]int{from, to}] = jobs
-				}
-				*jobs = append(*jobs, j)
-			}
-		}
-	}
-}
-
 // level moves a job from the node with the greatest load to that with the least,
-// or as near to that as it goes, if their loads differ by more than the heaviest
-// job. The sum of the squares of all loads falls with each move, so it ends.
-func (s *spread) level() bool {
-	order := s.order[:0]
-	for x := range s.p.nodes {
-		if s.p.nodes[x].takes && x != s.gone {
-			order = append(order, x)
-		}
+// or as near to that as it goes, for as long as their loads differ by more than the
+// heaviest job. The sum of the squares of all loads falls with each move, so it ends.
+// If it should take long, the rest is left for the next placement.
+func (s *spread) level() {
+	for x := range s.reach {
+		s.restrict(x)
 	}
-	s.order = order
-	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(s.load[y], s.load[x]) })
-	for _, from := range order {
-		for _, to := range slices.Backward(order) {
-			if s.load[from]-s.load[to] <= s.p.heavy {
-				break
-			}
-			if j := s.pick(from, to); j != none {
-				s.remove(j)
-				s.put(j, to)
-				return true
-			}
+	for range maxHops * (1 + len(s.p.jobs)) {
+		from, to, j := s.next()
+		if j == none {
+			return
 		}
+		s.remove(j)
+		s.put(j, to)
+		s.restrict(to)
+		s.wake(from)
 	}
-	return false
 }
 
-// pick returns a job to move: one that does not run yet, if there is one, or else
-// one that the other node waits for already.
-func (s *spread) pick(from, to int) int {
-	if !s.hasRoom(to) || !s.mayMove(from, to) {
-		return none
-	}
-	for _, jobs := range []*[]int{&s.idle[from], s.awaited[[2]int{from, to}], &s.lists[from]} {
-		if jobs == nil {
+// maxHops is how often a job may change nodes until it has found its own, on average.
+const maxHops = 4
+
+// next returns what to move next.
+func (s *spread) next() (from, to, job int) {
+	for {
+		if from = s.fullest(); from == none {
+			return none, none, none
+		}
+		to = s.emptiest(s.reach[from], s.reach[from])
+		if to == none || s.load[from]-s.load[to] <= s.p.heavy {
+			s.givers.remove(from)
 			continue
 		}
-		if j := s.pickOf(jobs, from, to); j != none {
+		if job = s.pick(from, to); job != none {
+			return from, to, job
+		}
+		s.reach[from].remove(to)
+	}
+}
+
+// fullest returns the node with the greatest load of those that may have something to
+// give.
+func (s *spread) fullest() int {
+	best := none
+	for i, w := range s.givers {
+		for ; w != 0; w &= w - 1 {
+			x := i*64 + bits.TrailingZeros64(w)
+			s.p.steps++
+			if best == none || s.load[x] > s.load[best] {
+				best = x
+			}
+		}
+	}
+	return best
+}
+
+// wake looks who has something to give to a node that has just become emptier.
+func (s *spread) wake(to int) {
+	for x := range s.reach {
+		if s.load[x]-s.load[to] > s.p.heavy && s.reach[x].has(to) {
+			s.givers.add(x)
+		}
+	}
+	s.p.steps += len(s.reach)
+}
+
+// restrict keeps those in reach of x to which its jobs may move as far as versions go.
+func (s *spread) restrict(x int) {
+	switch newest := s.p.nodes[x].newest; {
+	case !s.p.mixed || !newest && s.gone != none:
+	case newest && s.gone == none:
+		clear(s.reach[x])
+	default:
+		s.reach[x].keep(s.p.newest)
+	}
+}
+
+// pick returns a job to move: one that does not run yet, if there is one, or else one
+// that the other node waits for already; of the scale that is nearest to half the
+// difference.
+func (s *spread) pick(from, to int) int {
+	half := min(s.p.scaleAt[bits.Len64(uint64(s.load[from]-s.load[to])/2)], s.p.scales-1)
+	for want := range len(cursor{}) {
+		for off := range 2 * s.p.scales {
+			scale := half + (off+1)/2*(1-off%2*2)
+			if scale < 0 || scale >= s.p.scales {
+				continue
+			}
+			if j := s.pickOf(from*s.p.scales+scale, from, to, want); j != none {
+				return j
+			}
+		}
+	}
+	return none
+}
+
+// pickOf returns the next job in a list that is wanted, and suits the other node as
+// well as its own.
+func (s *spread) pickOf(list, from, to, want int) int {
+	jobs := s.lists[list]
+	if len(jobs) == 0 {
+		return none
+	}
+	if s.rounds[list] != s.round {
+		s.rounds[list] = s.round
+		if s.cursors[list] == nil {
+			s.cursors[list] = make([]cursor, len(s.p.nodes))
+		}
+		clear(s.cursors[list])
+	}
+	at := &s.cursors[list][to][want]
+	for int(*at) < len(jobs) {
+		j := int(jobs[*at])
+		*at++
+		s.p.steps++
+		if s.on[j] == from && s.wanted(j, from, to, want) && s.p.suitability(j, to) <= min(s.p.suitability(j, from), avoided) {
 			return j
 		}
 	}
 	return none
 }
 
-// mayMove is about versions only.
-func (s *spread) mayMove(from, to int) bool {
-	a, b := s.p.nodes[from].newest, s.p.nodes[to].newest
-	return !s.p.mixed || !a && b || a == b && s.gone != none
-}
-
-// pickOf returns the job whose weight is nearest to half the difference, and
-// takes out of jobs what is not on the node any more.
-func (s *spread) pickOf(jobs *[]int, from, to int) int {
-	best, bestRest := none, int64(0)
-	for i, j := range slices.Backward(*jobs) {
-		if s.on[j] != from {
-			*jobs = slices.Delete(*jobs, i, i+1)
-			continue
-		}
-		fits := s.p.suitability(j, to)
-		if fits == unfit || fits > s.p.suitability(j, from) {
-			continue
-		}
-		rest := s.load[from] - s.load[to] - 2*int64(s.p.jobs[j].Weight)
-		if rest = max(rest, -rest); best == none || rest < bestRest {
-			best, bestRest = j, rest
-		}
-		if s.p.even {
-			break
-		}
+func (s *spread) wanted(j, from, to, want int) bool {
+	switch want {
+	case 0:
+		return s.p.jobs[j].runner != from
+	case 1:
+		return s.p.waits(j, to)
 	}
-	return best
+	return true
 }

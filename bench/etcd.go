@@ -51,6 +51,7 @@ type metrics []map[string]float64
 
 // The metrics of etcd that we read.
 const (
+	eventsMetric    = "etcd_debugging_mvcc_events_total" // sent to watchers
 	commitsMetric   = "etcd_server_proposals_committed_total"
 	walMetric       = "etcd_disk_wal_write_bytes_total"
 	databaseMetric  = "etcd_mvcc_db_total_size_in_use_in_bytes"

@@ -28,6 +28,7 @@ type fleet struct {
 	filled  time.Time // when the last of the jobs began
 	twice   error     // a job ran on two nodes at once
 	lost    int       // leases
+	starts  int       // of work
 
 	full chan struct{} // capacity 1: all jobs run
 }
@@ -67,7 +68,7 @@ func (f *fleet) start(i int) {
 	f.nodes[i] = n
 	m := &member{
 		endpoints: f.Endpoints, app: f.app, instance: fmt.Sprint("node-", i), ttl: fleetTTL, jobs: f.names,
-		lost: f.lose,
+		lost: f.lose, balanced: f.Scale,
 		work: func(ctx context.Context, job int) {
 			f.enter(i, job)
 			<-ctx.Done()
@@ -115,6 +116,7 @@ func (f *fleet) enter(node, job int) {
 	f.on[job] = node
 	f.busy[node]++
 	f.running++
+	f.starts++
 	if !f.left[job].IsZero() {
 		f.gaps = append(f.gaps, now.Sub(f.left[job]))
 	}

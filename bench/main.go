@@ -10,6 +10,7 @@
 //	go run ./bench -short                     a first look, under a minute
 //	go run ./bench -only handover,crash
 //	go run ./bench -jobs 1,500 -nodes 5       other sizes
+//	go run ./bench -only scale -jobs 10000 -nodes 50
 //	go run ./bench -etcd http://127.0.0.1:2379
 //	go run ./bench >bench.txt; benchstat -col /by bench.txt
 //
@@ -64,7 +65,9 @@ type options struct {
 	plans     []fleetPlan
 	crashJobs []int
 	crashTTLs []time.Duration
-	crowd     fleetPlan // nodes that start at once
+	crowd     fleetPlan       // nodes that start at once
+	scale     []fleetPlan     // nodes that balance
+	apart     []time.Duration // how long one after the other they start
 	svg       string
 	profiles  string
 }
@@ -84,12 +87,14 @@ var (
 		},
 		crashJobs: []int{1, 1000, 10_000}, crashTTLs: []time.Duration{500 * time.Millisecond, time.Second, 3 * time.Second},
 		crowd: fleetPlan{20, []int{10_000}},
+		scale: []fleetPlan{{10, []int{1000, 10_000}}}, apart: []time.Duration{0, 300 * time.Millisecond},
 	}
 	shortPlan = options{
 		rounds: 1, handovers: 100, idle: 2 * time.Second,
 		plans:     []fleetPlan{{3, []int{1, 29, 1000}}},
 		crashJobs: []int{29}, crashTTLs: []time.Duration{500 * time.Millisecond},
 		crowd: fleetPlan{5, []int{1000}},
+		scale: []fleetPlan{{5, []int{300}}}, apart: []time.Duration{300 * time.Millisecond},
 	}
 )
 
@@ -97,10 +102,10 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	short := flags.Bool("short", false, "fewer and smaller measurements, in less than a minute")
 	etcd := flags.String("etcd", "", "client `URLs` of an etcd cluster, separated by commas (default: one is started)")
-	only := flags.String("only", "", "measure only these of handover, fleet, crowd, crash and calls, separated by commas")
+	only := flags.String("only", "", "measure only these of handover, fleet, crowd, scale, crash and calls, separated by commas")
 	rounds := flags.Int("rounds", 0, "measure everything so often (default: 5 times, and the largest less often)")
-	jobs := flags.String("jobs", "", "numbers of jobs, separated by commas, for fleet, crowd and crash")
-	nodes := flags.Int("nodes", 3, "nodes of a fleet and of a crowd, with -jobs")
+	jobs := flags.String("jobs", "", "numbers of jobs, separated by commas, for fleet, crowd, scale and crash")
+	nodes := flags.Int("nodes", 3, "nodes of a fleet, of a crowd and of scale, with -jobs")
 	svg := flags.String("svg", "", "draw how cost grows with the number of jobs into this `file`")
 	profiles := flags.String("profiles", "", "write profiles of each fleet's drain and memory into this `directory`; slows them down")
 	if err := flags.Parse(args); err != nil {
@@ -112,7 +117,7 @@ func parse(args []string) (options, error) {
 	}
 	o.etcd, o.only, o.svg, o.profiles = list(*etcd), list(*only), *svg, *profiles
 	for _, name := range o.only {
-		if !slices.Contains([]string{"handover", "fleet", "crowd", "crash", "calls"}, name) {
+		if !slices.Contains([]string{"handover", "fleet", "crowd", "scale", "crash", "calls"}, name) {
 			return o, fmt.Errorf("-only: there is no measurement %q", name)
 		}
 	}
@@ -136,6 +141,7 @@ func parse(args []string) (options, error) {
 	slices.Sort(sizes)
 	sizes = slices.Compact(sizes)
 	o.plans, o.crashJobs, o.crowd = []fleetPlan{{*nodes, sizes}}, sizes, fleetPlan{*nodes, sizes[len(sizes)-1:]}
+	o.scale = []fleetPlan{{*nodes, sizes[1:]}}
 	return o, nil
 }
 

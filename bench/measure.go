@@ -25,6 +25,8 @@ type fleetSpec struct {
 	By          string
 	Jobs, Nodes int
 	Crowd       bool          // all nodes start at once
+	Scale       bool          // the nodes balance; the last one joins later
+	Apart       time.Duration // how long one after the other they start then
 	Idle        time.Duration // how long to watch the fleet at rest; 0 leaves that out
 	Endpoints   []string
 	Profiles    string // directory; "" writes none
@@ -32,6 +34,9 @@ type fleetSpec struct {
 
 // name returns the name of a measurement of this fleet.
 func (s fleetSpec) name(what string) string {
+	if s.Scale {
+		return fmt.Sprintf("%s/jobs=%d/nodes=%d/apart=%v", what, s.Jobs, s.Nodes-1, s.Apart)
+	}
 	return fmt.Sprintf("%s/jobs=%d/nodes=%d/by=%s", what, s.Jobs, s.Nodes, s.By)
 }
 
@@ -97,8 +102,11 @@ func measureFleet(ctx context.Context, arg []byte) (err error) {
 		return err
 	}
 	life := m.life
-	if m.Crowd {
+	switch {
+	case m.Crowd:
 		life = m.crowd
+	case m.Scale:
+		life = m.scale
 	}
 	return errors.Join(life(ctx), m.stopAll(), m.awaitGone(ctx))
 }

@@ -61,7 +61,7 @@ func (b *bench) measure(ctx context.Context) error {
 	for _, m := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"calls", b.calls}, {"handover", b.handover}, {"fleet", b.fleets}, {"crowd", b.crowds}, {"crash", b.crashes}} {
+	}{{"calls", b.calls}, {"handover", b.handover}, {"fleet", b.fleets}, {"crowd", b.crowds}, {"scale", b.scales}, {"crash", b.crashes}} {
 		if len(b.only) > 0 && !slices.Contains(b.only, m.name) {
 			continue
 		}

@@ -22,6 +22,7 @@ type member struct {
 	jobs          []string
 	work          func(ctx context.Context, job int)
 	lost          func(cause error) // a lease of ours; may be nil
+	balanced      bool              // ours only: it stands for what load balancing gives it
 }
 
 // run returns when the member has stopped working and given up everything.
@@ -39,8 +40,11 @@ func (m *member) runOurs(ctx context.Context) error {
 	for i, name := range m.jobs {
 		jobs[i] = distributed.Job{Name: name, Work: func(ctx context.Context) error { work(ctx, i); return nil }}
 	}
-	return distributed.NewLeadershipBasedJobProcessor(m.app, m.instance, provider, jobs,
-		distributed.WithHooks(distributed.Hooks{LeaseLost: m.lost})).Execute(ctx)
+	opts := []distributed.ProcessorOption{distributed.WithHooks(distributed.Hooks{LeaseLost: m.lost})}
+	if m.balanced {
+		opts = append(opts, distributed.WithLoadBalancing())
+	}
+	return distributed.NewLeadershipBasedJobProcessor(m.app, m.instance, provider, jobs, opts...).Execute(ctx)
 }
 
 // runConcurrency does the same with etcd's own means, as carefully as they

@@ -36,6 +36,13 @@ var tables = []table{
 		{"CPU a candidate: etcd", "Crowd", "etcd-cpu-ns/job", showTime}, {"all nodes", "Crowd", "nodes-cpu-ns/job", showTime},
 		{"sent at rest/s", "Crowd", "rest-sent-B/s", showBytes},
 	}},
+	{"Balancing: nodes start", scaleLabels, scaleColumns("ScaleStart")},
+	{"Balancing: another joins", scaleLabels, scaleColumns("ScaleJoin")},
+	{"Balancing: one stops", scaleLabels, scaleColumns("ScaleStop")},
+	{"Balancing: at rest", scaleLabels, []column{
+		{"% of a core a node", "ScaleRest", "%-of-a-core/node", show}, {"heap a job and node", "ScaleRest", "heap-B/job/node", showBytes},
+		{"goroutines", "ScaleRest", "goroutines", show},
+	}},
 	{"Drain of the node that runs all jobs", []string{"nodes", "jobs", "by"}, []column{
 		{"all run again", "Drain", "ns/op", showTime}, {"after the last Work", "Drain", "after-ns", showTime}, {"commits", "Drain", "commits", show}, {"gap of a job p50", "Drain", "p50-ns", showTime}, {"p99", "Drain", "p99-ns", showTime},
 		{"max", "Drain", "max-ns", showTime}, {"commits a job", "Drain", "commits/job", show}, {"log a job", "Drain", "wal-B/job", showBytes},
@@ -156,4 +163,15 @@ func showBytes(v float64) string {
 		return show(v/(1<<10)) + " KiB"
 	}
 	return show(v) + " B"
+}
+
+var scaleLabels = []string{"jobs", "nodes", "apart"}
+
+func scaleColumns(what string) []column {
+	return []column{
+		{"until even", what, "ns/op", showTime}, {"since the last node", what, "after-last-ns", showTime}, {"not even", what, "uneven", show},
+		{"starts of Work", what, "starts", show}, {"longest gap", what, "max-gap-ns", showTime},
+		{"events", what, "events", show}, {"sent", what, "sent-B", showBytes}, {"commits", what, "commits", show},
+		{"CPU of nodes", what, "nodes-cpu-ns", showTime}, {"of etcd", what, "etcd-cpu-ns", showTime}, {"leases lost", what, "leases-lost", show},
+	}
 }

@@ -24,15 +24,17 @@ const (
 type history struct {
 	mu     sync.Mutex
 	round  int
-	terms  map[string]*term     // of jobs that are led
-	vacant map[string]vacancy   // of jobs that were
-	nodes  map[string]seenNode  // of the last view, by ID
-	gone   []goneNode           // oldest first
-	heard  map[string]time.Time // when a node was heard of last, by ID
-	sign   time.Time            // when any was
-	moves  []move               // oldest first
-	count  int64                // moves so far
-	colors map[string]int       // by instance
+	view   *distributed.View        // taken in last
+	terms  map[string]*term         // of jobs that are led
+	vacant map[string]vacancy       // of jobs that were
+	nodes  map[string]seenNode      // of the last view, by ID
+	gone   []goneNode               // oldest first
+	heard  map[string]time.Time     // when a node was heard of last, by ID
+	beats  map[string]time.Duration // between two signs of a node, by ID, as seen here
+	sign   time.Time                // when any was
+	moves  []move                   // oldest first
+	count  int64                    // moves so far
+	colors map[string]int           // by instance
 }
 
 // term is a leadership.
@@ -40,7 +42,6 @@ type term struct {
 	node, instance string
 	token          int64
 	since          time.Time // zero if it led before the observer looked
-	round          int       // when it was seen last
 }
 
 // vacancy is a job that nobody leads any more.
@@ -57,8 +58,17 @@ type seenNode struct {
 
 type goneNode struct {
 	distributed.NodeView
-	at time.Time
+	at   time.Time
+	went departure
 }
+
+// departure is how a node went, so far as it shows from here.
+type departure string
+
+const (
+	wentLeft   departure = "left"   // it was heard of until it went: it stopped, or lost its lease and knew
+	wentSilent departure = "silent" // it was not heard of for long enough: it crashed, was frozen or cut off
+)
 
 // move is a job that changed nodes.
 type move struct {
@@ -100,8 +110,8 @@ const listenEvery = 500 * time.Millisecond
 // start takes in what there is when the page begins to look.
 func (h *history) start(view *distributed.View, leaders []distributed.Leader, now time.Time) {
 	h.terms, h.vacant, h.nodes = map[string]*term{}, map[string]vacancy{}, map[string]seenNode{}
-	h.heard, h.sign, h.colors = map[string]time.Time{}, now, map[string]int{}
-	h.moves = []move{}
+	h.heard, h.beats, h.sign, h.colors = map[string]time.Time{}, map[string]time.Duration{}, now, map[string]int{}
+	h.moves, h.view = []move{}, new(distributed.View)
 	h.take(view, time.Time{}, 0)
 	for _, l := range leaders {
 		if t := h.terms[l.Job]; t != nil && t.token == l.Token {
@@ -110,23 +120,48 @@ func (h *history) start(view *distributed.View, leaders []distributed.Leader, no
 	}
 }
 
-// take takes in a view, seen at now.
+// take takes in a view, seen at now. Jobs that are as in the view before are shared with
+// it, and passed over.
 func (h *history) take(view *distributed.View, now time.Time, silence time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.round++
 	h.takeNodes(view, now)
 	cutOff := now.Sub(h.sign) > silence
+	before := h.view.Jobs
 	for j := range view.Jobs {
-		if job := &view.Jobs[j]; job.Led {
+		job := &view.Jobs[j]
+		for len(before) > 0 && before[0].Name < job.Name {
+			h.takeNobody(before[0].Name, now)
+			before = before[1:]
+		}
+		if len(before) > 0 && before[0].Name == job.Name {
+			was := &before[0]
+			before = before[1:]
+			if sameJob(was, job) {
+				continue
+			}
+		}
+		if job.Led {
 			h.takeLeader(job, now, cutOff)
+		} else {
+			h.takeNobody(job.Name, now)
 		}
 	}
-	for job, t := range h.terms {
-		if t.round != h.round {
-			delete(h.terms, job)
-			h.vacant[job] = h.vacate(t, now)
-		}
+	for i := range before {
+		h.takeNobody(before[i].Name, now)
+	}
+	h.view = view
+}
+
+// sameJob reports whether two views share a job.
+func sameJob(a, b *distributed.JobView) bool { return &a.Queue[0] == &b.Queue[0] && a.Led == b.Led }
+
+// takeNobody takes in that nobody leads job.
+func (h *history) takeNobody(job string, now time.Time) {
+	if t := h.terms[job]; t != nil {
+		delete(h.terms, job)
+		h.vacant[job] = h.vacate(t, now)
 	}
 }
 
@@ -134,20 +169,34 @@ func (h *history) takeNodes(view *distributed.View, now time.Time) {
 	if len(h.colors) > maxColors {
 		clear(h.colors)
 	}
+	var instances []string
 	for _, n := range view.Nodes {
 		h.nodes[n.ID] = seenNode{n, h.round}
-		if _, ok := h.colors[n.Instance]; !ok {
-			h.colors[n.Instance] = len(h.colors)
+		instances = append(instances, n.Instance)
+	}
+	slices.SortFunc(instances, natural) // or IDs, which are random, would give a name another color each time
+	for _, instance := range instances {
+		if _, ok := h.colors[instance]; !ok {
+			h.colors[instance] = len(h.colors)
 		}
 	}
 	for id, n := range h.nodes {
 		if n.round != h.round {
 			delete(h.nodes, id)
-			h.gone = append(h.gone, goneNode{n.NodeView, now})
+			h.gone = append(h.gone, goneNode{n.NodeView, now, h.departed(id, now)})
 		}
 	}
 	h.gone = slices.DeleteFunc(h.gone, func(n goneNode) bool { return now.Sub(n.at) > rememberNodes })
 	h.gone = h.gone[max(0, len(h.gone)-maxGone):]
+}
+
+// departed tells how a node went. Nodes give four signs a TTL, and others wait for a
+// TTL before they pass over one; how long that is shows from the signs before.
+func (h *history) departed(id string, now time.Time) departure {
+	if beat := h.beats[id]; beat > 0 && now.Sub(h.heard[id]) > 3*beat {
+		return wentSilent
+	}
+	return wentLeft
 }
 
 // takeLeader takes in the leader of job.
@@ -155,10 +204,9 @@ func (h *history) takeLeader(job *distributed.JobView, now time.Time, cutOff boo
 	first := job.Queue[0]
 	before := h.terms[job.Name]
 	if before != nil && before.token == first.Token && before.node == first.Node {
-		before.round = h.round
 		return
 	}
-	t := &term{node: first.Node, instance: h.nodes[first.Node].Instance, token: first.Token, since: now, round: h.round}
+	t := &term{node: first.Node, instance: h.nodes[first.Node].Instance, token: first.Token, since: now}
 	h.terms[job.Name] = t
 	v, vacated := h.vacant[job.Name]
 	delete(h.vacant, job.Name)
@@ -203,7 +251,11 @@ func (h *history) listen(silence map[string]time.Duration, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id, d := range silence {
-		h.heard[id] = now.Add(-d)
+		at, before := now.Add(-d), h.heard[id]
+		if beat := at.Sub(before); !before.IsZero() && beat > listenEvery/10 {
+			h.beats[id] = beat
+		}
+		h.heard[id] = at
 		if h.heard[id].After(h.sign) {
 			h.sign = h.heard[id]
 		}
@@ -211,6 +263,7 @@ func (h *history) listen(silence map[string]time.Duration, now time.Time) {
 	for id, at := range h.heard {
 		if now.Sub(at) > rememberJobs {
 			delete(h.heard, id)
+			delete(h.beats, id)
 		}
 	}
 	for job, v := range h.vacant {

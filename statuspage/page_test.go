@@ -2,10 +2,13 @@ package statuspage_test
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -85,6 +88,7 @@ type shown struct {
 		ID, Instance, Version string
 		Labels, Metadata      map[string]string
 		Draining, Gone        bool
+		Went                  string
 		Jobs, Standby         int
 		Silence               int `json:"silence_ms"`
 	}
@@ -123,6 +127,7 @@ func TestJSONSaysWhoRunsWhatSinceWhenAndWhatMoved(t *testing.T) {
 		s := &shop{t: t}
 		_, stop := s.execute("node-1", untilDone, []string{"invoices", "newsletter"}, distributed.WithLoadBalancing(),
 			distributed.WithVersion("v1"), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
+		time.Sleep(2 * time.Second) // it runs the jobs
 		page := show(t, s.provider(), statuspage.WithTitle("The shop"))
 		s.execute("node-2", untilDone, []string{"invoices", "newsletter"}, distributed.WithLoadBalancing(), distributed.WithVersion("v2"))
 		time.Sleep(time.Minute)
@@ -165,6 +170,7 @@ func TestJSONSaysWhoRunsWhatSinceWhenAndWhatMoved(t *testing.T) {
 		got = jobs(t, page, "")
 		require.Len(t, got.Moves, 2)
 		require.True(t, got.Nodes[0].Gone, "it left a moment ago")
+		require.Equal(t, "left", got.Nodes[0].Went)
 		require.Zero(t, got.Nodes[0].Jobs)
 		require.Equal(t, 2, got.Nodes[1].Jobs)
 		time.Sleep(2 * time.Minute)
@@ -213,6 +219,85 @@ func TestGapAfterALossCountsFromTheLastSignOfTheLeader(t *testing.T) {
 	})
 }
 
+func TestANodeThatIsCutOffFellSilent(t *testing.T) {
+	for _, ttl := range []time.Duration{2 * time.Second, 10 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			hub := new(distributed.MemoryHub)
+			provider := distributed.NewMemoryLeaseProvider(hub, distributed.WithLeaseTTL(ttl))
+			page := show(t, provider)
+			campaign := func(instance string) {
+				node := distributed.NewConcurrency("shop", instance, provider)
+				t.Cleanup(func() { _ = node.Close() })
+				_, err := node.Campaign(t.Context(), instance)
+				require.NoError(t, err)
+			}
+			campaign("node-1")
+			campaign("node-2")
+			time.Sleep(2 * ttl)
+			hub.Refuse("node-1", errors.New("cut off"))
+			time.Sleep(ttl + ttl/2)
+			got := jobs(t, page, "")
+			require.True(t, got.Nodes[0].Gone)
+			require.Equal(t, "silent", got.Nodes[0].Went)
+			hub.Refuse("node-1", nil)
+		})
+	}
+}
+
+func TestJobsThatFailAndThoseThatAreDoneAreShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shop{t: t}
+		fails := func(context.Context) error { return errors.New("no paper") }
+		done := func(context.Context) error { return distributed.ErrDone }
+		p, _ := s.execute("node-1", fails, []string{"invoices"})
+		require.NoError(t, p.AddJob(distributed.Job{Name: "migration", Work: done}))
+		require.NoError(t, p.AddJob(distributed.Job{Name: "newsletter", Work: untilDone}))
+		page := show(t, s.provider(), statuspage.WithProcessor(p))
+		time.Sleep(20 * time.Second)
+		states := map[string]string{}
+		for _, j := range jobs(t, page, "").Jobs {
+			states[j.Name] = j.State
+		}
+		require.Equal(t, map[string]string{"invoices": "failed", "migration": "done", "newsletter": "running"}, states)
+		require.Contains(t, get(t, page, "jobs").Body.String(), `"error": "no paper"`)
+		html := get(t, page, "").Body.String()
+		require.Contains(t, html, `title="invoices"`)
+		require.NotContains(t, html, `title="migration"`, "it waits for nothing")
+		require.Contains(t, html, `data-state="done"><b>1</b>`)
+		require.Contains(t, get(t, page, "?state=done").Body.String(), `title="migration"`)
+	})
+}
+
+func TestDetailSaysWhyAJobRunsWhereItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stage.New(2, 2)
+		s.Update(func(v *distributed.View) {
+			for i := range v.Nodes {
+				v.Nodes[i].Jobs = []distributed.JobInfo{{Name: stage.Job(1), Weight: 3, Prefer: []string{"zone=eu-2"}}}
+				v.Nodes[i].Started = v.Nodes[i].Started.Add(time.Duration(i) * time.Second)
+			}
+			v.Nodes[0].Jobs = []distributed.JobInfo{{Name: stage.Job(1), Weight: 1}} // until it is restarted
+		})
+		page := show(t, s)
+		detail := func(job string) (code int, body map[string]any) {
+			w := get(t, page, "job?name="+job)
+			_ = json.Unmarshal(w.Body.Bytes(), &body) // there is none with an error
+			return w.Code, body
+		}
+		_, body := detail(stage.Job(1))
+		require.Equal(t, map[string]any{"name": stage.Job(1), "waiting": []any{"node-2"}, "standby": "node-2", "weight": 3.0,
+			"prefer": []any{"zone=eu-2"}, "reason": "it runs there already, and no other node suits it better"}, body)
+		s.Update(func(v *distributed.View) { v.Nodes[0].Draining = true })
+		_, body = detail(stage.Job(1))
+		require.Equal(t, "node-2", body["moves_to"])
+		require.Equal(t, "node-1 drains", body["reason"])
+		_, body = detail(stage.Job(2))
+		require.Equal(t, map[string]any{"name": stage.Job(2), "waiting": []any{"node-1"}}, body, "without load balancing")
+		code, _ := detail("no-such-job")
+		require.Equal(t, http.StatusNotFound, code)
+	})
+}
+
 func TestGapIsNotKnownWhenThePageWasCutOffItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := stage.New(2, 1)
@@ -247,12 +332,66 @@ func TestMovesAreBounded(t *testing.T) {
 		page := show(t, s)
 		for i := range 250 {
 			s.Move(stage.ID(2-i%2), stage.Job(1))
-			synctest.Wait()
+			time.Sleep(time.Second) // the observer takes moves that follow at once together
 		}
 		got := jobs(t, page, "")
 		require.Len(t, got.Moves, 100)
 		require.EqualValues(t, 250, got.Moves[99].Number)
 		require.EqualValues(t, 151, got.Moves[0].Number)
+	})
+}
+
+func TestJSONIsCompressedForWhoCanReadThat(t *testing.T) {
+	page := show(t, stage.New(3, 1000))
+	r := httptest.NewRequest(http.MethodGet, "/jobs", nil)
+	r.Header.Set("Accept-Encoding", "br, gzip;q=0.8")
+	w := httptest.NewRecorder()
+	page.ServeHTTP(w, r)
+	require.Equal(t, "gzip", w.Header().Get("Content-Encoding"))
+	require.Equal(t, "Accept-Encoding", w.Header().Get("Vary"))
+	size := w.Body.Len()
+	z, err := gzip.NewReader(w.Body)
+	require.NoError(t, err)
+	var packed, plain shown
+	require.NoError(t, json.NewDecoder(z).Decode(&packed))
+	w = get(t, page, "jobs")
+	require.Empty(t, w.Header().Get("Content-Encoding"))
+	require.Less(t, 4*size, w.Body.Len())
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &plain))
+	require.Equal(t, plain.Jobs, packed.Jobs)
+}
+
+// What a picture shares with the one before is taken from there.
+func TestPicturesThatFollowOneAnotherShowTheSameAsOneAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stage.New(3, 20)
+		page := show(t, s)
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 200 {
+			switch job := stage.Job(1 + random.IntN(25)); random.IntN(3) {
+			case 0:
+				s.Lead(job)
+			case 1:
+				s.Lead(job, stage.ID(1+random.IntN(3)), stage.ID(1+random.IntN(3)))
+			default:
+				s.Move(stage.ID(1+random.IntN(3)), job)
+			}
+			time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
+			if random.IntN(3) > 0 {
+				continue
+			}
+			time.Sleep(time.Second)
+			got, alone := jobs(t, page, ""), jobs(t, show(t, s), "")
+			running := func(s shown) (jobs []string) {
+				for _, j := range s.Jobs {
+					if j.State == "running" {
+						jobs = append(jobs, fmt.Sprint(j.Name, j.Node, j.Token, j.Standby))
+					}
+				}
+				return jobs
+			}
+			require.Equal(t, running(alone), running(got))
+		}
 	})
 }
 
@@ -728,5 +867,31 @@ func BenchmarkPicture(b *testing.B) {
 	defer func() { _ = page.Close(); _ = o.Close() }()
 	for b.Loop() {
 		page.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/jobs?q=nothing", nil))
+	}
+}
+
+// BenchmarkASecondOfMoves is a second of a large app in which 100 jobs move, with some
+// people who look on; a profile shows how much of a processor that takes.
+func BenchmarkASecondOfMoves(b *testing.B) {
+	const jobs = 50_000
+	s := stage.New(10, jobs)
+	o, err := distributed.Observe(b.Context(), "shop", s)
+	require.NoError(b, err)
+	page := statuspage.New(o)
+	server := httptest.NewServer(page)
+	var streams sync.WaitGroup
+	for range 8 {
+		response, err := server.Client().Get(server.URL + "/events")
+		require.NoError(b, err)
+		streams.Go(func() { _, _ = io.Copy(io.Discard, response.Body); _ = response.Body.Close() })
+	}
+	defer func() { _ = page.Close(); streams.Wait(); server.Close(); _ = o.Close() }()
+	job := 0
+	for b.Loop() {
+		for range 100 {
+			job++
+			s.Play(job*617%jobs, stage.ID(job%10+1), stage.ID(job%9+1))
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 }

@@ -21,6 +21,9 @@ type picture struct {
 	Jobs  []job     `json:"jobs"`  // sorted by name
 	Moves []move    `json:"moves"` // the last, oldest first
 	Stuck []stuck   `json:"stuck"` // on the node that shows the page
+
+	view  *distributed.View                // of which it is
+	local map[string]distributed.JobStatus // what only the node that shows the page knows
 }
 
 // store is what the page knows of etcd.
@@ -46,7 +49,8 @@ type node struct {
 	Metadata map[string]string `json:"metadata"`
 	Capacity int               `json:"capacity"` // 0: no limit
 	Draining bool              `json:"draining"`
-	Gone     bool              `json:"gone"`    // it was there a moment ago
+	Gone     bool              `json:"gone"` // it was there a moment ago
+	Went     departure         `json:"went,omitempty"`
 	Jobs     int               `json:"jobs"`    // that it leads
 	Standby  int               `json:"standby"` // jobs that it waits for
 	Color    int               `json:"color"`
@@ -60,6 +64,11 @@ type job struct {
 	Since   stamp                `json:"since"` // null if it was so before the page looked
 	Token   int64                `json:"token"`
 	Standby int                  `json:"standby"` // nodes that wait for it
+
+	Failures int    `json:"failures,omitempty"` // of its Work, in a row
+	Error    string `json:"error,omitempty"`    // the last
+	Next     stamp  `json:"next"`               // when Work is called again after it; null if it has not failed
+	Lacks    string `json:"lacks,omitempty"`    // the instances that do not have it, though others have
 }
 
 // stuck is a Work that does not stop.
@@ -92,16 +101,21 @@ func (s stamp) MarshalJSON() ([]byte, error) {
 	return s.Time().AppendFormat(nil, `"2006-01-02T15:04:05.000Z07:00"`), nil
 }
 
-// pace is how old a picture is before there is another.
+// pace is how old a picture is before there is another, at least.
 const pace = 200 * time.Millisecond
+
+// paceOf keeps what took so long to make for long enough that no more than a tenth of a
+// processor goes into it.
+func paceOf(took time.Duration) time.Duration { return max(pace, 9*took) }
 
 // picture returns what there is to show now, or was a moment ago: however many
 // ask, pictures are made at a bounded rate.
 func (p *Page) picture() *picture {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := time.Now(); p.latest == nil || now.Sub(p.made) >= pace {
+	if now := time.Now(); p.latest == nil || now.Sub(p.made) >= p.keep {
 		p.latest, p.made = p.draw(now), now
+		p.keep = paceOf(time.Since(now))
 	}
 	return p.latest
 }
@@ -113,7 +127,8 @@ func (p *Page) draw(now time.Time) *picture {
 		status = &s
 	}
 	view := p.observer.View()
-	pic := p.history.draw(view, status, now)
+	pic := p.history.draw(view, status, p.latest, now)
+	pic.addRecords(view, now)
 	pic.Title, pic.At = p.title, now.UTC()
 	silence := p.observer.Silence()
 	pic.Store = storeOf(view, silence, p.silence)
@@ -139,12 +154,13 @@ func storeOf(view *distributed.View, silence map[string]time.Duration, limit tim
 	return s
 }
 
-// draw makes a picture of view, with what history and the processor know.
-func (h *history) draw(view *distributed.View, status *distributed.Status, now time.Time) *picture {
+// draw makes a picture of view, with what history and the processor know. The picture
+// before, if there is one, has most of it already.
+func (h *history) draw(view *distributed.View, status *distributed.Status, before *picture, now time.Time) *picture {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	pic := &picture{Moves: h.moves, Nodes: []node{}, Stuck: []stuck{}}
 	local := map[string]distributed.JobStatus{}
+	pic := &picture{Moves: h.moves, Nodes: []node{}, Stuck: []stuck{}, view: view, local: local}
 	if status != nil {
 		pic.Self = status.Node
 		for _, j := range status.Jobs {
@@ -157,7 +173,10 @@ func (h *history) draw(view *distributed.View, status *distributed.Status, now t
 			}
 		}
 	}
-	pic.Jobs = h.drawJobs(view, allJobs(view, h.vacant, status), local, pic.Self)
+	if before == nil {
+		before = &picture{view: new(distributed.View)}
+	}
+	pic.Jobs = h.drawJobs(pic, before, allJobs(view, h.vacant, status))
 	pic.Nodes = h.drawNodes(view, now)
 	pic.count(view)
 	return pic
@@ -189,6 +208,9 @@ func allJobs(view *distributed.View, vacant map[string]vacancy, status *distribu
 	if status != nil {
 		all = union(all, len(status.Jobs), func(i int) string { return status.Jobs[i].Job })
 	}
+	all = union(all, len(view.Records), func(i int) string { return view.Records[i].Job })
+	_, paused := pausedJobs(view)
+	all = union(all, len(paused), func(i int) string { return paused[i] })
 	vacated := slices.Sorted(maps.Keys(vacant))
 	return union(all, len(vacated), func(i int) string { return vacated[i] })
 }
@@ -215,29 +237,76 @@ func union(a []string, n int, b func(int) string) []string {
 	return slices.Compact(all)
 }
 
-func (h *history) drawJobs(view *distributed.View, names []string, local map[string]distributed.JobStatus, self string) []job {
+func (h *history) drawJobs(pic, before *picture, names []string) []job {
 	jobs := make([]job, len(names))
-	next := 0
+	view, was, drawn := pic.view.Jobs, before.view.Jobs, before.Jobs
+	paused, _ := pausedJobs(pic.view)
 	for i, name := range names {
-		j := job{Name: name, State: distributed.JobWaiting, Since: stampOf(h.vacant[name].at)}
-		if next < len(view.Jobs) && view.Jobs[next].Name == name {
-			v := &view.Jobs[next]
-			next++
-			j.Standby = len(v.Queue)
-			if v.Led {
-				j.Standby--
-				j.State, j.Node, j.Token, j.Since = distributed.JobRunning, v.Queue[0].Node, v.Queue[0].Token, 0
-				if t := h.terms[name]; t != nil && t.token == j.Token {
-					j.Since = stampOf(t.since)
-				}
-			}
+		view, was, drawn = view[jobsBefore(view, name):], was[jobsBefore(was, name):], drawn[drawnBefore(drawn, name):]
+		var v *distributed.JobView
+		if len(view) > 0 && view[0].Name == name {
+			v = &view[0]
 		}
-		if l, ok := local[name]; ok && (j.Node == self || j.Node == "") {
-			j.Node, j.State, j.Since, j.Token = self, l.State, stampOf(l.Since), l.Token
+		known := v != nil && len(was) > 0 && was[0].Name == name && sameJob(v, &was[0]) && len(drawn) > 0 && drawn[0].Name == name
+		if known && !pic.knowsMore(name) && !before.knowsMore(name) && drawn[0].plain() {
+			jobs[i] = drawn[0]
+		} else {
+			jobs[i] = h.drawJob(pic, v, name)
 		}
-		jobs[i] = j
+		if jobs[i].State == distributed.JobWaiting && paused(name) {
+			jobs[i].State = distributed.JobPaused
+		}
 	}
 	return jobs
+}
+
+// jobsBefore returns how many jobs, sorted by name, come before name.
+func jobsBefore(jobs []distributed.JobView, name string) (n int) {
+	for n < len(jobs) && jobs[n].Name < name {
+		n++
+	}
+	return n
+}
+
+// drawnBefore does the same for jobs that have been drawn.
+func drawnBefore(jobs []job, name string) (n int) {
+	for n < len(jobs) && jobs[n].Name < name {
+		n++
+	}
+	return n
+}
+
+// plain reports whether nothing was shown of j but what is in its queue.
+func (j *job) plain() bool {
+	return j.Failures == 0 && j.Lacks == "" && (j.State == distributed.JobRunning || j.State == distributed.JobWaiting)
+}
+
+// knowsMore reports whether the node that shows the page has something to say of job.
+func (pic *picture) knowsMore(job string) bool {
+	if len(pic.local) == 0 {
+		return false
+	}
+	_, ok := pic.local[job]
+	return ok
+}
+
+// drawJob draws a job; v is nil for one that nobody stands for.
+func (h *history) drawJob(pic *picture, v *distributed.JobView, name string) job {
+	j := job{Name: name, State: distributed.JobWaiting, Since: stampOf(h.vacant[name].at)}
+	if v != nil {
+		j.Standby = len(v.Queue)
+		if v.Led {
+			j.Standby--
+			j.State, j.Node, j.Token, j.Since = distributed.JobRunning, v.Queue[0].Node, v.Queue[0].Token, 0
+			if t := h.terms[name]; t != nil && t.token == j.Token {
+				j.Since = stampOf(t.since)
+			}
+		}
+	}
+	if l, ok := pic.local[name]; ok && (j.Node == pic.Self || j.Node == "") {
+		j.Node, j.State, j.Since, j.Token = pic.Self, l.State, stampOf(l.Since), l.Token
+	}
+	return j
 }
 
 func (h *history) drawNodes(view *distributed.View, now time.Time) []node {
@@ -245,12 +314,12 @@ func (h *history) drawNodes(view *distributed.View, now time.Time) []node {
 	present := map[string]bool{}
 	for _, n := range view.Nodes {
 		present[n.Instance] = true
-		nodes = append(nodes, h.drawNode(n, false))
+		nodes = append(nodes, h.drawNode(n, ""))
 	}
 	for _, n := range slices.Backward(h.gone) {
 		if !present[n.Instance] && now.Sub(n.at) <= rememberNodes {
 			present[n.Instance] = true
-			nodes = append(nodes, h.drawNode(n.NodeView, true))
+			nodes = append(nodes, h.drawNode(n.NodeView, n.went))
 		}
 	}
 	slices.SortStableFunc(nodes, func(a, b node) int {
@@ -259,10 +328,10 @@ func (h *history) drawNodes(view *distributed.View, now time.Time) []node {
 	return nodes
 }
 
-func (h *history) drawNode(n distributed.NodeView, gone bool) node {
+func (h *history) drawNode(n distributed.NodeView, went departure) node {
 	d := node{
 		ID: n.ID, Instance: n.Instance, Version: n.Version, Labels: n.Labels, Metadata: n.Metadata,
-		Capacity: n.Capacity, Draining: n.Draining, Gone: gone, Color: h.colors[n.Instance] % palette,
+		Capacity: n.Capacity, Draining: n.Draining, Gone: went != "", Went: went, Color: h.colors[n.Instance] % palette,
 	}
 	if n.Started.Unix() > 0 {
 		d.Started = new(n.Started.UTC())

@@ -105,11 +105,12 @@ func beatOf(pic *picture) beat {
 	return b
 }
 
-// frames remembers the last frame: most streams need the same.
+// frames remembers the frames to the last picture: streams need the same, from the one
+// before as a rule.
 type frames struct {
-	mu       sync.Mutex
-	from, to *picture
-	frame    []byte
+	mu   sync.Mutex
+	to   *picture
+	from map[*picture][]byte
 }
 
 // between returns the frame that takes a browser from one picture to another,
@@ -117,16 +118,20 @@ type frames struct {
 func (f *frames) between(from, to *picture) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.to == to && f.from == from {
-		return f.frame
+	if f.to != to {
+		f.to, f.from = to, map[*picture][]byte{}
 	}
-	f.from, f.to, f.frame = from, to, nil
+	b, ok := f.from[from]
+	if ok {
+		return b
+	}
 	if from == nil {
-		f.frame = append([]byte("retry: 1000\n"), frame("picture", to)...)
+		b = append([]byte("retry: 1000\n"), frame("picture", to)...)
 	} else if c, ok := changes(from, to); ok {
-		f.frame = frame("change", c)
+		b = frame("change", c)
 	}
-	return f.frame
+	f.from[from] = b
+	return b
 }
 
 // frame encodes an event. JSON has no line breaks, which would end it early.

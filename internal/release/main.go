@@ -83,6 +83,21 @@ func main() {
 	fmt.Println(distributed.WithHooks(hooks) != nil, err)
 }
 `},
+	{"postgres", `package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/postgres"
+)
+
+func main() {
+	observer, err := distributed.Observe(context.Background(), "app", postgres.NewLeaseProvider(postgres.Config{}))
+	fmt.Println(observer == nil, err)
+}
+`},
 	{"prometheusmetrics", `package main
 
 import (

@@ -1,0 +1,138 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// scalePatience is how long a fleet may take to become even.
+const scalePatience = 100 * time.Second
+
+// scales measures balancing.
+func (b *bench) scales(ctx context.Context) error {
+	for _, plan := range b.scale {
+		for _, jobs := range plan.jobs {
+			for _, apart := range b.apart {
+				spec := fleetSpec{By: byOurs, Jobs: jobs, Nodes: plan.nodes + 1, Scale: true, Apart: apart, Idle: b.idle, Profiles: b.profiles}
+				if err := b.fleet(ctx, spec); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// scale is the life of a fleet that balances: its nodes start, the last one joins when
+// they are even, one stops, and then nothing happens.
+func (m *measurement) scale(ctx context.Context) error {
+	last := m.Nodes - 1
+	before := heapInUse()
+	if err := m.episode(ctx, "ScaleStart", last, func() error {
+		for i := range last {
+			m.start(i)
+			if i < last-1 {
+				time.Sleep(m.Apart)
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	m.atRest(float64(heapInUse()-before), float64(last))
+	err := m.episode(ctx, "ScaleJoin", m.Nodes, func() error { m.start(last); return nil })
+	if err != nil {
+		return err
+	}
+	return m.episode(ctx, "ScaleStop", last, func() error { m.nodes[0].stop(); return nil })
+}
+
+// atRest watches the fleet while nothing happens.
+func (m *measurement) atRest(heap, nodes float64) {
+	time.Sleep(m.Idle) // what there was to do is done
+	began := processorTime()
+	time.Sleep(m.Idle)
+	m.book.add(m.name("ScaleRest"), m.Jobs, []value{
+		{"%-of-a-core/node", 100 * float64(processorTime()-began) / float64(m.Idle) / nodes},
+		{"heap-B/job/node", heap / float64(m.Jobs) / nodes},
+		{"goroutines", float64(runtime.NumGoroutine())},
+	}...)
+}
+
+func heapInUse() int64 {
+	var s runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&s)
+	return int64(s.HeapAlloc)
+}
+
+// episode does something, and waits until all jobs run, evenly on so many nodes.
+func (m *measurement) episode(ctx context.Context, what string, nodes int, begin func() error) error {
+	before, err := readMetrics(ctx, m.Endpoints)
+	if err != nil {
+		return err
+	}
+	m.takeGaps()
+	starts, lost, cpu := m.starts, m.lost, processorTime()
+	began := time.Now()
+	stopProfile, err := m.profileCPU()
+	if err != nil {
+		return err
+	}
+	if err := begin(); err != nil {
+		return err
+	}
+	begun := time.Now()
+	uneven := 0.
+	for !m.even(nodes) {
+		if time.Since(begun) > scalePatience {
+			uneven = 1
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	took, sinceLast := time.Since(began), time.Since(begun)
+	stopProfile()
+	used := processorTime() - cpu
+	after, err := readMetrics(ctx, m.Endpoints)
+	if err != nil {
+		return err
+	}
+	gaps := append(m.takeGaps(), 0)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.book.add(m.name(what), m.Jobs, []value{
+		ns("ns/op", took), ns("after-last-ns", sinceLast), {"uneven", uneven}, {"starts", float64(m.starts - starts)},
+		{"starts/job", float64(m.starts-starts) / float64(m.Jobs)}, ns("max-gap-ns", slices.Max(gaps)),
+		{"events", after.total(eventsMetric) - before.total(eventsMetric)}, {"sent-B", after.total(sentMetric) - before.total(sentMetric)},
+		{"commits", after.first(commitsMetric) - before.first(commitsMetric)},
+		ns("nodes-cpu-ns", used), ns("etcd-cpu-ns", time.Duration((after.total(processorMetric)-before.total(processorMetric))*1e9)),
+		{"leases-lost", float64(m.lost - lost)},
+	}...)
+	return nil
+}
+
+// even reports whether all jobs run on so many nodes, none of which has two more than
+// another.
+func (m *measurement) even(nodes int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running < m.Jobs {
+		return false
+	}
+	used := 0
+	for _, n := range m.busy {
+		if n > 0 {
+			used++
+		}
+		if n > 0 && n < m.Jobs/nodes || n > (m.Jobs+nodes-1)/nodes {
+			return false
+		}
+	}
+	return used == min(nodes, m.Jobs)
+}

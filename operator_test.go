@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -262,7 +263,7 @@ func TestOfTwoOperatorsAtOnceOneIsRefused(t *testing.T) {
 			}
 			both.Wait()
 			require.ErrorIs(t, errors.Join(errs[:]...), distributed.ErrOrdered, "round %d", round)
-			require.True(t, (errs[0] == nil) != (errs[1] == nil))
+			require.NotEqual(t, errs[0] == nil, errs[1] == nil)
 			require.NoError(t, operators[1].Resume(t.Context(), "x"))
 		}
 	})
@@ -378,4 +379,83 @@ func TestForgetLetsADoneJobRunAgain(t *testing.T) {
 		require.ErrorIs(t, o.Forget(t.Context(), "y"), distributed.ErrUnknown)
 		require.ErrorIs(t, o.Forget(t.Context(), ""), distributed.ErrInvalidConfig)
 	})
+}
+
+// TestRandomOrdersKeepJobsApart gives orders at random while nodes come and go, lose
+// their leases, and are cut off. The service notices a job that runs twice at once.
+func TestRandomOrdersKeepJobsApart(t *testing.T) {
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(seed, 7))
+				s, jobs := newService(t), works{}
+				names := []string{"u", "v", "w", "x", "y", "z"}
+				for _, name := range names {
+					jobs[name] = stopsAfter(time.Duration(r.IntN(1000)) * time.Millisecond)
+				}
+				var opts []distributed.ProcessorOption
+				if seed%2 == 0 {
+					opts = append(opts, balancedAtOnce())
+				}
+				nodes := map[string]*executing{}
+				for _, name := range []string{"a", "b", "c"} {
+					nodes[name] = s.execute(name, jobs, opts...)
+				}
+				operators := []*distributed.Operator{s.operator(), s.operator()}
+				for range 150 {
+					time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
+					job, node := names[r.IntN(len(names))], []string{"a", "b", "c"}[r.IntN(3)]
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(2000))*time.Millisecond)
+					o := operators[r.IntN(2)]
+					switch r.IntN(14) {
+					case 0:
+						nodes[node].stop(nil)
+						s.hub.SetDelay(0)
+						_ = nodes[node].result()
+						nodes[node] = s.execute(node, jobs, opts...)
+					case 1:
+						s.hub.Expire(node)
+					case 2:
+						s.hub.SetDelay(time.Duration(r.IntN(300)) * time.Millisecond)
+					case 3, 4:
+						_ = o.Pause(ctx, job, ann)
+					case 5, 6:
+						_ = o.Resume(ctx, job)
+					case 7:
+						_ = o.Drain(ctx, node, ann)
+					case 8:
+						_ = o.Undrain(ctx, node)
+					case 9:
+						_ = o.Move(ctx, job, node, ann)
+					case 10:
+						_ = o.Pin(ctx, job, node, ann)
+					case 11:
+						_ = o.Unpin(ctx, job)
+					case 12:
+						_ = o.Resign(ctx, job, ann)
+					case 13:
+						_ = o.PauseAll(ctx, ann)
+						_ = o.ResumeAll(t.Context())
+					}
+					cancel()
+				}
+				s.hub.SetDelay(0)
+				time.Sleep(time.Minute)
+				for _, order := range operators[0].Orders() {
+					switch order.Kind {
+					case distributed.OrderPause:
+						require.NoError(t, operators[0].Resume(t.Context(), order.Job))
+					case distributed.OrderDrain:
+						require.NoError(t, operators[0].Undrain(t.Context(), order.Instance))
+					case distributed.OrderMove, distributed.OrderPin:
+						require.NoError(t, operators[0].Unpin(t.Context(), order.Job))
+					}
+				}
+				time.Sleep(5 * time.Minute)
+				for _, name := range names {
+					require.NotEmpty(t, s.runner(name), "%s runs again, as nothing is against it", name)
+				}
+			})
+		})
+	}
 }

@@ -30,6 +30,7 @@ type Order struct {
 // OrderKind says what an [Order] wants.
 type OrderKind string
 
+// What operators can order.
 const (
 	OrderPause  OrderKind = "pause"  // the job is not run anywhere, or none is
 	OrderMove   OrderKind = "move"   // the job runs on the instance, until that goes

@@ -62,6 +62,9 @@ type NodeInfo struct {
 	Jobs []JobInfo `json:"jobs"`
 }
 
+// takesJobs reports whether placement may give jobs to the node.
+func (i *NodeInfo) takesJobs() bool { return i.Jobs != nil && !i.Draining }
+
 // JobInfo is what placement has to know of a [Job].
 type JobInfo struct {
 	Name   string   `json:"name"`

@@ -77,7 +77,7 @@ func (f *fleet) start(name string, handler http.Handler, opts ...routing.Option)
 	go func() { executed <- processor.Execute(ctx) }()
 	n.stop = sync.OnceFunc(func() {
 		cancel()
-		assert.NoError(f.t, <-executed)
+		require.NoError(f.t, <-executed)
 		n.server.Close() // waits for what is under way
 		assert.NoError(f.t, observer.Close())
 	})

@@ -58,8 +58,8 @@ func watch(ctx context.Context, c *conn, o *distributed.Observer, out io.Writer)
 	_, err := program.Run()
 	stop()
 	<-ended
-	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
-		return nil
+	if ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled) {
+		err = nil // by a signal, which is one way to end it
 	}
 	return err
 }

@@ -1,0 +1,25 @@
+// Package leadercron runs a robfig/cron on one node only, the one that leads a job. For
+// times that must not be missed while nobody leads, take the package schedule.
+package leadercron
+
+import (
+	"context"
+
+	"github.com/robfig/cron/v3"
+)
+
+// Work returns the Work of a job that runs a cron with the entries that add puts into
+// it. ctx is the one of Work: what the entries do should end when it is done, as Work
+// returns when none of them runs any more. An error of add is one of Work.
+func Work(add func(ctx context.Context, c *cron.Cron) error, opts ...cron.Option) func(context.Context) error {
+	return func(ctx context.Context) error {
+		c := cron.New(opts...)
+		if err := add(ctx, c); err != nil {
+			return err
+		}
+		c.Start()
+		<-ctx.Done()
+		<-c.Stop().Done()
+		return ctx.Err()
+	}
+}

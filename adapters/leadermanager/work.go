@@ -1,0 +1,28 @@
+// Package leadermanager runs a manager of controller-runtime, or whatever else has its
+// Start, on one node only, the one that leads a job.
+//
+// controller-runtime can elect a leader itself, by a lock of client-go that this library
+// cannot stand in for: who loses that goes on until its RenewDeadline, and the process
+// has to end then. As the Work of a job, the manager stops before another begins.
+package leadermanager
+
+import "context"
+
+// Manager is what Work needs of a manager.Manager.
+type Manager interface {
+	// Start blocks until ctx is done, and nothing that it started runs any more.
+	Start(ctx context.Context) error
+}
+
+// Work returns the Work of a job that runs a manager. One can be started once, so
+// there is a new one for each leadership: build returns it, with LeaderElection off in
+// its options. An error of either is one of Work.
+func Work[M Manager](build func(ctx context.Context) (M, error)) func(context.Context) error {
+	return func(ctx context.Context) error {
+		manager, err := build(ctx)
+		if err != nil {
+			return err
+		}
+		return manager.Start(ctx)
+	}
+}

@@ -23,7 +23,7 @@ func (p *LeadershipBasedJobProcessor) Jobs() []Job {
 }
 
 // UpdateJob takes over Weight, Prefer and Avoid of job for the one that has its Name,
-// which runs on undisturbed; it may move because of that. Nothing else of job is heeded.
+// which runs on undisturbed; it may move because of that. Nothing else of job counts.
 // It does not block: the other nodes are told by and by. It returns [ErrInvalidConfig]
 // for what AddJob would not take, and [ErrUnknownJob]. It may be called at any time.
 func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {

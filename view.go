@@ -53,7 +53,7 @@ type NodeInfo struct {
 	// [View] also if an operator has ordered that.
 	Draining bool `json:"draining"`
 
-	// Warming are the jobs that the node stands for or leads and that have to warm up, as
+	// Warming are the jobs that the node campaigns for or leads and that have to warm up, as
 	// far as it is with them. A job that it leads and that is not among them is ready.
 	Warming map[string]Warmth `json:"warming,omitempty"`
 

@@ -11,8 +11,8 @@ type Warmth string
 
 // A node prepares while it stands by, and warms up once it leads.
 const (
-	Preparing Warmth = "preparing" // it stands for the job, and Prepare has not returned nil yet
-	Prepared  Warmth = "prepared"  // it stands for the job, and a planned move can hand over to it
+	Preparing Warmth = "preparing" // it campaigns for the job, and Prepare has not returned nil yet
+	Prepared  Warmth = "prepared"  // it campaigns for the job, and a planned move can hand over to it
 	Warming   Warmth = "warming"   // it leads the job, whose Work has not called Ready yet
 )
 

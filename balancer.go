@@ -80,7 +80,7 @@ func (b *balancer) enter(job *plannedJob) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.seats[job.Name] == nil {
-		b.seats[job.Name] = &seat{job: job, info: job.info()}
+		b.seats[job.Name] = &seat{job: job}
 		b.order = nil
 		b.publish()
 	}
@@ -92,17 +92,16 @@ func (b *balancer) publish() {
 	signal(b.wake)
 }
 
-// update changes what is told of a job.
-func (b *balancer) update(job Job) {
+// update has change change what is told of a job, which others read under mu.
+func (b *balancer) update(change func()) {
 	if b == nil {
+		change()
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.seats[job.Name]; s != nil {
-		s.info = job.info()
-		b.publish()
-	}
+	change()
+	b.publish()
 }
 
 // dismiss says that a job is not to run here any more, which it may still do.
@@ -114,7 +113,7 @@ func (b *balancer) dismiss(job string) {
 	defer b.mu.Unlock()
 	if s := b.seats[job]; s != nil {
 		s.leaves = true
-		b.want(nil, s, false)
+		b.want(context.Background(), s, false)
 		b.publish()
 	}
 }
@@ -281,11 +280,10 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		if err != nil {
 			return err
 		}
-		p := place(view)
-		wait := b.gather(p, &calm, started)
+		wait := b.gather(view, &calm, started)
 		if wait == 0 {
-			wait = calm.wait(p, started, b.options.settleTime)
-			b.act(ctx, p, wait == 0)
+			wait = calm.wait(view, started, b.options.settleTime)
+			b.act(ctx, place(view), wait == 0)
 		}
 
 		// No more than a fifth of a processor for this.
@@ -305,10 +303,10 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 // gather returns how long this node has to wait before it stands for anything. If
 // nobody stands for any job, the app is only starting, and the first nodes would get
 // what has to move when the others come.
-func (b *balancer) gather(p *placement, c *calm, now time.Time) (wait time.Duration) {
-	b.gathered = b.gathered || slices.ContainsFunc(p.jobs, func(j placedJob) bool { return len(j.queue) > 0 })
+func (b *balancer) gather(v *View, c *calm, now time.Time) (wait time.Duration) {
+	b.gathered = b.gathered || len(v.Jobs) > 0
 	if !b.gathered {
-		wait = c.wait(p, now, b.options.gatherTime)
+		wait = c.wait(v, now, b.options.gatherTime)
 		wait = min(wait, c.until(now, c.began, mostGathers*b.options.gatherTime))
 		b.gathered = wait == 0
 	}
@@ -379,7 +377,7 @@ func (b *balancer) info() NodeInfo {
 	info.Jobs = make([]JobInfo, 0, len(b.seats))
 	for _, s := range b.sorted() {
 		if !s.leaves {
-			info.Jobs = append(info.Jobs, s.info)
+			info.Jobs = append(info.Jobs, s.job.info())
 		}
 	}
 	return info
@@ -400,7 +398,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	due := p.due(limit, settled)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	seats := b.find(p)
+	seats := b.find(ctx, p)
 	for j, wanted := range p.part(due, limit) {
 		if seats[j] != nil {
 			b.want(ctx, seats[j], wanted && !seats[j].leaves)
@@ -420,7 +418,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 
 // find returns the seats of p's jobs, nil for what this node does not have. What p
 // does not know of yet is not wanted. It is called with mu held.
-func (b *balancer) find(p *placement) []*seat {
+func (b *balancer) find(ctx context.Context, p *placement) []*seat {
 	seats := make([]*seat, len(p.jobs))
 	j := 0
 	for _, s := range b.sorted() {
@@ -430,7 +428,7 @@ func (b *balancer) find(p *placement) []*seat {
 		if j < len(p.jobs) && p.jobs[j].Name == s.job.Name {
 			seats[j] = s
 		} else {
-			b.want(nil, s, false)
+			b.want(ctx, s, false)
 		}
 	}
 	return seats
@@ -494,11 +492,12 @@ type calm struct {
 	began time.Time // when it was looked at first
 }
 
-// wait returns how long until p's nodes have been the same for long enough.
-func (c *calm) wait(p *placement, now time.Time, enough time.Duration) time.Duration {
+// wait returns how long until the nodes of v that take jobs have been the same for long
+// enough.
+func (c *calm) wait(v *View, now time.Time, enough time.Duration) time.Duration {
 	var nodes []string
-	for _, n := range p.nodes {
-		if n.takes {
+	for x := range v.Nodes {
+		if n := &v.Nodes[x]; n.takesJobs() {
 			nodes = append(nodes, n.ID)
 		}
 	}

@@ -91,7 +91,7 @@ func newConcurrency(app, instance string, provider LeaseProvider, options common
 // it may not have stopped yet); [ErrInvalidConfig], at once, for a name or an
 // argument of NewConcurrency that cannot work (a name has the rules of
 // [Job].Name); and an error that wraps [ErrPermanent] for what waiting cannot
-// mend, such as a wrong password.
+// fix, such as a wrong password.
 func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, error) {
 	if err := cmp.Or(c.made(), c.invalid); err != nil {
 		return nil, err

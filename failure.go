@@ -20,17 +20,17 @@ const (
 )
 
 // failed returns what is to be on record of a job whose Work has failed with err
-// after it ran for so long. before is what was on record. Pauses are shortened by up
+// after it ran for so long; r is what was on record. Pauses are shortened by up
 // to a quarter at random, so that jobs that failed together do not run together.
-func (before JobRecord) failed(err error, ran time.Duration) JobRecord {
-	r := JobRecord{At: time.Now(), Failures: 1, Error: oneLine(err.Error(), maxErrorText)}
+func (r JobRecord) failed(err error, ran time.Duration) JobRecord {
+	next := JobRecord{At: time.Now(), Failures: 1, Error: oneLine(err.Error(), maxErrorText)}
 	pause := failurePause
-	if before.Failures > 0 && ran <= before.Pause {
-		r.Failures = before.Failures + 1
-		pause = min(failurePause<<min(before.Failures, 30), maxFailurePause)
+	if r.Failures > 0 && ran <= r.Pause {
+		next.Failures = r.Failures + 1
+		pause = min(failurePause<<min(r.Failures, 30), maxFailurePause)
 	}
-	r.Pause = (pause - rand.N(pause/4)).Round(time.Millisecond)
-	return r
+	next.Pause = (pause - rand.N(pause/4)).Round(time.Millisecond)
+	return next
 }
 
 // rest waits until the job may run under the leadership, which is for as long as it

@@ -42,7 +42,7 @@ func (s *spread) fillAlike(f *fits, jobs []int32) {
 			shares = shares[1:]
 		}
 		given += w
-		x := none
+		var x int
 		if len(shares) > 0 && s.open.has(shares[0].node) {
 			x = shares[0].node
 		} else {

@@ -23,7 +23,7 @@ func (p *LeadershipBasedJobProcessor) Jobs() []Job {
 }
 
 // UpdateJob takes over Weight, Prefer and Avoid of job for the one that has its Name,
-// which runs on undisturbed; it may move because of that. Nothing else of job is heeded.
+// which runs on undisturbed; it may move because of that. Nothing else of job counts.
 // It does not block: the other nodes are told by and by. It returns [ErrInvalidConfig]
 // for what AddJob would not take, and [ErrUnknownJob]. It may be called at any time.
 func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
@@ -40,8 +40,9 @@ func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
 	if err := p.check(job); err != nil {
 		return err
 	}
-	planned.Weight, planned.Prefer, planned.Avoid = job.Weight, slices.Clone(job.Prefer), slices.Clone(job.Avoid)
-	p.balancer.update(planned.Job)
+	p.balancer.update(func() {
+		planned.Weight, planned.Prefer, planned.Avoid = job.Weight, slices.Clone(job.Prefer), slices.Clone(job.Avoid)
+	})
 	return nil
 }
 
@@ -87,7 +88,7 @@ func (p *LeadershipBasedJobProcessor) dismiss(name string) (gone <-chan struct{}
 	if job.removed {
 		return job.gone, nil
 	}
-	job.removed = true
+	job.removed, job.gone = true, make(chan struct{})
 	p.balancer.dismiss(name)
 	if job.cancel != nil {
 		job.cancel(ErrJobRemoved)
@@ -97,6 +98,12 @@ func (p *LeadershipBasedJobProcessor) dismiss(name string) (gone <-chan struct{}
 	}
 	p.strike(job)
 	return job.gone, nil
+}
+
+func (p *LeadershipBasedJobProcessor) isRemoved(job *plannedJob) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return job.removed
 }
 
 // known returns a job that has not been removed. It is called with mu held.

@@ -153,7 +153,7 @@ type Election interface {
 	Valid() bool
 
 	// Gap returns how long ago this node saw that the candidate before it, the
-	// last one it stood behind, had released the election; false if it stood
+	// last one it waited behind, had released the election; false if it waited
 	// behind nobody, or that candidate went in another way, such as by a loss, or
 	// if it was not seen to go, or where that cannot be known. It is called once
 	// after each Campaign that has returned a token, by the same goroutine, and

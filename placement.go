@@ -97,7 +97,7 @@ func (p *placement) readNodes(v *View) {
 		if n.ID == v.Self {
 			p.self = x
 		}
-		p.nodes[x] = placedNode{NodeView: n, takes: n.Jobs != nil && !n.Draining}
+		p.nodes[x] = placedNode{NodeView: n, takes: n.takesJobs()}
 		if !p.nodes[x].takes {
 			continue
 		}

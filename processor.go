@@ -235,7 +235,7 @@ func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
 		return nil, err
 	}
 	_, err = durationOf(context.Background(), "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	return &plannedJob{Job: job, delay: delay, gone: make(chan struct{}), since: time.Now()}, err
+	return &plannedJob{Job: job, delay: delay, since: time.Now()}, err
 }
 
 func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
@@ -300,17 +300,17 @@ func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 	defer p.mu.Unlock()
 	p.opened = true
 	for _, job := range p.jobs {
-		p.ready(job)
 		if p.balancer != nil && job.delay == 0 {
 			p.balancer.enter(job) // all together, before the first view
 			continue
 		}
+		p.ready(job)
 		jobs = append(jobs, job)
 	}
 	return jobs
 }
 
-// ready makes the context of a job. It is called with mu held.
+// ready makes the context of a job that gets a loop. It is called with mu held.
 func (p *LeadershipBasedJobProcessor) ready(job *plannedJob) {
 	job.ctx, job.cancel = context.WithCancelCause(context.WithoutCancel(p.caller))
 }
@@ -409,7 +409,7 @@ func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob)
 		return
 	}
 	if p.lead(job, leadership, term) && p.crowded() {
-		_ = sleep(job.ctx, restTime) // or it would be the first to take its own slot again
+		_ = sleep(ctx, restTime) // or it would be the first to take its own slot again
 	}
 }
 
@@ -470,8 +470,8 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	if p.ctx.Err() != nil {
 		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
 	}
-	if job.ctx.Err() != nil {
-		l.cancel(context.Cause(job.ctx)) // or RemoveJob
+	if p.isRemoved(job) {
+		l.cancel(ErrJobRemoved) // likewise
 	}
 	p.obeyOnElection(l)
 	if !p.rest(l) {

@@ -53,7 +53,7 @@ type NodeInfo struct {
 	// [View] also if an operator has ordered that.
 	Draining bool `json:"draining"`
 
-	// Warming are the jobs that the node stands for or leads and that have to warm up, as
+	// Warming are the jobs that the node campaigns for or leads and that have to warm up, as
 	// far as it is with them. A job that it leads and that is not among them is ready.
 	Warming map[string]Warmth `json:"warming,omitempty"`
 
@@ -61,6 +61,9 @@ type NodeInfo struct {
 	// node that takes no part in placement, and campaigns for whatever it has.
 	Jobs []JobInfo `json:"jobs"`
 }
+
+// takesJobs reports whether placement may give jobs to the node.
+func (i *NodeInfo) takesJobs() bool { return i.Jobs != nil && !i.Draining }
 
 // JobInfo is what placement has to know of a [Job].
 type JobInfo struct {

@@ -11,8 +11,8 @@ type Warmth string
 
 // A node prepares while it stands by, and warms up once it leads.
 const (
-	Preparing Warmth = "preparing" // it stands for the job, and Prepare has not returned nil yet
-	Prepared  Warmth = "prepared"  // it stands for the job, and a planned move can hand over to it
+	Preparing Warmth = "preparing" // it campaigns for the job, and Prepare has not returned nil yet
+	Prepared  Warmth = "prepared"  // it campaigns for the job, and a planned move can hand over to it
 	Warming   Warmth = "warming"   // it leads the job, whose Work has not called Ready yet
 )
 
@@ -78,7 +78,7 @@ func (b *balancer) prepare(s *seat) {
 	ctx, cancel := context.WithCancelCause(s.standing.ctx)
 	s.preparing = cancel
 	b.preparing++
-	answers := ask("Job.Prepare of "+s.info.Name, func() (struct{}, error) { return struct{}{}, s.job.Prepare(ctx) })
+	answers := ask("Job.Prepare of "+s.job.Name, func() (struct{}, error) { return struct{}{}, s.job.Prepare(ctx) })
 	b.processor.loops.Go(func() {
 		answer := <-answers // two of them are not to run at once, however long it takes
 		b.prepared(ctx, s, answer.err)
@@ -100,7 +100,7 @@ func (b *balancer) prepared(ctx context.Context, s *seat, err error) {
 	case err == nil:
 		b.setWarmth(s, Prepared)
 	default:
-		b.processor.concurrency.log.Warn("job could not be prepared, trying again", "name", s.info.Name, "error", err)
+		b.processor.concurrency.log.Warn("job could not be prepared, trying again", "name", s.job.Name, "error", err)
 		s.pause = time.Now().Add(restTime)
 		time.AfterFunc(restTime, func() { signal(b.wake) })
 	}
@@ -109,7 +109,7 @@ func (b *balancer) prepared(ctx context.Context, s *seat, err error) {
 // lets reports whether a job may be handed over to its target: at once, or when that is
 // prepared.
 func (s *seat) lets(target *placedNode) bool {
-	return !s.warms() || target.Warming[s.info.Name] == Prepared
+	return !s.warms() || target.Warming[s.job.Name] == Prepared
 }
 
 // warmths are what is to be announced: first of what runs.
@@ -118,7 +118,7 @@ func (b *balancer) warmths() map[string]Warmth {
 	room := maxWarmthNames
 	for _, led := range []bool{true, false} {
 		for _, s := range b.sorted() {
-			name := s.info.Name
+			name := s.job.Name
 			if s.warmth != "" && (s.leading != nil) == led && len(name) <= room {
 				all[name] = s.warmth
 				room -= len(name)

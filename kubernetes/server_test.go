@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"flag"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -147,7 +148,7 @@ func (c *cluster) ready(a *api) {
 		}
 		defer client.CloseIdleConnections()
 		resp, err := client.Get("https://" + a.addr + "/readyz")
-		return err == nil && resp.Body.Close() == nil && resp.StatusCode == 200
+		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 	}, 2*time.Minute, 50*time.Millisecond)
 }
 

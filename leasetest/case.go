@@ -24,6 +24,10 @@ var cases = []conformance{
 	{"CampaignAgain", "whoever campaigns again queues behind those who wait, and wins a new token", campaignAgain},
 	{"Gap", "Gap is the time since the candidate before was seen to release the election, and is not known of one that went in another way", gap},
 
+	{"Record", "what a leader has recorded is known to every later leader when it is elected", recordIsSeen},
+	{"Saved", "Saved returns what was saved last, by whatever leadership, up to 64 KiB", savedIsThere},
+	{"StaleSave", "once a later leadership has called Saved, an earlier one can save nothing, whatever its node knows", staleSave},
+
 	{"Expiry", "lost is called, with a cause that wraps ErrLeadershipLost, and Valid is false, before anybody else can lead", expiry},
 	{"ExpiryOfManyElections", "all leadership under a lease ends with the lease", expiryOfManyElections},
 	{"RemovedWhileLeading", "lost is called when somebody removes the leader from the store, before anybody else can lead", removedWhileLeading},

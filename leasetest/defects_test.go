@@ -27,6 +27,8 @@ type defect struct {
 	valid    func(*brokenElection) bool
 	resign   func(context.Context, *brokenElection) error
 	gap      func(*brokenElection) (time.Duration, bool)
+	recorded func(distributed.JobRecord) distributed.JobRecord // changes what Recorded returns
+	save     func(context.Context, *brokenElection, []byte) error
 
 	announce  func(context.Context, *brokenLease, distributed.NodeInfo) error
 	view      viewing
@@ -129,6 +131,21 @@ func (e *brokenElection) Resign(ctx context.Context) error {
 		return e.lease.defect.resign(ctx, e)
 	}
 	return e.Election.Resign(ctx)
+}
+
+func (l *brokenLease) Recorded(job string) (distributed.JobRecord, time.Duration, <-chan struct{}) {
+	record, age, outdated := l.Lease.Recorded(job)
+	if l.defect.recorded != nil && outdated != nil {
+		record = l.defect.recorded(record)
+	}
+	return record, age, outdated
+}
+
+func (e *brokenElection) Save(ctx context.Context, data []byte) error {
+	if e.lease.defect.save != nil {
+		return e.lease.defect.save(ctx, e, data)
+	}
+	return e.Election.Save(ctx, data)
 }
 
 // leadsAtOnce is what a provider does that finds nobody before it by mistake.
@@ -319,6 +336,7 @@ var defects = []defect{
 			"Resign", "OneLeader", "FirstComeFirstServed", "TokensRise", "ManyElections", "SameInstance", "CampaignContext", "CancelledCampaign",
 			"RemovedWhileWaiting", "LeaseLostWhileWaiting", "ResignWithDoneContext", "CampaignAgain", "Gap", "ResignAfterLoss",
 			"Close", "ViewIsKept", "ViewOfQueue", "ViewWithoutLeavers",
+			"Record", "Saved", "StaleSave",
 		}, says: "node-2 of",
 		valid:  func(e *brokenElection) bool { return !e.resigned.Load() && e.Election.Valid() },
 		resign: func(context.Context, *brokenElection) error { return nil },
@@ -340,6 +358,23 @@ var defects = []defect{
 				return ctx.Err()
 			}
 			return e.Election.Resign(ctx)
+		},
+	},
+	{
+		name: "failures are not counted", fails: []string{"Record"}, says: "the next leader finds",
+		recorded: func(r distributed.JobRecord) distributed.JobRecord { r.Failures = 0; return r },
+	},
+	{
+		name: "what is saved is cut", fails: []string{"Saved"}, says: "was saved last",
+		save: func(ctx context.Context, e *brokenElection, data []byte) error {
+			return e.Election.Save(ctx, data[:min(len(data), 60_000)])
+		},
+	},
+	{
+		name: "who leads no more is told that it has saved", fails: []string{"StaleSave"}, says: "which led before",
+		save: func(ctx context.Context, e *brokenElection, data []byte) error {
+			_ = e.Election.Save(ctx, data)
+			return nil
 		},
 	},
 	{

@@ -115,7 +115,8 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 	at, err := node.Put(t.Context(), "app/key", []byte("value"), 0)
 	require.NoError(t, err)
 	_, err = node.Put(t.Context(), "app/key", []byte("value"), 0)
-	require.IsType(t, &distributed.ConflictError{}, err)
+	var conflict *distributed.ConflictError
+	require.ErrorAs(t, err, &conflict)
 	require.NoError(t, node.Delete(t.Context(), "app/key", at))
 }
 

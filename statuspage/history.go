@@ -3,6 +3,8 @@ package statuspage
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -177,7 +179,7 @@ func (h *history) takeNodes(view *distributed.View, now time.Time) {
 	slices.SortFunc(instances, natural) // or IDs, which are random, would give a name another color each time
 	for _, instance := range instances {
 		if _, ok := h.colors[instance]; !ok {
-			h.colors[instance] = len(h.colors)
+			h.colors[instance] = colorOf(instance, len(h.colors))
 		}
 	}
 	for id, n := range h.nodes {
@@ -188,6 +190,16 @@ func (h *history) takeNodes(view *distributed.View, now time.Time) {
 	}
 	h.gone = slices.DeleteFunc(h.gone, func(n goneNode) bool { return now.Sub(n.at) > rememberNodes })
 	h.gone = h.gone[max(0, len(h.gone)-maxGone):]
+}
+
+// colorOf gives node-1 the first color wherever it is shown, and so on; a name without
+// a number the next.
+func colorOf(instance string, next int) int {
+	number := instance[strings.LastIndexAny(instance, "-_.")+1:]
+	if n, err := strconv.Atoi(number); err == nil && 0 < n && n < 1000 {
+		return n - 1
+	}
+	return next
 }
 
 // departed tells how a node went. Nodes give four signs a TTL, and others wait for a

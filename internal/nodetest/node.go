@@ -5,6 +5,7 @@ package nodetest
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"syscall"
@@ -31,9 +32,7 @@ func RunRole(provider func(servers []string, opts ...distributed.LeaseOption) di
 	roles := map[string]process.Role{role: process.RoleOf(func(c config) error {
 		return runNode(c, provider(c.Servers, distributed.WithLeaseTTL(c.TTL)))
 	})}
-	for name, run := range more {
-		roles[name] = run
-	}
+	maps.Copy(roles, more)
 	process.RunRole(roles)
 }
 

@@ -40,7 +40,6 @@ type balancer struct {
 // seat is a job's place at the table: it stands while it is wanted.
 type seat struct {
 	job      *plannedJob
-	info     JobInfo        // that is told of it
 	leaves   bool           // the job was removed here, and is not told of any more
 	standing *standingOrder // nil while it is not wanted
 	leading  *Leadership    // nil while it does not run here

@@ -3,6 +3,26 @@
 // etcd, or any other that keeps what [Store] asks for. [LeadershipBasedJobProcessor]
 // runs jobs; [Concurrency] is the same for programs that steer leadership themselves.
 //
+// # Where to begin
+//
+// A program that runs jobs needs a [LeaseProvider], such as [NewETCDLeaseProvider]
+// returns; a list of [Job]; and [NewLeadershipBasedJobProcessor], whose Execute runs
+// them. Inside a Work, [LeadershipFromContext] returns its [Leadership]: the fencing
+// token, and what the last leader saved. A program that looks on calls [Observe], and
+// one that gives orders [NewOperator]. To know what happens there are [WithLogger],
+// [WithHooks] and Status.
+//
+// Programs with a store of their own implement [Store]. [LeaseProvider], [Lease],
+// [Election], [Viewer] and [LeaseEvents] are for those who bring a protocol of their own
+// or wrap this one; nobody else has to read them.
+//
+// An app is a service, whose nodes share its jobs. A node is a process that takes part;
+// more exactly, its life under one lease: its ID changes with each lease. Its instance is
+// the name that people know it by. A job's name is what [Concurrency] calls a name. To
+// lead a job is to be the one that may run it; a node campaigns for a job, waits in its
+// queue, leads it, and resigns it or loses it. The package's directory docs has more
+// for users, and an index.
+//
 // # Guarantee
 //
 // No two nodes execute the Work of the same job at the same time. This holds under

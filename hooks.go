@@ -14,7 +14,8 @@ import "time"
 // second at most.
 //
 // The packages prometheusmetrics and otelmetrics, modules of their own, make
-// metrics of them.
+// metrics of them. Later versions have more hooks: write Hooks{Lost: f}, with the
+// names of fields.
 type Hooks struct {
 	// Campaigning: this node begins to campaign for job, or to wait for a lease under
 	// which it can. Each such call is followed by one of Elected or Withdrawn.

@@ -26,21 +26,29 @@ type balancer struct {
 	left      chan struct{} // closed when run has returned
 	gathered  bool          // the others are there, as far as that was waited for
 
-	mu       sync.Mutex
-	seats    map[string]*seat
-	order    []*seat // by name; nil when there is another seat
-	occupied int     // seats
-	draining bool
-	news     bool          // to be announced
-	changed  chan struct{} // closed, and replaced, when seats change
+	mu        sync.Mutex
+	seats     map[string]*seat
+	order     []*seat // by name; nil when there is another seat
+	occupied  int     // seats
+	draining  bool
+	preparing int           // calls of Prepare under way
+	edition   int           // of what is to be announced
+	told      int           // the edition that has been announced
+	changed   chan struct{} // closed, and replaced, when seats change, or more has been announced
 }
 
 // seat is a job's place at the table: it stands while it is wanted.
 type seat struct {
 	job      *plannedJob
+	info     JobInfo        // that is told of it
+	leaves   bool           // the job was removed here, and is not told of any more
 	standing *standingOrder // nil while it is not wanted
 	leading  *Leadership    // nil while it does not run here
 	taken    bool           // a goroutine stands for it, or runs it
+
+	warmth    Warmth                  // "" if it is ready, or nothing is wanted
+	preparing context.CancelCauseFunc // ends a call of Prepare; nil if none is under way
+	pause     time.Time               // before the next
 }
 
 // standingOrder is the context of a seat's campaigns, while it is wanted.
@@ -72,10 +80,79 @@ func (b *balancer) enter(job *plannedJob) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.seats[job.Name] == nil {
-		b.seats[job.Name] = &seat{job: job}
+		b.seats[job.Name] = &seat{job: job, info: job.info()}
 		b.order = nil
-		b.news = true
-		signal(b.wake)
+		b.publish()
+	}
+}
+
+// publish has what the node tells announced anew. It is called with mu held.
+func (b *balancer) publish() {
+	b.edition++
+	signal(b.wake)
+}
+
+// update changes what is told of a job.
+func (b *balancer) update(job Job) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seats[job.Name]; s != nil {
+		s.info = job.info()
+		b.publish()
+	}
+}
+
+// dismiss says that a job is not to run here any more, which it may still do.
+func (b *balancer) dismiss(job string) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seats[job]; s != nil {
+		s.leaves = true
+		b.want(nil, s, false)
+		b.publish()
+	}
+}
+
+// exit ends a job's part.
+func (b *balancer) exit(job string) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.seats, job)
+	b.order = nil
+}
+
+// awaitAnnounced blocks until what is to be announced now has been, or never will be
+// as the node is stopping, or ctx is done.
+func (b *balancer) awaitAnnounced(ctx context.Context) error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	edition := b.edition
+	b.mu.Unlock()
+	for {
+		b.mu.Lock()
+		done, changed := b.told >= edition, b.changed
+		b.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-b.left:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -127,7 +204,28 @@ func (b *balancer) setLeading(job string, l *Leadership) {
 	defer b.mu.Unlock()
 	s := b.seats[job]
 	b.change(s, func() { s.leading = l })
+	switch {
+	case l == nil:
+		b.setWarmth(s, s.cool())
+	case s.job.SaysReady:
+		l.awaitReady(func() { b.ready(s, l) })
+		b.setWarmth(s, Warming)
+	default:
+		b.setWarmth(s, "")
+	}
+	if l != nil && s.preparing != nil {
+		s.preparing(nil)
+	}
 	signal(b.wake)
+}
+
+// ready notes that the Work under l is warm.
+func (b *balancer) ready(s *seat, l *Leadership) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.leading == l {
+		b.setWarmth(s, "")
+	}
 }
 
 // change changes a seat. It is called with mu held.
@@ -171,11 +269,12 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 	var calm calm
 	announce := true
 	for {
-		if news := b.takeNews(); news || announce {
+		if edition, news := b.news(); news || announce {
 			if err := lease.Announce(ctx, b.info()); err != nil {
 				return err
 			}
 			announce = false
+			b.noteTold(edition)
 		}
 		started := time.Now()
 		view, outdated, err := lease.View()
@@ -256,11 +355,18 @@ func after(d time.Duration) <-chan time.Time {
 	return time.After(d)
 }
 
-func (b *balancer) takeNews() (news bool) {
+func (b *balancer) news() (edition int, news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	news, b.news = b.news, false
-	return news
+	return b.edition, b.edition != b.told
+}
+
+func (b *balancer) noteTold(edition int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told = edition
+	close(b.changed)
+	b.changed = make(chan struct{})
 }
 
 // info is what the node announces.
@@ -268,10 +374,12 @@ func (b *balancer) info() NodeInfo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	info := b.node
-	info.Draining = b.draining
+	info.Draining, info.Warming = b.draining, b.warmths()
 	info.Jobs = make([]JobInfo, 0, len(b.seats))
 	for _, s := range b.sorted() {
-		info.Jobs = append(info.Jobs, s.job.info())
+		if !s.leaves {
+			info.Jobs = append(info.Jobs, s.info)
+		}
 	}
 	return info
 }
@@ -294,12 +402,13 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	seats := b.find(ctx, p)
 	for j, wanted := range p.part(due, limit) {
 		if seats[j] != nil {
-			b.want(ctx, seats[j], wanted)
+			b.want(ctx, seats[j], wanted && !seats[j].leaves)
 		}
 	}
+	b.prepareNext(p, seats, due, limit)
 	going, room := b.going(p, seats)
 	for j, s := range seats {
-		if due[j] && s.stays() && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < limit {
+		if due[j] && s.stays() && s.lets(&p.nodes[p.jobs[j].target]) && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < limit {
 			moved = append(moved, s.leading)
 			going++
 			room[p.jobs[j].target]--
@@ -366,11 +475,14 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 		b.change(s, func() { s.standing = &standingOrder{standing, withdraw} })
 		if !s.taken {
 			s.taken = true
-			b.processor.loops.Go(func() { b.serveSeat(s) })
+			b.processor.keep(s.job, func() { b.serveSeat(s) })
 		}
 	default:
 		s.standing.withdraw(errNotPlacedHere)
 		b.change(s, func() { s.standing = nil })
+	}
+	if s.leading == nil && (s.warmth == "") == wanted {
+		b.setWarmth(s, s.cool())
 	}
 }
 
@@ -409,8 +521,8 @@ func (b *balancer) drain(draining bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.draining != draining {
-		b.draining, b.news = draining, true
-		signal(b.wake)
+		b.draining = draining
+		b.publish()
 	}
 }
 

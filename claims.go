@@ -3,6 +3,7 @@ package distributed
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -100,7 +101,7 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 	if n.void {
 		return // nothing of it counts, ever
 	}
-	t.replace(old, v.Claims, !n.lost)
+	t.replace(old, v.claims(), !n.lost)
 }
 
 // drop takes a claim document out.
@@ -149,31 +150,33 @@ func (t *transition) replace(d *claimDocument, claims positions, released bool) 
 	d.claims = fresh
 }
 
-// queue returns the queue of a job.
+// queue returns the queue of a job, which may be one in which nobody stands yet.
 func (m *mirror) queue(job string) *queue {
-	q := m.queues[job]
-	if q == nil {
-		q = &queue{job: job}
-		m.queues[job] = q
+	if q := m.queues[job]; q != nil {
+		return q
 	}
-	return q
+	return &queue{job: strings.Clone(job)} // and not all of the document
 }
 
-// tidy drops a queue in which nobody stands.
-func (m *mirror) tidy(q *queue) {
-	if len(q.claims) == 0 {
-		delete(m.queues, q.job)
-	}
-}
-
-// insert puts a claim in its place, if its node counts.
+// insert puts a claim in its place, if its node counts: most come last, and then
+// nothing changes for those before. Whoever makes one of our own claims has to look.
 func (t *transition) insert(d *claimDocument, q *queue, number int64) {
-	if d.node.counts {
-		i, _ := slices.BinarySearchFunc(q.claims, number, func(c claim, number int64) int { return cmp.Compare(c.number, number) })
-		q.claims = slices.Insert(q.claims, i, claim{d, number})
-		t.moved(q)
+	if !d.node.counts {
+		return
 	}
-	t.m.tidy(q)
+	if len(q.claims) == 0 {
+		t.m.queues[q.job] = q
+		q.claims = slices.Grow(q.claims, 4) // mostly some come
+	}
+	i := len(q.claims)
+	for i > 0 && q.claims[i-1].number >= number {
+		i--
+	}
+	q.claims = slices.Insert(q.claims, i, claim{d, number})
+	t.m.changed(q.job)
+	if i == 0 || d.node.id == t.m.self {
+		t.queues = append(t.queues, q)
+	}
 }
 
 // move gives a claim another number.
@@ -181,10 +184,12 @@ func (t *transition) move(d *claimDocument, q *queue, number int64) {
 	if i := q.find(d); i >= 0 {
 		q.claims = slices.Delete(q.claims, i, i+1)
 		t.insert(d, q, number)
+		t.queues = append(t.queues, q)
 	}
 }
 
-// remove takes a claim out of its queue, if it is in there.
+// remove takes a claim out of its queue, if it is in there. It matters to us if it was
+// the first of another node: ours may be the only one before it.
 func (t *transition) remove(d *claimDocument, q *queue, released bool) {
 	i := q.find(d)
 	if i < 0 {
@@ -197,17 +202,17 @@ func (t *transition) remove(d *claimDocument, q *queue, released bool) {
 		}
 	}
 	q.claims = slices.Delete(q.claims, i, i+1)
-	t.moved(q)
-	t.m.tidy(q)
+	t.m.changed(q.job)
+	if i <= 1 {
+		t.queues = append(t.queues, q)
+	}
+	if len(q.claims) == 0 {
+		delete(t.m.queues, q.job)
+	}
 }
 
 func (q *queue) find(d *claimDocument) int {
 	return slices.IndexFunc(q.claims, func(c claim) bool { return c.doc == d })
-}
-
-func (t *transition) moved(q *queue) {
-	t.m.changed(q.job)
-	t.queues = append(t.queues, q)
 }
 
 // report has whoever stands for what d claims look again.

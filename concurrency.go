@@ -30,6 +30,10 @@ type Concurrency struct {
 	store         availability
 	info          *NodeInfo // announced under each lease; nil if there is nothing to tell, or the balancer tells it
 
+	obey      func([]Order) // does what operators order; nil if nobody does
+	attending sync.Mutex
+	attended  Lease // whose orders count
+
 	wg sync.WaitGroup // everything Close waits for: campaigns, acquisitions, closing of lost leases
 
 	mu          sync.Mutex
@@ -193,14 +197,19 @@ func (c *Concurrency) shut() (first bool, leases []*heldLease, leaderships []*Le
 // there is no lease: before the first Campaign, after a loss, and after Close. It
 // does not block and makes no call to the store.
 func (c *Concurrency) View() (*View, bool) {
-	c.mu.Lock()
-	held := c.lease
-	c.mu.Unlock()
+	held := c.held()
 	if held == nil {
 		return nil, false
 	}
 	view, _, err := held.lease.View()
 	return view, err == nil
+}
+
+// held returns the current lease, nil if there is none.
+func (c *Concurrency) held() *heldLease {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lease
 }
 
 // talks reports whether what is logged at Info goes anywhere; to find that out

@@ -940,6 +940,7 @@ func (s *slowStore) AcquireLease(ctx context.Context, req distributed.LeaseReque
 type fakeLease struct {
 	campaign func(context.Context, context.CancelCauseFunc) (int64, error)
 	closed   chan struct{} // closed by Close, if there is one
+	record   error         // what Record returns
 }
 
 func (l *fakeLease) provider() distributed.LeaseProvider {
@@ -952,6 +953,15 @@ func (l *fakeLease) Gap() (time.Duration, bool)                           { retu
 func (l *fakeLease) Resign(context.Context) error                         { return nil }
 func (l *fakeLease) Announce(context.Context, distributed.NodeInfo) error { return nil }
 func (l *fakeLease) Silence() map[string]time.Duration                    { return nil }
+
+func (l *fakeLease) Orders() ([]distributed.Order, <-chan struct{})      { return nil, nil }
+func (l *fakeLease) Record(context.Context, distributed.JobRecord) error { return l.record }
+func (l *fakeLease) Save(context.Context, []byte) error                  { return nil }
+func (l *fakeLease) Saved(context.Context) ([]byte, error)               { return nil, nil }
+
+func (l *fakeLease) Recorded(string) (distributed.JobRecord, time.Duration, <-chan struct{}) {
+	return distributed.JobRecord{}, 0, nil
+}
 
 func (l *fakeLease) View() (*distributed.View, <-chan struct{}, error) {
 	return new(distributed.View), nil, nil

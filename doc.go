@@ -54,8 +54,9 @@
 // itself a random id, which is used for one lease and never again, and writes
 //
 //	nodes/<id>       its heartbeat: a number that rises, four times a TTL
-//	claims/<id>/<k>  which jobs it leads or waits for, up to 48 in each document
+//	claims/<id>/<k>  which jobs it leads or waits for, up to 64 in each document
 //	info/<id>        what it tells of itself; lists/<hash>: the list of its jobs
+//	state/<job>      that a job has failed, or is done; saved/<job>: what it has saved
 //
 // The first node of the app also writes the document epoch, a random value, once.
 // Each write names the revision that it replaces, and does nothing if the document is
@@ -90,7 +91,7 @@
 // for T·(1+ρ) writes "buried" into the node document, on the revision that it has in
 // its picture. If that succeeds there was no later heartbeat, and there can be none. So
 // the silent node has stopped, and who sees the document ignores its claims.
-// Nobody passes over a silent node by his own clock alone.
+// No node passes over a silent one by its own clock alone.
 //
 // A loss is a document of a node that somebody else has changed or deleted, or that is
 // not there any more though the node document says that it was made. A node that sees
@@ -125,11 +126,11 @@
 //
 // With [WithLoadBalancing] nodes announce what they can run, and every node
 // computes from what it sees where each job should run, and who should stand by.
-// It stands for its own part only, about two candidates a job in all; for other jobs it
-// has no goroutine. While nobody stands for any job, nodes that start wait a moment for
-// one another ([WithGatherTime]). A job that
+// It campaigns for its own part only, with about two candidates for a job in all; for
+// other jobs it has no goroutine. While nobody campaigns for any job, nodes that start
+// wait a moment for one another ([WithGatherTime]). A job that
 // is to move runs on until its next node is the next in its queue; then its
-// context is done, and it is released as ever. Nodes that see different things for
+// context is done, and it is released as always. Nodes that see different things for
 // a moment may move a job in vain. Exclusion does not depend on any of this.
 //
 // # A job on a node
@@ -146,18 +147,21 @@
 //	|           |  +-------+
 //	|           |  elected
 //	|           v
-//	|      Work runs   -----> it fails or panics: all jobs of the node
-//	|           |             stop, Execute returns the error
+//	|      pause, if Work has failed before, here or elsewhere
 //	|           |
-//	|           |  it returns nil by itself, or after its context was done:
-//	|           |  leadership lost, term ended, or Execute's context done
 //	|           v
-//	+------- release   -----> Execute's context is done: the end
-//	   (if Work returned by itself: not before a second after it was called)
+//	|      Work runs
+//	|           |
+//	|           |  it fails, or is done for good: that is recorded; or it returns
+//	|           |  nil, by itself, or after its context was done: leadership lost,
+//	|           |  term ended, moved, removed, or Execute's context done
+//	|           v
+//	+------- release   -----> Execute's context is done, or the job is done
+//	   (if Work returned nil by itself: not before a second after it was called)
 //
 // # What fails, what happens, and what it costs
 //
-//	node stops in order         released as Work returns        one write, one event
+//	node stops cleanly          released as Work returns        one write, one event
 //	term ends                   the same; others come first     the same
 //	node crashes                others wait, and bury it        0.75 T to 1.02 T, one write
 //	another starts afterwards   it waits for what it finds      T·(1+ρ) from its start
@@ -173,7 +177,7 @@
 //	store away, or full         contexts done, nodes retry      until it is back, and up to some 5 s more
 //	Work ignores its context    it is reported as stuck         nobody else runs it; after a loss,
 //	                                                            others do: two at once
-//	Work fails or panics        the node's jobs are released    as when the node stops
+//	Work fails or panics        it pauses, others try it next   that job, 1 s to 1 min; no other
 //	wrong password, at first    ErrPermanent, after some 10 s   the node, until that is changed
 //	wrong password, later on    contexts done, the node waits   until that is changed
 //

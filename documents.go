@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,8 +23,11 @@ import (
 //	claims/<id>/<k>   what a session claims, a few dozen jobs a document, k from 0
 //	info/<id>         what a node tells the others about itself
 //	lists/<hash>      a piece of a list of jobs, for all nodes that have the same
+//	state/<job>       that a job has failed, or is done: written by its leaders
+//	saved/<job>       what the job's leaders have saved
+//	orders/…          what operators want: see orders.go
 //
-// orders/ and state/ are kept free. Nobody but its session writes a document with
+// Nobody but its session writes a document with
 // an id, apart from tombstones (see stateBuried); ids are random and never used
 // again. A value is a JSON object that begins with the version of the format and a
 // checksum over the name of the document and all that follows:
@@ -37,6 +41,8 @@ func (k keys) epoch() string           { return k.prefix + "epoch" }
 func (k keys) node(id string) string   { return k.prefix + "nodes/" + id }
 func (k keys) info(id string) string   { return k.prefix + "info/" + id }
 func (k keys) list(hash string) string { return k.prefix + "lists/" + hash }
+func (k keys) state(job string) string { return k.prefix + "state/" + job }
+func (k keys) saved(job string) string { return k.prefix + "saved/" + job }
 func (k keys) claims(id string, n int) string {
 	return k.prefix + "claims/" + id + "/" + strconv.Itoa(n)
 }
@@ -50,9 +56,12 @@ const (
 	claimsDocument
 	infoDocument
 	listDocument
+	stateDocument
+	orderDocument
 )
 
-// parse takes a key apart. id is the hash of a list.
+// parse takes a key apart. id is the hash of a list, the name of a job, or that of an
+// order. What has been saved is of no concern: who needs it reads it.
 func (k keys) parse(key string) (kind documentKind, id string, n int) {
 	name, ok := strings.CutPrefix(key, k.prefix)
 	if !ok {
@@ -71,6 +80,10 @@ func (k keys) parse(key string) (kind documentKind, id string, n int) {
 			return otherDocument, "", 0
 		}
 		return claimsDocument, id, n
+	case dir == "orders":
+		return orderDocument, rest, 0
+	case dir == "state":
+		return stateDocument, rest, 0
 	case strings.Contains(rest, "/"):
 		return otherDocument, "", 0
 	case dir == "nodes":
@@ -87,7 +100,9 @@ const (
 	formatVersion = 1
 
 	maxDocument       = 64 << 10 // bytes
-	maxClaimDocuments = 1 << 16  // of a session; that is more than two million jobs
+	maxSaved          = 64 << 10 // bytes that a job saves, which take a third more in JSON
+	maxSavedDocument  = 96 << 10
+	maxClaimDocuments = 1 << 16 // of a session; that is more than two million jobs
 
 	minTTL   = 200 * time.Millisecond
 	maxTTL   = 300 * time.Second
@@ -123,19 +138,63 @@ func (v *nodeValue) valid() bool {
 	return validTiming(v.TTL, v.Drift) && v.Beat >= 0 && v.Documents >= 0 && v.Documents <= maxClaimDocuments
 }
 
-// claimsValue is a document of claims. A position of 0 stands for the revision of
-// the write with this Seq.
+// claimsValue is a document of claims. A number of 0 stands for the revision of the
+// write with this Seq.
 type claimsValue struct {
-	TTL    int64     `json:"ttl"` // as in nodeValue, for whoever finds no node document
-	Drift  float64   `json:"drift"`
-	Seq    int64     `json:"seq"`   // of this write, from 1
-	Made   int64     `json:"made"`  // the revision of the first write; 0 in that
-	Guard  int64     `json:"guard"` // the revision of the document that this write replaces
-	Claims positions `json:"claims"`
+	TTL     int64   `json:"ttl"` // as in nodeValue, for whoever finds no node document
+	Drift   float64 `json:"drift"`
+	Seq     int64   `json:"seq"`               // of this write, from 1
+	Made    int64   `json:"made"`              // the revision of the first write; 0 in that
+	Guard   int64   `json:"guard"`             // the revision of the document that this write replaces
+	Jobs    string  `json:"jobs,omitempty"`    // names in order, one a line: far quicker to read than an array
+	Numbers []int64 `json:"numbers,omitempty"` // of the jobs; the last one is that of all that follow, too
 }
 
 func (v *claimsValue) valid() bool {
-	return validTiming(v.TTL, v.Drift) && v.Seq > 0 && v.Made >= 0 && v.Guard >= 0
+	return validTiming(v.TTL, v.Drift) && v.Seq > 0 && v.Made >= 0 && v.Guard >= 0 && v.validClaims()
+}
+
+// validClaims reports whether each job is there once, and has a number.
+func (v *claimsValue) validClaims() bool {
+	jobs, last := 0, ""
+	for job := range v.names() {
+		if job <= last {
+			return false
+		}
+		jobs, last = jobs+1, job
+	}
+	return len(v.Numbers) <= jobs && (len(v.Numbers) > 0 || jobs == 0) && !slices.ContainsFunc(v.Numbers, func(n int64) bool { return n < 0 })
+}
+
+func (v *claimsValue) names() iter.Seq[string] {
+	if v.Jobs == "" {
+		return func(func(string) bool) {}
+	}
+	return strings.SplitSeq(v.Jobs, "\n")
+}
+
+// claims returns what is claimed, in the order of the names.
+func (v *claimsValue) claims() positions {
+	all := make(positions, 0, strings.Count(v.Jobs, "\n")+1)
+	for job := range v.names() {
+		all = append(all, position{job, v.Numbers[min(len(all), len(v.Numbers)-1)]})
+	}
+	return all
+}
+
+// claim has v claim what is in p, and nothing else.
+func (v *claimsValue) claim(p positions) *claimsValue {
+	var names []string
+	v.Numbers = nil
+	for _, c := range p {
+		names = append(names, c.job)
+		v.Numbers = append(v.Numbers, c.number)
+	}
+	v.Jobs = strings.Join(names, "\n")
+	for n := len(v.Numbers); n > 1 && v.Numbers[n-1] == v.Numbers[n-2]; n-- {
+		v.Numbers = v.Numbers[:n-1]
+	}
+	return v
 }
 
 func validTiming(ttl int64, drift float64) bool {
@@ -148,90 +207,8 @@ type position struct {
 	number int64
 }
 
-// positions is an object from job to number, in the order of the names. As a type
-// of its own it takes a quarter of the time of a map to read.
+// positions are in the order of the names.
 type positions []position
-
-// MarshalJSON implements [json.Marshaler].
-func (p positions) MarshalJSON() ([]byte, error) {
-	b := []byte{'{'}
-	for i, c := range p {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendJSONString(b, c.job)
-		b = append(b, ':')
-		b = strconv.AppendInt(b, c.number, 10)
-	}
-	return append(b, '}'), nil
-}
-
-// UnmarshalJSON implements [json.Unmarshaler]: b is JSON.
-func (p *positions) UnmarshalJSON(b []byte) error {
-	*p = nil
-	if len(b) < 2 || b[0] != '{' {
-		return errUnreadable
-	}
-	for b = bytes.TrimLeft(b[1:], blanks); len(b) > 0 && b[0] != '}'; {
-		job, rest, err := cutJSONString(b)
-		if err != nil {
-			return err
-		}
-		rest = bytes.TrimLeft(bytes.TrimLeft(rest, blanks), ":")
-		rest = bytes.TrimLeft(rest, blanks)
-		end := bytes.IndexAny(rest, ",}"+blanks)
-		if end < 0 {
-			return errUnreadable
-		}
-		number, err := strconv.ParseInt(string(rest[:end]), 10, 64)
-		if err != nil || number < 0 || (len(*p) > 0 && (*p)[len(*p)-1].job >= job) {
-			return errUnreadable
-		}
-		*p = append(*p, position{job, number})
-		b = bytes.TrimLeft(rest[end:], blanks)
-		b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte{','}), blanks)
-	}
-	return nil
-}
-
-const blanks = " \t\r\n"
-
-func appendJSONString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			quoted, err := marshal(s)
-			if err != nil {
-				panic(fmt.Sprintf("distributed: encode %q: %v", s, err)) // strings can always be encoded
-			}
-			return append(b, quoted...)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
-}
-
-// cutJSONString takes a string off the beginning of b, which is JSON.
-func cutJSONString(b []byte) (s string, rest []byte, err error) {
-	if len(b) == 0 || b[0] != '"' {
-		return "", nil, errUnreadable
-	}
-	plain := true
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case '\\':
-			plain = false
-			i++
-		case '"':
-			if plain {
-				return string(b[1:i]), b[i+1:], nil
-			}
-			err = json.Unmarshal(b[:i+1], &s)
-			return s, b[i+1:], err
-		}
-	}
-	return "", nil, errUnreadable
-}
 
 // infoValue is what a node tells, in its info document.
 type infoValue struct {
@@ -241,6 +218,7 @@ type infoValue struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Capacity int               `json:"capacity,omitempty"`
 	Draining bool              `json:"draining,omitempty"`
+	Warming  map[string]Warmth `json:"warming,omitempty"`
 	Listed   bool              `json:"listed"` // it says which jobs it can run: those of Lists
 	Lists    []string          `json:"lists,omitempty"`
 }
@@ -262,6 +240,27 @@ type jobValue struct {
 	Avoid  []string `json:"a,omitempty"`
 }
 
+// stateValue is what is on record of a job.
+type stateValue struct {
+	Token    int64  `json:"token"`    // of the leadership that it is about
+	Instance string `json:"instance"` // of the node that led
+	At       int64  `json:"at"`       // Unix time in milliseconds, by the clock of that node
+	Done     bool   `json:"done,omitempty"`
+	Failures int    `json:"failures,omitempty"` // in a row
+	Pause    int64  `json:"pause,omitempty"`    // milliseconds until Work is called again
+	Error    string `json:"error,omitempty"`    // the last one
+}
+
+func (v *stateValue) valid() bool { return v.Token > 0 && v.Failures >= 0 && v.Pause >= 0 }
+
+// savedValue is what a job has saved.
+type savedValue struct {
+	Token int64  `json:"token"` // of the leadership that has saved it, or taken it over
+	Data  []byte `json:"data"`
+}
+
+func (v *savedValue) valid() bool { return v.Token > 0 && len(v.Data) <= maxSaved }
+
 func (v *epochValue) valid() bool { return v.Value != "" }
 func (v *listValue) valid() bool  { return true }
 
@@ -276,8 +275,8 @@ func (k keys) encode(key string, v value) ([]byte, error) {
 		return nil, fmt.Errorf("distributed: encode %s: %w", key, err)
 	}
 	size := len(valueStart) + sumLength + len(valueMiddle) + len(body) - 1
-	if size > maxDocument {
-		return nil, fmt.Errorf("distributed: document %s has %d bytes, at most %d are allowed", key, size, maxDocument)
+	if limit := k.limit(key); size > limit {
+		return nil, fmt.Errorf("distributed: document %s has %d bytes, at most %d are allowed", key, size, limit)
 	}
 	b := make([]byte, 0, size)
 	b = append(b, valueStart...)
@@ -286,12 +285,20 @@ func (k keys) encode(key string, v value) ([]byte, error) {
 	return append(b, body[1:]...), nil
 }
 
+// limit is how long the document called key may be.
+func (k keys) limit(key string) int {
+	if strings.HasPrefix(key, k.saved("")) {
+		return maxSavedDocument
+	}
+	return maxDocument
+}
+
 // decode reads the value of the document called key into v. It returns
 // errUnreadable for what was not written as it is under that name, and an
 // errVersion for what was written in another version of the format.
 func (k keys) decode(key string, b []byte, v value) error {
 	rest, ok := bytes.CutPrefix(b, []byte(valueStart))
-	if !ok || len(rest) < sumLength+len(valueMiddle) || len(b) > maxDocument {
+	if !ok || len(rest) < sumLength+len(valueMiddle) || len(b) > k.limit(key) {
 		return k.refuse(key, b)
 	}
 	sum, body := rest[:sumLength], rest[sumLength+len(valueMiddle):]

@@ -16,7 +16,7 @@ func TestDocumentsAreReadAsTheyWereWritten(t *testing.T) {
 	for key, v := range map[string]value{
 		testKeys.epoch():         &epochValue{Value: "abc"},
 		testKeys.node("x"):       &nodeValue{Instance: `a"<b>ü`, TTL: 10000, Drift: 0.02, Beat: 7, Documents: 2, Made: 12},
-		testKeys.claims("x", 12): &claimsValue{TTL: 200, Drift: 0.1, Seq: 3, Made: 4, Guard: 9, Claims: positions{{"a", 0}, {"b/c", 17}}},
+		testKeys.claims("x", 12): (&claimsValue{TTL: 200, Drift: 0.1, Seq: 3, Made: 4, Guard: 9}).claim(positions{{"a", 0}, {"b/c", 17}, {"d", 17}}),
 		testKeys.info("x"):       &infoValue{Version: "v1", Labels: map[string]string{"zone": "a"}, Capacity: 3, Listed: true, Lists: []string{"h"}},
 		testKeys.list("h"):       &listValue{Jobs: []jobValue{{Name: "a", Weight: 2}}},
 	} {
@@ -56,8 +56,10 @@ func TestValuesThatMakeNoSenseAreUnreadable(t *testing.T) {
 	for _, v := range []value{
 		&nodeValue{TTL: 0}, &nodeValue{TTL: maxTTL.Milliseconds() + 1}, &nodeValue{TTL: 1, Drift: 0.11},
 		&nodeValue{TTL: 1, Beat: -1}, &nodeValue{TTL: 1, Documents: -1},
-		&claimsValue{TTL: 1}, &claimsValue{TTL: 1, Seq: 1, Guard: -1}, &claimsValue{TTL: 1, Seq: 1, Claims: positions{{"a", -1}}},
-		&claimsValue{TTL: 1, Seq: 1, Claims: positions{{"b", 1}, {"a", 1}}}, &claimsValue{TTL: 1, Seq: 1, Claims: positions{{"a", 1}, {"a", 2}}},
+		&claimsValue{TTL: 1}, &claimsValue{TTL: 1, Seq: 1, Guard: -1}, &claimsValue{TTL: 1, Seq: 1, Jobs: "a"}, &claimsValue{TTL: 1, Seq: 1, Numbers: []int64{1}},
+		&claimsValue{TTL: 1, Seq: 1, Jobs: "a", Numbers: []int64{-1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: "a", Numbers: []int64{1, 1}},
+		&claimsValue{TTL: 1, Seq: 1, Jobs: "b\na", Numbers: []int64{1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: "a\na", Numbers: []int64{1, 2}},
+		&claimsValue{TTL: 1, Seq: 1, Jobs: "a\n", Numbers: []int64{1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: "\na", Numbers: []int64{1}},
 		&epochValue{}, &infoValue{Capacity: -1},
 	} {
 		b, err := testKeys.encode("k", v)
@@ -74,18 +76,12 @@ func TestJobNamesOfAnyKindAreClaimed(t *testing.T) {
 		p = append(p, position{name, int64(len(p)) * 1000})
 	}
 	sortPositions(p)
-	v := &claimsValue{TTL: 200, Seq: 1, Claims: p}
-	b, err := testKeys.encode("k", v)
+	v := claimsValue{TTL: 200, Seq: 1}
+	b, err := testKeys.encode("k", v.claim(p))
 	require.NoError(t, err)
 	var got claimsValue
 	require.NoError(t, testKeys.decode("k", b, &got))
-	require.Equal(t, p, got.Claims)
-	var plain struct{ Claims map[string]int64 }
-	require.NoError(t, json.Unmarshal(b, &plain), "anybody can read it")
-	require.Len(t, plain.Claims, len(p))
-	for _, c := range p {
-		require.Equal(t, c.number, plain.Claims[c.job])
-	}
+	require.Equal(t, p, got.claims())
 }
 
 func TestKeysAreTakenApart(t *testing.T) {
@@ -112,7 +108,8 @@ func TestKeysAreTakenApart(t *testing.T) {
 		"ns/app/nodes/a/b":                        {},
 		"ns/app/epoch/x":                          {},
 		"ns/app/orders/pause/a":                   {},
-		"ns/app/state/a/b":                        {},
+		"ns/app/state/a/b":                        {stateDocument, "a/b", 0},
+		"ns/app/saved/a":                          {},
 		"ns/other/nodes/x":                        {},
 		"":                                        {},
 	} {
@@ -140,7 +137,7 @@ func TestDocumentsAreNotTooLong(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for i, v := range []value{
-		&epochValue{Value: "abc"}, &nodeValue{TTL: 1, Beat: 1}, &claimsValue{TTL: 1, Seq: 1, Claims: positions{{"a", 0}, {`b"`, 2}}},
+		&epochValue{Value: "abc"}, &nodeValue{TTL: 1, Beat: 1}, &claimsValue{TTL: 1, Seq: 1, Jobs: "a\nb\"", Numbers: []int64{0, 2}},
 	} {
 		b, err := testKeys.encode("k", v)
 		require.NoError(f, err)
@@ -148,7 +145,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(b[len(valueStart)+sumLength+len(valueMiddle):], i) // with a checksum, see below
 	}
 	f.Add([]byte(`{"v":2}`), 1)
-	f.Add([]byte(`"ttl":1,"seq":1,"claims":{ "a" : 0 , "b":1}}`), 2)
+	f.Add([]byte(`"ttl":1,"seq":1,"jobs":"a\nb","numbers":[ 0 , 1]}`), 2)
 	f.Fuzz(func(t *testing.T, b []byte, kind int) {
 		fresh := func() value { return []value{&epochValue{}, &nodeValue{}, &claimsValue{}}[((kind%3)+3)%3] }
 		v := fresh()

@@ -87,6 +87,7 @@ func (t *transition) takeNode(n *node, d Document) {
 		t.m.changedNodes()
 	}
 	n.value = v
+	t.recount(n)
 }
 
 // recognizeNamesake looks whether a heartbeat is a new one of another node with our
@@ -110,10 +111,16 @@ func (t *transition) settle(n *node) {
 		t.lose(n)
 	}
 	n.lost = false
+	t.recount(n)
+	t.m.forget(n)
+}
+
+// recount puts the claims of a node in the queues if they count now and did not, and
+// the other way round.
+func (t *transition) recount(n *node) {
 	if counts := n.readable && !n.void; counts != n.counts {
 		t.enlist(n, counts)
 	}
-	t.m.forget(n)
 }
 
 // judgeDocuments looks whether the claim documents are those that are registered,

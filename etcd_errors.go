@@ -25,7 +25,7 @@ var refusals = []error{
 	clientv3.ErrOldCluster,
 }
 
-// staleTokens are etcd's answers that another login may mend.
+// staleTokens are etcd's answers that another login may fix.
 var staleTokens = []error{
 	rpctypes.ErrInvalidAuthToken,
 	rpctypes.ErrAuthOldRevision,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -160,9 +161,9 @@ func (v etcdView) candidates(job string) (n int) {
 		resp, err := v.client.Get(testContext(v.t), v.prefix+"claims/"+id+"/", clientv3.WithPrefix())
 		require.NoError(v.t, err)
 		for _, kv := range resp.Kvs {
-			var document struct{ Claims map[string]int64 }
+			var document struct{ Jobs string }
 			require.NoError(v.t, json.Unmarshal(kv.Value, &document))
-			if _, claimed := document.Claims[job]; claimed {
+			if slices.Contains(strings.Split(document.Jobs, "\n"), job) {
 				n++
 			}
 		}

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/b2552be4/distributed"
 )
@@ -139,6 +142,126 @@ func ExampleLeadershipFromContext() {
 	// distributed: leadership lost: a document of the node was changed or deleted by somebody else
 	// the writer of "late news from term 1" is not the leader any more
 	// stored: term 2
+}
+
+// A job that always fails pauses, and does no harm to the others.
+func Example_poisonJob() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	running := make(chan struct{})
+	healthy := func(ctx context.Context) error {
+		close(running)
+		<-ctx.Done()
+		fmt.Println("healthy ran until the end")
+		return nil
+	}
+	poison := func(context.Context) error {
+		<-running
+		return errors.New("no such table")
+	}
+	hooks := distributed.Hooks{Failed: func(r distributed.JobRecord, err error) {
+		fmt.Printf("%s failed, time %d in a row: %v\n", r.Job, r.Failures, err)
+		fmt.Println("pauses for a second at most:", r.Pause <= time.Second)
+		stop()
+	}}
+	processor := distributed.NewLeadershipBasedJobProcessor("shop", "node-1", distributed.NewMemoryLeaseProvider(nil),
+		[]distributed.Job{{Name: "healthy", Work: healthy}, {Name: "poison", Work: poison}},
+		distributed.WithHooks(hooks), distributed.WithLogger(slog.New(slog.DiscardHandler)))
+	if err := processor.Execute(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	// Unordered output:
+	// poison failed, time 1 in a row: no such table
+	// pauses for a second at most: true
+	// healthy ran until the end
+}
+
+// A migration runs once, on one of the nodes, and never again.
+func Example_migration() {
+	var hub distributed.MemoryHub // the store, which outlives the nodes
+	for _, node := range []string{"node-1", "node-2"} {
+		ctx, stop := context.WithCancel(context.Background())
+		migrate := func(context.Context) error {
+			fmt.Println("migrating on", node)
+			return distributed.ErrDone
+		}
+		serve := func(context.Context) error {
+			fmt.Println("serving on", node)
+			stop()
+			return nil
+		}
+		processor := distributed.NewLeadershipBasedJobProcessor("shop", node, distributed.NewMemoryLeaseProvider(&hub),
+			[]distributed.Job{{Name: "migrate", Work: migrate}},
+			distributed.WithHooks(distributed.Hooks{Done: func(job string, _ int64) { fmt.Println(job, "is done") }}))
+		executed := make(chan error)
+		go func() { executed <- processor.Execute(ctx) }()
+		for !isDone(processor) {
+			time.Sleep(time.Millisecond)
+		}
+		if err := processor.AddJob(distributed.Job{Name: "serve", Work: serve}); err != nil {
+			log.Fatal(err)
+		}
+		if err := <-executed; err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	// Output:
+	// migrating on node-1
+	// migrate is done
+	// serving on node-1
+	// serving on node-2
+}
+
+func isDone(processor *distributed.LeadershipBasedJobProcessor) bool {
+	jobs := processor.Status().Jobs
+	return len(jobs) > 0 && jobs[0].State == distributed.JobDone
+}
+
+// A shard of a counter goes on where the last node has left off. Prepare reads what is
+// big and changes seldom before the shard moves; Saved has the rest.
+func Example_warmShard() {
+	var hub distributed.MemoryHub
+	for _, node := range []string{"node-1", "node-2"} {
+		ctx, stop := context.WithCancel(context.Background())
+		var catalogue map[string]int // of this node
+		load := func(context.Context) error {
+			catalogue = map[string]int{"apple": 30}
+			return nil
+		}
+		shard := distributed.Job{
+			Name:      "shard-1",
+			SaysReady: true,
+			Prepare:   load, // while another node still runs the shard
+			Work: func(ctx context.Context) error {
+				if catalogue == nil {
+					_ = load(ctx) // there was no time to prepare
+				}
+				leadership, _ := distributed.LeadershipFromContext(ctx)
+				saved, err := leadership.Saved(ctx)
+				if err != nil {
+					return err
+				}
+				sold, _ := strconv.Atoi(string(saved))
+				leadership.Ready()
+				sold += catalogue["apple"]
+				fmt.Println(node, "has sold", sold)
+				stop()
+				<-ctx.Done()
+				return leadership.Save(ctx, strconv.AppendInt(nil, int64(sold), 10)) // may take a second
+			},
+		}
+		processor := distributed.NewLeadershipBasedJobProcessor("shop", node, distributed.NewMemoryLeaseProvider(&hub),
+			[]distributed.Job{shard}, distributed.WithLoadBalancing())
+		if err := processor.Execute(ctx); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	// Output:
+	// node-1 has sold 30
+	// node-2 has sold 60
 }
 
 // How to test jobs of your own: on the memory provider, in virtual time.

@@ -21,3 +21,8 @@ var (
 
 // Cut ends all calls of instance that are under way.
 func (h *MemoryHub) Cut(instance string) { h.breakOff(instance) }
+
+// ForgetJob is what an operator does to a job that is done.
+func ForgetJob(ctx context.Context, store Store, prefix, job string) error {
+	return forgetJob(ctx, store, keys{prefix}, job)
+}

@@ -99,6 +99,8 @@ func (c *Concurrency) acquire(ctx context.Context, a *acquisition) {
 	if err == nil {
 		if err = c.introduce(ctx, lease); err != nil {
 			_ = c.giveBack(held) // logged there; err says more
+		} else {
+			c.attend(lease)
 		}
 	}
 

@@ -16,19 +16,19 @@ import "time"
 // The packages prometheusmetrics and otelmetrics, modules of their own, make
 // metrics of them.
 type Hooks struct {
-	// Campaigning: this node begins to stand for job, or to wait for a lease under
+	// Campaigning: this node begins to campaign for job, or to wait for a lease under
 	// which it can. Each such call is followed by one of Elected or Withdrawn.
 	Campaigning func(job string)
 
-	// Withdrawn: this node stands for job no more, after waited, and has not won:
+	// Withdrawn: this node has given up its campaign for job after waited, and has not won:
 	// it is stopping, has reached its quota, or the job is placed on other nodes.
 	Withdrawn func(job string, waited time.Duration, cause error)
 
-	// Elected: this node won job after having stood for it for waited. Each such
+	// Elected: this node won job after a campaign of waited. Each such
 	// call is followed by one of Lost or Resigned.
 	Elected func(job string, token int64, waited time.Duration)
 
-	// HandedOver: this node won job, for which it had stood, as the node before
+	// HandedOver: this node won job, which it had waited for, as the node before
 	// it released it. gap is the time from when the release was seen here, in
 	// this node's own watch of the store, until this node could begin to work:
 	// until Campaign returns, and in a processor until just before Work. What
@@ -55,6 +55,19 @@ type Hooks struct {
 	// WorkReturned: the Work of job returned err after took; a [PanicError] if it
 	// panicked. Most often err is nil, or the error of a context that was done.
 	WorkReturned func(job string, token int64, took time.Duration, err error)
+
+	// Failed: the Work of job r.Job has failed with err, which was not asked for by the
+	// end of its context; a [PanicError] if it panicked. r is what is on record of it
+	// now: how often that was so, and when it is called again. Called after
+	// WorkReturned, and not with [WithStopOnError].
+	Failed func(r JobRecord, err error)
+
+	// Recovered: the Work of job, which had failed so often in a row, has run here for
+	// longer than it had paused, or has returned nil.
+	Recovered func(job string, token int64, failures int)
+
+	// Done: the Work of job has returned [ErrDone], and that is on record.
+	Done func(job string, token int64)
 
 	// Stuck: the Work of job has not returned, although its context has been
 	// done for that long. Called after 1 s, and again each time the duration
@@ -101,6 +114,9 @@ func (h Hooks) and(g Hooks) Hooks {
 		Resigned:           both4(h.Resigned, g.Resigned),
 		WorkStarted:        both2(h.WorkStarted, g.WorkStarted),
 		WorkReturned:       both4(h.WorkReturned, g.WorkReturned),
+		Failed:             both2(h.Failed, g.Failed),
+		Recovered:          both3(h.Recovered, g.Recovered),
+		Done:               both2(h.Done, g.Done),
 		Stuck:              both3(h.Stuck, g.Stuck),
 		LeaseAcquired:      both1(h.LeaseAcquired, g.LeaseAcquired),
 		LeaseRenewed:       both2(h.LeaseRenewed, g.LeaseRenewed),
@@ -123,6 +139,9 @@ func (h Hooks) via(tell func(func())) Hooks {
 		Resigned:           via4(tell, h.Resigned),
 		WorkStarted:        via2(tell, h.WorkStarted),
 		WorkReturned:       via4(tell, h.WorkReturned),
+		Failed:             via2(tell, h.Failed),
+		Recovered:          via3(tell, h.Recovered),
+		Done:               via2(tell, h.Done),
 		Stuck:              via3(tell, h.Stuck),
 		LeaseAcquired:      via1(tell, h.LeaseAcquired),
 		LeaseRenewed:       via2(tell, h.LeaseRenewed),
@@ -257,6 +276,24 @@ func (h *Hooks) workStarted(job string, token int64) {
 func (h *Hooks) workReturned(job string, token int64, took time.Duration, err error) {
 	if h.WorkReturned != nil {
 		h.WorkReturned(job, token, took, err)
+	}
+}
+
+func (h *Hooks) failed(r JobRecord, err error) {
+	if h.Failed != nil {
+		h.Failed(r, err)
+	}
+}
+
+func (h *Hooks) recovered(job string, token int64, failures int) {
+	if h.Recovered != nil {
+		h.Recovered(job, token, failures)
+	}
+}
+
+func (h *Hooks) done(job string, token int64) {
+	if h.Done != nil {
+		h.Done(job, token)
 	}
 }
 

@@ -63,7 +63,7 @@ func TestHooksTellWhyATermEnded(t *testing.T) {
 	for cause, w := range map[string]func(context.Context) error{
 		"distributed: leadership resigned": func(ctx context.Context) error { return sleepFor(ctx, 45*time.Second) },
 		"distributed: term ended":          untilDone,
-		`distributed: job "x": work broke`: func(context.Context) error { return errWork },
+		`distributed: job "x": work broke`: func(context.Context) error { time.Sleep(45 * time.Second); return errWork },
 	} {
 		t.Run(cause, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -310,7 +310,7 @@ func TestAllHooksThatAreGivenAreCalledInTheirOrder(t *testing.T) {
 			"first Campaigning", "second Campaigning", "first StoreUp", "second StoreUp", "first LeaseAcquired", "second LeaseAcquired",
 			"sole", "first Elected", "second Elected", "first Resigned", "second Resigned", "first LeaseReleased", "second LeaseReleased",
 		}, calls.all())
-		require.Equal(t, 16, reflect.TypeFor[distributed.Hooks]().NumField(), "allHooks has them all")
+		require.Equal(t, 19, reflect.TypeFor[distributed.Hooks]().NumField(), "allHooks has them all")
 	})
 }
 
@@ -355,6 +355,9 @@ func allHooks(f func(hook string)) distributed.Hooks {
 		Resigned:           func(string, int64, time.Duration, error) { f("Resigned") },
 		WorkStarted:        func(string, int64) { f("WorkStarted") },
 		WorkReturned:       func(string, int64, time.Duration, error) { f("WorkReturned") },
+		Failed:             func(distributed.JobRecord, error) { f("Failed") },
+		Recovered:          func(string, int64, int) { f("Recovered") },
+		Done:               func(string, int64) { f("Done") },
 		Stuck:              func(string, int64, time.Duration) { f("Stuck") },
 		LeaseAcquired:      func(time.Duration) { f("LeaseAcquired") },
 		LeaseRenewed:       func(time.Duration, time.Duration) { f("LeaseRenewed") },

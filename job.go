@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -24,17 +25,46 @@ type Job struct {
 	//
 	// ctx carries the values of the context given to Execute, and the
 	// leadership ([LeadershipFromContext]). It is done when the leadership
-	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], the
-	// cause of Execute's context, or the error that stops the processor. Work
+	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], [ErrMoved],
+	// [ErrJobRemoved], the cause of Execute's context, or the error that stops the processor. Work
 	// must then return soon: other nodes may start the job a grace period later
 	// when leadership was lost, and wait for its return otherwise.
 	//
 	// What it returns matters only while ctx is not done and the leadership valid:
 	// nil releases the job, at once or, if Work was called less than a second ago,
 	// when that has passed, and campaigns again, behind those who wait: so a Work
-	// that returns at once runs once a second, however many nodes there are. An
-	// error stops the processor. A panic stops it at any time.
+	// that returns at once runs once a second, however many nodes there are.
+	//
+	// An error is a failure, and a panic is one at any time. The job is released, and
+	// Work is called again after a pause, on another node if one waits; all other jobs
+	// go on. The pause is a second, doubles with each failure in a row on whatever
+	// nodes, up to a minute, is shortened by up to a quarter at random, and begins anew
+	// after Work has run for longer than the last one. [WithStopOnError] changes that.
+	//
+	// [ErrDone] ends the job for good, on all nodes, also if ctx is done.
 	Work func(ctx context.Context) error
+
+	// Prepare, for [WithLoadBalancing], warms this node up for the job, such as by
+	// filling a cache, before it leads it: while it is the standby, or the one that the
+	// job is to move to. It returns nil when the node is warm, and the job moves only
+	// then; an error is logged, and it is called again a second later. A crash does not
+	// wait for it. ctx is done when this node is not to run the job next any more, or
+	// leads it before Prepare has returned; that may then still be on its way when Work
+	// begins. It must return soon after that: Execute waits for it. It is called again when the job has run here and this node stands by again.
+	// A node calls no more at a time than may move ([WithMaxMoves]). Default: nil.
+	Prepare func(ctx context.Context) error
+
+	// SaysReady, for [WithLoadBalancing], says that Work calls [Leadership.Ready] when it
+	// is warm. Until then the job counts among those that move, of which there are only
+	// so many at a time ([WithMaxMoves]): so a node that joins is not given more at once
+	// than it can warm up. Default: a job is warm when its Work is called.
+	SaysReady bool
+
+	// Watchdog is how often Work calls [Leadership.Alive] at least. If it does not, that
+	// is logged with the stacks of its goroutines, and ctx is done with cause
+	// [ErrNotAlive]; when Work has returned it has failed, whatever it returns. 0 means
+	// that nobody waits for a sign of life. Default: 0.
+	Watchdog time.Duration
 
 	// Weight is how much the job counts when [WithLoadBalancing] spreads jobs:
 	// 1 to 1,000,000. Default: 1.
@@ -63,6 +93,9 @@ func (j Job) validate() error {
 	}
 	if j.Work == nil {
 		return fmt.Errorf("%w: Job.Work of %q is nil", ErrInvalidConfig, j.Name)
+	}
+	if j.Watchdog < 0 {
+		return fmt.Errorf("%w: Job.Watchdog of %q is %v: must not be negative", ErrInvalidConfig, j.Name, j.Watchdog)
 	}
 	if j.Weight < 0 || j.Weight > maxWeight {
 		return fmt.Errorf("%w: Job.Weight of %q is %d: must be between 1 and %d, or 0 for 1", ErrInvalidConfig, j.Name, j.Weight, maxWeight)
@@ -100,6 +133,10 @@ func (j Job) needsBalancing() string {
 	switch {
 	case j.Weight > 1:
 		return "Weight"
+	case j.Prepare != nil:
+		return "Prepare"
+	case j.SaysReady:
+		return "SaysReady"
 	case len(j.Prefer) > 0:
 		return "Prefer"
 	case len(j.Avoid) > 0:
@@ -151,7 +188,8 @@ func validateText(field, s string, limit int) error {
 	return nil
 }
 
-// PanicError is what Execute returns, wrapped, when a Work panicked.
+// PanicError is the error of a Work that panicked, in [Hooks], and with
+// [WithStopOnError] what Execute returns, wrapped.
 type PanicError struct {
 	Value any    // what the Work panicked with
 	Stack []byte // the stack of the panic, as debug.Stack prints it
@@ -188,10 +226,10 @@ func oneLine(s string, limit int) string {
 
 var errGoexit = errors.New("Work called runtime.Goexit, as FailNow of a test does, and did not return")
 
-// run calls Work and hands its outcome to report before anything above it on
+// runWork calls work, which is a Work, and hands its outcome to report before anything above it on
 // the stack goes on, also when Work panics (the panic ends here) or calls
 // runtime.Goexit (which cannot be stopped: the deferred calls above still run).
-func (j *Job) run(ctx context.Context, report func(error)) {
+func runWork(ctx context.Context, work func(context.Context) error, report func(error)) {
 	err := errGoexit
 	defer func() {
 		if v := recover(); v != nil {
@@ -199,12 +237,21 @@ func (j *Job) run(ctx context.Context, report func(error)) {
 		}
 		report(err)
 	}()
-	err = j.Work(ctx)
+	err = work(ctx)
 }
 
 // logFailure says that the Work under l failed with err. The stack of a panic is
 // an attribute: handlers that write lines keep it in one.
-func (l *Leadership) logFailure(err error) {
+func (l *Leadership) logFailure(r JobRecord, err error) {
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
+		l.owner.log.Warn("work failed, trying again", "job", l.name, "token", l.token, "error", err, "failures", r.Failures, "pause", r.Pause, "stack", string(panicked.Stack))
+		return
+	}
+	l.owner.log.Warn("work failed, trying again", "job", l.name, "token", l.token, "error", err, "failures", r.Failures, "pause", r.Pause)
+}
+
+// logEnd says so if it ends the processor.
+func (l *Leadership) logEnd(err error) {
 	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		l.owner.log.Error("work failed", "job", l.name, "token", l.token, "error", err, "stack", string(panicked.Stack))
 		return

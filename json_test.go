@@ -26,14 +26,14 @@ func shown() map[string]any {
 				{Job: "y", State: distributed.JobWaiting, Since: at},
 			},
 		},
-		`{"job":"x","token":9,"node":"7","instance":"a","metadata":{"address":"10.0.0.1:80"},"since":"2026-03-01T12:30:00Z"}`: distributed.Leader{
+		`{"job":"x","token":9,"node":"7","instance":"a","metadata":{"address":"10.0.0.1:80"},"warming":false,"since":"2026-03-01T12:30:00Z"}`: distributed.Leader{
 			Job: "x", Token: 9, Node: "7", Instance: "a", Metadata: map[string]string{"address": "10.0.0.1:80"}, Since: at,
 		},
-		`{"job":"x","token":9,"node":"7","instance":"a","metadata":null}`: distributed.Leader{Job: "x", Token: 9, Node: "7", Instance: "a"},
+		`{"job":"x","token":9,"node":"7","instance":"a","metadata":null,"warming":false}`: distributed.Leader{Job: "x", Token: 9, Node: "7", Instance: "a"},
 		`{"self":"7","nodes":[{"id":"7","instance":"a","version":"v1","started":"2026-03-01T12:30:00Z","labels":{"zone":"1"},"metadata":{"k":"v"},` +
 			`"capacity":3,"draining":true,"jobs":[{"name":"x","weight":2,"prefer":["zone=1"],"avoid":["zone=2"]}]},` +
 			`{"id":"8","instance":"b","version":"","labels":null,"metadata":null,"capacity":0,"draining":false,"jobs":null}],` +
-			`"jobs":[{"name":"x","queue":[{"node":"7","token":9},{"node":"8","token":10}],"led":true}]}`: distributed.View{
+			`"jobs":[{"name":"x","queue":[{"node":"7","token":9},{"node":"8","token":10}],"led":true}],"orders":null,"records":[{"job":"x","token":9,"instance":"a","at":"2026-03-01T12:30:00Z","done":false,"failures":2,"error":"broken","pause":2000000000}]}`: distributed.View{
 			Self: "7",
 			Nodes: []distributed.NodeView{
 				{ID: "7", Instance: "a", NodeInfo: distributed.NodeInfo{
@@ -42,7 +42,8 @@ func shown() map[string]any {
 				}},
 				{ID: "8", Instance: "b"},
 			},
-			Jobs: []distributed.JobView{{Name: "x", Queue: []distributed.CandidateView{{Node: "7", Token: 9}, {Node: "8", Token: 10}}, Led: true}},
+			Jobs:    []distributed.JobView{{Name: "x", Queue: []distributed.CandidateView{{Node: "7", Token: 9}, {Node: "8", Token: 10}}, Led: true}},
+			Records: []distributed.JobRecord{{Job: "x", Token: 9, Instance: "a", At: at, Failures: 2, Error: "broken", Pause: 2 * time.Second}},
 		},
 		`{"loads":[{"node":"7","instance":"a","jobs":1,"weight":2,"planned":3,"expected":4,"draining":true}],` +
 			`"moves":[{"job":"x","from":"a","to":"b","reason":"a drains","ready":true}],"homeless":["z"]}`: distributed.Plan{
@@ -118,7 +119,7 @@ func TestAnEmptyAppHasEmptyListsInJSON(t *testing.T) {
 	defer o.Close()
 	encoded, err := json.Marshal(o.View())
 	require.NoError(t, err)
-	require.JSONEq(t, `{"self":"","nodes":[],"jobs":[]}`, string(encoded))
+	require.JSONEq(t, `{"self":"","nodes":[],"jobs":[],"records":[],"orders":[]}`, string(encoded))
 	encoded, err = json.Marshal(o.View().Plan())
 	require.NoError(t, err)
 	require.JSONEq(t, `{"loads":[],"moves":[],"homeless":[]}`, string(encoded))

@@ -26,6 +26,8 @@ type Leadership struct {
 
 	released  atomic.Pointer[chan struct{}] // closed when the first Resign is done; nil before that is called
 	lost      atomic.Pointer[error]         // why, if it was lost
+	ready     atomic.Pointer[func()]        // called when Work says that it is ready; nil if that is not to come
+	sign      atomic.Int64                  // how long after since Alive was called last
 	announced atomic.Bool                   // the victory has been reported
 	reported  atomic.Bool                   // the end has been reported
 }
@@ -70,7 +72,7 @@ func (l *Leadership) Context() context.Context {
 // leader of the same name. Hand it to whatever the work changes, and let that
 // reject a token smaller than the greatest it has seen; this is the only
 // protection from a process that was frozen and does not know it yet. It is the
-// revision of the write by which this node began to stand for the name, and rises
+// revision of the write by which this node joined the queue for the name, and rises
 // within the history of one store.
 func (l *Leadership) Token() int64 { return l.token }
 

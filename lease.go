@@ -53,9 +53,11 @@ type session struct {
 	created     bool          // we may have made documents
 	makingUntil time.Duration // when we stop to try
 	heardAt     time.Duration
-	refeed      context.CancelFunc // ends the feed; another begins
-	lost        error              // why the session is over, nil while it is not
-	cause       error              // the same, without ErrLeadershipLost
+	ordered     chan struct{}            // closed when there are other orders; nil while nobody asked
+	refeed      context.CancelFunc       // ends the feed; another begins
+	watched     map[string]chan struct{} // by job: closed when something else is on record of it
+	lost        error                    // why the session is over, nil while it is not
+	cause       error                    // the same, without ErrLeadershipLost
 	closed      bool
 	cancels     []func() // of leaderships that have ended, to be called once mu is free
 	reports     []func() // of what has happened, to be called after them
@@ -247,6 +249,12 @@ func (s *session) apply(step Step) {
 		}
 		s.prove()
 		s.evaluate(c, now)
+		if c.orders {
+			s.reorder()
+		}
+		for _, job := range c.states {
+			s.unwatch(job)
+		}
 		s.warnOfNamesakes(c.namesakes, now)
 		if waited != s.mirror.waits() {
 			signal(s.retime)
@@ -357,6 +365,10 @@ func (s *session) end(cause error) {
 	s.remember(s.mirror.memory())
 	s.stop()
 	close(s.ended)
+	s.reorder()
+	for job := range s.watched {
+		s.unwatch(job)
+	}
 	for _, c := range s.writer.candidacies {
 		if c.election != nil {
 			c.election.dethrone(s.lost)
@@ -513,22 +525,27 @@ func (s *session) tick() time.Duration {
 }
 
 // checkFeed starts another feed if this one does not show what the store has
-// confirmed, and returns when to look again.
+// confirmed, and returns when to look again. If the third one does not either, it is
+// the store or this machine that is busy, and to begin again and again would keep
+// them so: the next ones get more and more time.
 func (s *session) checkFeed(now time.Duration) time.Duration {
 	r := &s.renewal
 	if r.acked <= s.mirror.rev {
+		r.refeeds = 0
 		return s.timing.period()
 	}
-	late := max(r.ackedAt, s.heardAt) + s.timing.lag() - now
+	patience := min(s.timing.lag()<<max(r.refeeds-1, 0), s.timing.ttl)
+	late := max(r.ackedAt, s.heardAt) + patience - now
 	if late > 0 {
 		return late
 	}
 	s.log.Debug("feed lags behind, starting another", "revision", s.mirror.rev, "confirmed", r.acked)
 	r.ackedAt = now
+	r.refeeds = min(r.refeeds+1, 16)
 	if s.refeed != nil {
 		s.refeed()
 	}
-	return s.timing.lag()
+	return patience
 }
 
 // signal wakes whoever waits on a channel of capacity 1.

@@ -18,6 +18,7 @@ type election struct {
 	token     int64
 	vacated   time.Duration // when who led before was seen to release, 0 if not
 	leading   atomic.Bool
+	saved     atomic.Int64 // the revision at which we have saved something, 0 if not
 }
 
 // Election implements [Lease]. What it returns costs nothing once it is not used

@@ -17,6 +17,7 @@ type renewal struct {
 	making  int64                // the newest heartbeat that may have made the document
 	acked   int64                // revision of the newest heartbeat confirmed
 	ackedAt time.Duration
+	refeeds int // feeds that were started in a row, as they did not show that
 }
 
 // heartbeat is a write of our node document. Its number is used for it alone, so

@@ -23,7 +23,7 @@ type LeaseProvider interface {
 	// It makes one attempt: it returns when it succeeded, failed, or ctx is
 	// done. It must leave nothing behind in the store when it fails. The caller
 	// tries again with backoff, unless the error wraps [ErrPermanent] or
-	// [ErrInvalidConfig]: return those for what waiting cannot mend, such as a
+	// [ErrInvalidConfig]: return those for what waiting cannot fix, such as a
 	// wrong password.
 	//
 	// ctx bounds the call only, not the life of the lease.
@@ -89,6 +89,19 @@ type Lease interface {
 	// has ended, and the channel is closed then.
 	View() (*View, <-chan struct{}, error)
 
+	// Orders returns those of operators, as View does, and a channel that is closed when
+	// there are others, or the lease has ended. It is as new as the picture by which this
+	// node leads. It does not block and makes no call to the store, and the caller does
+	// not change what it returns. After the end of the lease the channel is nil.
+	Orders() ([]Order, <-chan struct{})
+
+	// Recorded returns what is on record of a job, for how long this node has seen it
+	// so, and a channel that is closed when it may be different, or the lease has ended;
+	// a zero record and a nil channel if nothing is, or the lease has ended. It is as new as the picture by which this node leads: who has
+	// been elected sees what the leaders before have recorded. It does not block and
+	// makes no call to the store.
+	Recorded(job string) (record JobRecord, age time.Duration, outdated <-chan struct{})
+
 	// Silence returns for how long each node of the last View, its own included,
 	// has not been heard of, by ID: less than its TTL while it is well. As long as
 	// one of them is heard, so is the store.
@@ -147,6 +160,21 @@ type Election interface {
 	// must not block.
 	Gap() (gap time.Duration, ok bool)
 
+	// Record puts r on record of the job, in place of what was, under the token of the
+	// leadership; a zero r takes it off. It blocks until the store has accepted that,
+	// trying again and again, or ctx is done, or the lease has ended. It must do nothing,
+	// and return what wraps [ErrLeadershipLost], if a later leadership has recorded
+	// something, whatever this process knows of that.
+	Record(ctx context.Context, r JobRecord) error
+
+	// Save keeps data for the job, in place of what was kept, likewise; and it must fail
+	// so if a later leadership has called Save or Saved. data is at most 64 KiB.
+	Save(ctx context.Context, data []byte) error
+
+	// Saved returns what was saved last, nil if nothing was, and blocks until no
+	// earlier leadership can save anything any more; likewise.
+	Saved(ctx context.Context) ([]byte, error)
+
 	// Resign ends the leadership, if there still is one, and blocks until the
 	// store has accepted that, so that the next candidate can lead at once, or
 	// until ctx is done. The caller makes sure that the work has stopped.
@@ -186,7 +214,7 @@ var (
 	// the store goes on from an earlier state.
 	ErrLeadershipLost = errors.New("distributed: leadership lost")
 
-	// ErrPermanent marks a failure of the store that waiting cannot mend, such
+	// ErrPermanent marks a failure of the store that waiting cannot fix, such
 	// as a wrong password, a bad certificate or a missing permission. A
 	// [LeaseProvider] wraps it to stop the retries.
 	ErrPermanent = errors.New("distributed: permanent failure")

@@ -172,7 +172,7 @@ func (k keys) announcement(id string, info NodeInfo) (*announcement, error) {
 	a := &announcement{done: make(chan struct{})}
 	v := &infoValue{
 		Version: info.Version, Started: info.Started.UnixMilli(), Labels: info.Labels, Metadata: info.Metadata,
-		Capacity: info.Capacity, Draining: info.Draining, Listed: info.Jobs != nil,
+		Capacity: info.Capacity, Draining: info.Draining, Warming: info.Warming, Listed: info.Jobs != nil,
 	}
 	var err error
 	if a.lists, v.Lists, err = k.cutJobs(info.Jobs); err != nil {
@@ -209,4 +209,25 @@ func (s *session) View() (*View, <-chan struct{}, error) {
 		return nil, nil, ErrLeaseLost
 	}
 	return view, outdated, nil
+}
+
+// Orders implements [Lease].
+func (s *session) Orders() ([]Order, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost != nil {
+		return s.mirror.listOrders(), nil
+	}
+	if s.ordered == nil {
+		s.ordered = make(chan struct{})
+	}
+	return s.mirror.listOrders(), s.ordered
+}
+
+// reorder tells who waits for other orders. For update.
+func (s *session) reorder() {
+	if s.ordered != nil {
+		close(s.ordered)
+		s.ordered = nil
+	}
 }

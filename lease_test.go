@@ -248,7 +248,7 @@ func TestAClaimIsWrittenInARegisteredDocumentThatIsLedByItsNumber(t *testing.T) 
 	require.Len(t, l.write(), 1, "the position of 0 is replaced")
 	var v claimsValue
 	require.NoError(t, testKeys.decode(testKeys.claims("x", 0), l.docs[testKeys.claims("x", 0)].Value, &v))
-	require.Equal(t, positions{{"a", rev}}, v.Claims)
+	require.Equal(t, positions{{"a", rev}}, v.claims())
 	require.Equal(t, l.writer.documents[0].made, v.Made)
 	l.now += l.timing.period()
 	require.Empty(t, l.write())
@@ -542,4 +542,23 @@ func TestTheGapIsTheTimeSinceTheReleaseWasSeen(t *testing.T) {
 	gap, ok := e.Gap()
 	require.True(t, ok)
 	require.Equal(t, 5*time.Millisecond, gap)
+}
+
+func TestAFeedThatFollowsOthersInVainGetsMoreTime(t *testing.T) {
+	l := newLone(t)
+	feeds, lag, at := 0, l.timing.lag(), l.now
+	l.refeed = func() { feeds++ }
+	l.heardAt, l.renewal.acked, l.renewal.ackedAt = at, l.mirror.rev+1, at
+	for i, patience := range []time.Duration{lag, lag, 2 * lag, 4 * lag, 8 * lag, 16 * lag, l.timing.ttl, l.timing.ttl} {
+		at += patience
+		l.checkFeed(at - 1)
+		require.Equal(t, i, feeds)
+		l.checkFeed(at)
+		require.Equal(t, i+1, feeds)
+	}
+	l.renewal.acked = l.mirror.rev
+	l.checkFeed(at)
+	l.renewal.acked++
+	l.checkFeed(at + lag)
+	require.Equal(t, 9, feeds, "once it has caught up, a feed that hangs is replaced as soon as before")
 }

@@ -53,9 +53,10 @@ func (v *views) expire(m *mirror, over bool) {
 
 // news is what has changed since there was a view last.
 type news struct {
-	all   bool     // perhaps everything: as nobody asks for views, there is no more to note
-	nodes bool     // nodes, or what they tell
-	jobs  []string // whose queues; some twice
+	all     bool     // perhaps everything: as nobody asks for views, there is no more to note
+	nodes   bool     // nodes, or what they tell
+	records bool     // what is on record of jobs
+	jobs    []string // whose queues; some twice
 }
 
 // changed notes that the queue of a job has changed.
@@ -81,22 +82,42 @@ func (m *mirror) changedNodes() {
 	m.news.nodes = true
 }
 
+// changedOrders notes that there are other orders, which may drain a node.
+func (m *mirror) changedOrders() {
+	m.changedNodes()
+	m.ordered = nil
+}
+
+// changedRecords notes that something else is on record of a job.
+func (m *mirror) changedRecords() {
+	m.changes++
+	m.news.records = true
+}
+
 // sketch is what has changed, as it is copied from a mirror, in no order and with what
 // nodes tell as it came.
 type sketch struct {
 	news
-	self  string
-	nodes []NodeView
-	jobs  []JobView         // without a queue: nobody stands for it any more
-	infos map[string][]byte // by id
-	lists map[string][]byte // by key
+	self    string
+	nodes   []NodeView
+	jobs    []JobView // without a queue: nobody stands for it any more
+	records []JobRecord
+	orders  []Order
+	infos   map[string][]byte // by id
+	lists   map[string][]byte // by key
 }
 
 func (m *mirror) sketch() *sketch {
-	v := &sketch{news: m.news, self: m.self}
+	v := &sketch{news: m.news, self: m.self, orders: m.listOrders()}
 	m.news = news{}
 	if v.all || v.news.nodes {
 		m.sketchNodes(v)
+	}
+	if v.all || v.news.records {
+		v.records = make([]JobRecord, 0, len(m.states))
+		for _, state := range m.states {
+			v.records = append(v.records, state.record)
+		}
 	}
 	if v.all {
 		v.jobs = make([]JobView, 0, len(m.queues))
@@ -116,7 +137,8 @@ func (m *mirror) sketch() *sketch {
 }
 
 func (m *mirror) sketchNodes(v *sketch) {
-	v.nodes, v.infos, v.lists = make([]NodeView, 0, len(m.nodes)), map[string][]byte{}, map[string][]byte{}
+	v.nodes = make([]NodeView, 0, len(m.nodes))
+	v.infos, v.lists = map[string][]byte{}, map[string][]byte{}
 	for id, n := range m.nodes {
 		if !n.counts {
 			continue
@@ -153,11 +175,15 @@ func (m *mirror) sketchJob(v *sketch, job string, q *queue, candidates []Candida
 // shared with the view before, so that who goes through both sees that at once.
 func (v *sketch) view(k keys, before *View, known jobLists) (*View, jobLists) {
 	slices.SortStableFunc(v.jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(v.records, func(a, b JobRecord) int { return cmp.Compare(a.Job, b.Job) })
 	if v.all {
-		view := &View{Self: v.self, Jobs: v.jobs}
+		view := &View{Self: v.self, Jobs: v.jobs, Records: v.records, Orders: v.orders}
 		return v.addNodes(k, view, known)
 	}
-	view := &View{Self: v.self, Nodes: before.Nodes, Jobs: patchJobs(before.Jobs, v.jobs)}
+	view := &View{Self: v.self, Nodes: before.Nodes, Jobs: patchJobs(before.Jobs, v.jobs), Records: before.Records, Orders: v.orders}
+	if v.news.records {
+		view.Records = v.records
+	}
 	if v.news.nodes {
 		return v.addNodes(k, view, known)
 	}
@@ -170,6 +196,9 @@ func (v *sketch) addNodes(k keys, view *View, known jobLists) (*View, jobLists) 
 	for x := range v.nodes {
 		n := &v.nodes[x]
 		n.NodeInfo = k.readInfo(n.ID, v.infos[n.ID], lists)
+		if _, ok := drainedBy(v.orders, n.Instance); ok {
+			n.Draining = true
+		}
 	}
 	slices.SortFunc(v.nodes, func(a, b NodeView) int { return cmp.Compare(a.ID, b.ID) })
 	view.Nodes = v.nodes
@@ -205,7 +234,7 @@ func (k keys) readInfo(id string, value []byte, lists jobLists) NodeInfo {
 	}
 	info := NodeInfo{
 		Version: v.Version, Started: time.UnixMilli(v.Started), Labels: v.Labels, Metadata: v.Metadata,
-		Capacity: v.Capacity, Draining: v.Draining,
+		Capacity: v.Capacity, Draining: v.Draining, Warming: v.Warming,
 	}
 	if v.Listed {
 		info.Jobs = lists.join(k, v.Lists)

@@ -9,7 +9,7 @@ import (
 const (
 	// maxClaims is how many claims a document holds. With more, handing over a
 	// single one takes longer; with fewer, there are more documents to write.
-	maxClaims = 48
+	maxClaims = 64
 
 	// maxNames is how many bytes the names in a document have at most, so that it
 	// is not too long whatever they are made of: none takes more than two bytes for
@@ -161,7 +161,7 @@ func (s *session) confirm(f *flight, rev int64) {
 		w.gate = max(w.gate, rev)
 	}
 	if f.claiming || f.seq == 1 {
-		d.numberAt = s.clock.now() + s.timing.period()/2
+		d.numberAt = s.clock.now() + s.timing.period()*3/4 // others that begin come first
 		signal(s.retime)
 	}
 	w.unproven[d] = struct{}{}
@@ -470,10 +470,8 @@ func (s *session) attempt(f *flight) attempt {
 	d := f.document
 	a := attempt{key: s.keys.claims(s.id, d.k), guard: f.guard, picture: s.mirror.rev}
 	var err error
-	a.value, err = s.keys.encode(a.key, &claimsValue{
-		TTL: s.timing.ttl.Milliseconds(), Drift: s.timing.drift,
-		Seq: f.seq, Made: d.made, Guard: f.guard, Claims: f.claims,
-	})
+	v := claimsValue{TTL: s.timing.ttl.Milliseconds(), Drift: s.timing.drift, Seq: f.seq, Made: d.made, Guard: f.guard}
+	a.value, err = s.keys.encode(a.key, v.claim(f.claims))
 	if err != nil {
 		s.end(err) // names are bounded, and so is their number: there is no such error
 	}

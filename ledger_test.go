@@ -150,6 +150,14 @@ func (s *service) runner(job string) string {
 	return ""
 }
 
+// mostOn returns how many jobs an instance has run at once, at most.
+func (s *service) mostOn(instance string) int {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busiest[instance]
+}
+
 // executing is a processor that executes.
 type executing struct {
 	*distributed.LeadershipBasedJobProcessor

@@ -33,8 +33,8 @@ func (h *MemoryHub) deleteNodes(instance string) (found []string) {
 	return found
 }
 
-// RemoveCandidate takes job out of what instance claims, by another hand than its
-// own. Its lease is over then, as after [MemoryHub.Expire]. It reports whether there
+// RemoveCandidate takes job out of what instance claims, as somebody might who
+// changes its documents. Its lease is over then, as after [MemoryHub.Expire]. It reports whether there
 // was a candidate to remove.
 func (h *MemoryHub) RemoveCandidate(app, job, instance string) bool {
 	defer h.await(app + "/")
@@ -67,13 +67,12 @@ func (h *MemoryHub) takeOut(k keys, id string, n int, job string) {
 		return
 	}
 	var rest positions
-	for _, c := range v.Claims {
+	for _, c := range v.claims() {
 		if c.job != job {
 			rest = append(rest, c)
 		}
 	}
-	v.Claims = rest
-	if b, err := k.encode(key, &v); err == nil { // it has become shorter
+	if b, err := k.encode(key, v.claim(rest)); err == nil { // it has become shorter
 		copy(b[len(valueStart):], h.documents[key].Value[len(valueStart):][:sumLength])
 		h.change(key, b)
 	}

@@ -26,6 +26,10 @@ type mirror struct {
 	nodes  map[string]*node  // by id
 	queues map[string]*queue // by job
 	infos  map[string]*told  // by key: info documents and pieces of lists
+	orders map[string]heldOrder
+
+	ordered []Order           // those of orders that can be read, sorted; nil if not made
+	states  map[string]*state // by job: what is on record
 
 	epoch   string             // the one of the app, as first seen; "" before
 	shown   string             // the one in the picture, "" if there is none
@@ -64,6 +68,8 @@ type change struct {
 	queues []*queue // whose first claims may be others now; some twice
 	all    bool     // whoever could not begin to lead may be able to now
 	own    bool     // documents of our own were in it
+	orders bool     // there are other orders
+	states []string // jobs of which something else is on record
 
 	namesakes []*node // that have our instance name, and were found to live
 }
@@ -71,7 +77,7 @@ type change struct {
 func newMirror(k keys, self string, t timing, known memory) *mirror {
 	m := &mirror{
 		keys: k, self: self, last: known.last, drift: t.drift, least: known.rev,
-		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{},
+		nodes: map[string]*node{}, queues: map[string]*queue{}, infos: map[string]*told{}, orders: map[string]heldOrder{}, states: map[string]*state{},
 		epoch: known.epoch, shown: known.shown, amiss: known.amiss, doubted: map[*node]struct{}{},
 		silence: max(known.silence, silence(t.ttl, t.drift)),
 		foreign: map[string]error{}, garbageAge: garbageAge, news: news{all: true},
@@ -110,7 +116,7 @@ func (m *mirror) step(s Step, now time.Duration) change {
 	if s.Whole {
 		t.deleteUnlisted(s.Documents)
 	}
-	for _, d := range s.Documents {
+	for _, d := range slices.Backward(s.Documents) { // mostly in order: nodes before what they claim
 		t.take(d)
 	}
 	m.rev, m.listed = s.Revision, true
@@ -167,6 +173,12 @@ func (t *transition) deleteUnlisted(listed []Document) {
 	for key := range m.infos {
 		gone(key)
 	}
+	for name := range m.orders {
+		gone(m.keys.order(name))
+	}
+	for job := range m.states {
+		gone(m.keys.state(job))
+	}
 	for key := range m.foreign {
 		gone(key)
 	}
@@ -185,6 +197,10 @@ func (t *transition) take(d Document) {
 		t.takeClaims(t.node(id), k, d)
 	case infoDocument, listDocument:
 		t.takeTold(d)
+	case orderDocument:
+		t.takeOrder(id, d)
+	case stateDocument:
+		t.takeState(id, d)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // Observer shows who runs what in an app, to any process: it has no lease,
-// stands for nothing and writes nothing. All methods are safe for concurrent
+// campaigns for nothing and writes nothing. All methods are safe for concurrent
 // use, and none makes a call to the store.
 //
 // What it shows may be late, by a moment as a rule, and for as long as the store
@@ -43,6 +43,7 @@ type Leader struct {
 	Node     string            `json:"node"`  // ID of the node, see [View]
 	Instance string            `json:"instance"`
 	Metadata map[string]string `json:"metadata"`       // what the node says with [WithMetadata]; not to be changed
+	Warming  bool              `json:"warming"`        // it has not said yet that it is ready, see [Job].SaysReady
 	Since    time.Time         `json:"since,omitzero"` // when the observer saw it begin to lead; zero if it led before
 }
 
@@ -194,6 +195,29 @@ func (o *Observer) Locate(job string) (Leader, bool) {
 	return o.leaders[j], true
 }
 
+// Await blocks until somebody leads job, and returns who does: at once if anybody
+// does already. It returns ctx's error when ctx is done, and [ErrClosed] when the
+// observer is closed.
+func (o *Observer) Await(ctx context.Context, job string) (Leader, error) {
+	if err := o.made(); err != nil {
+		return Leader{}, err
+	}
+	for {
+		_, changed := o.latest()
+		if l, ok := o.Locate(job); ok {
+			return l, nil
+		}
+		if o.ended() {
+			return Leader{}, fmt.Errorf("distributed: await %q: %w", job, ErrClosed)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Leader{}, fmt.Errorf("distributed: await %q: %w", job, ctx.Err())
+		}
+	}
+}
+
 func (o *Observer) latest() (*View, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -308,6 +332,7 @@ func (v *View) leader(job *JobView) Leader {
 	x, ok := slices.BinarySearchFunc(v.Nodes, first.Node, func(n NodeView, id string) int { return cmp.Compare(n.ID, id) })
 	if ok {
 		l.Instance, l.Metadata = v.Nodes[x].Instance, v.Nodes[x].Metadata
+		_, l.Warming = v.Nodes[x].Warming[job.Name]
 	}
 	return l
 }

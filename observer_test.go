@@ -231,3 +231,60 @@ func TestAnObserverOfAnAppWithoutNodesHearsThatTheStoreLives(t *testing.T) {
 		require.Len(t, log.with(t, "store unavailable, trying again"), 1, "but that is")
 	})
 }
+
+func TestAwaitBlocksUntilSomebodyLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), works{"x": untilDone}
+		o, err := distributed.Observe(t.Context(), "app", s.provider())
+		require.NoError(t, err)
+		found := make(chan distributed.Leader, 1)
+		go func() {
+			l, err := o.Await(t.Context(), "x")
+			require.NoError(t, err)
+			found <- l
+		}()
+		synctest.Wait()
+		require.Empty(t, found)
+		s.execute("a", jobs)
+		require.Equal(t, "a", (<-found).Instance)
+		l, err := o.Await(t.Context(), "x")
+		require.NoError(t, err, "at once")
+		require.Equal(t, "a", l.Instance)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = o.Await(ctx, "other")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		go func() {
+			synctest.Wait()
+			require.NoError(t, o.Close())
+		}()
+		_, err = o.Await(t.Context(), "other")
+		require.ErrorIs(t, err, distributed.ErrClosed)
+		_, err = o.Await(t.Context(), "other")
+		require.ErrorIs(t, err, distributed.ErrClosed)
+	})
+}
+
+func TestAProcessorGivesItsAppToAnObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		provider := distributed.NewMemoryLeaseProvider(nil)
+		p := distributed.NewLeadershipBasedJobProcessor("app", "a", provider, []distributed.Job{{Name: "x", Work: untilDone}})
+		o, err := p.Observe(t.Context())
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.Execute(ctx) }()
+		l, err := o.Await(t.Context(), "x")
+		require.NoError(t, err)
+		require.Equal(t, "a", l.Instance)
+		cancel()
+		require.NoError(t, <-ended)
+		synctest.Wait()
+		require.Empty(t, o.Leaders(), "it goes on when the processor has ended")
+		require.NoError(t, o.Close())
+
+		_, err = distributed.NewLeadershipBasedJobProcessor("a/b", "a", provider, nil).Observe(t.Context())
+		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+	})
+}

@@ -53,6 +53,8 @@ type processorOptions struct {
 	startDelay       func(job string) time.Duration
 	voluntaryTimeout func(job string) time.Duration
 	blockOnNoJobs    bool
+	stopOnError      bool
+	stuck            stuckOptions
 	quota            int
 	quotaSet         bool
 	balancing        *balancing // nil without WithLoadBalancing
@@ -63,6 +65,9 @@ type processorOptions struct {
 func (o *processorOptions) validate() error {
 	if o.quotaSet && o.quota < 1 {
 		return fmt.Errorf("%w: WithJobQuota(%d): must be at least 1", ErrInvalidConfig, o.quota)
+	}
+	if err := o.stuck.validate(); err != nil {
+		return err
 	}
 	if err := o.node.validate(); err != nil {
 		return err
@@ -141,7 +146,7 @@ func WithBlockOnNoJobs() ProcessorOption {
 }
 
 // WithJobQuota lets this node run at most n jobs at once, n ≥ 1. A node at its
-// quota does not stand for more jobs, and stands again when one of its jobs has
+// quota does not campaign for more jobs, and does again when one of its jobs has
 // been released. If it has more jobs than its quota, a job pauses for a second
 // after each of its terms, so that the others get their turn. A job is left
 // without a node when the quotas of all nodes add up to less than the number of
@@ -161,7 +166,7 @@ func WithJobQuota(n int) ProcessorOption {
 // context of its Work is done with cause [ErrMoved].
 //
 // All nodes of an app should have it. A node without it keeps what it has, and
-// stands for everything. Default: whoever is first in the queue of a job leads it.
+// campaigns for every job. Default: whoever is first in the queue of a job leads it.
 func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 	return processorOption(func(o *processorOptions) {
 		o.balancing = &balancing{settleTime: 5 * time.Second, gatherTime: time.Second}
@@ -191,7 +196,7 @@ func WithMaxMoves(n int) BalancingOption {
 	}
 }
 
-// WithGatherTime makes a node that starts, and finds that no node stands for any job
+// WithGatherTime makes a node that starts, and finds that nobody leads or waits for any job
 // of the app, wait for the others: until the nodes have been the same for d, ten
 // times d at most. Otherwise the first one would start all jobs, and hand over most
 // of them soon after. A node that joins others which run does not wait. 0 turns it

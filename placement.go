@@ -50,9 +50,13 @@ type placedJob struct {
 	waiting nodeSet // those of them that are in the view
 	scale   int     // of its weight
 	led     bool    // by the first of the queue
+	done    bool    // nobody is to run it any more
+	warming bool    // its runner has not said yet that it is ready
 	runner  int     // the node that leads it and takes part in placement; else none
 	target  int     // where it should run; none if it can run nowhere
 	standby int     // who should wait for it; none if nobody can
+	unmet   *Order  // a move or a pin to where it cannot run
+	order   *Order  // that says where it should run, or that it should not; nil if none does
 	reason  reason
 }
 
@@ -63,7 +67,7 @@ const none = -1
 type reason int
 
 const (
-	stays    reason = iota // it runs there, and nothing speaks against it
+	stays    reason = iota // it runs there, and no other node suits it better
 	newcomer               // it ran nowhere, or not with a node that takes part
 	leaves                 // its node does not take it any more
 	improves               // another node suits it better
@@ -153,7 +157,14 @@ func (p *placement) readJobs(v *View) {
 		p.readList(n.Jobs, has)
 	}
 	p.readQueues(v)
+	for _, r := range v.Records {
+		if j, ok := p.job(r.Job); ok && r.Done {
+			p.jobs[j].done = true
+			clear(has[j])
+		}
+	}
 	p.readWeights()
+	p.obey(v, has)
 	p.readFits(has)
 }
 
@@ -209,6 +220,7 @@ func (p *placement) readQueues(v *View) {
 		job.queue, job.led = all[start:len(all):len(all)], v.Jobs[i].Led
 		if first := job.queue[0]; first != none && p.nodes[first].Jobs != nil {
 			job.runner = int(first)
+			_, job.warming = p.nodes[first].Warming[job.Name]
 		}
 	}
 	p.steps += candidates + len(p.jobs)
@@ -472,7 +484,7 @@ func (p *placement) due(limit int, settled bool) (due []bool) {
 
 // ready reports whether a job does its work where it runs, so that its node has a hand
 // free for the next.
-func (p *placement) ready(j int) bool { return p.jobs[j].led }
+func (p *placement) ready(j int) bool { return p.jobs[j].led && !p.jobs[j].warming }
 
 // stage says how far a move has come: the lower the farther.
 func (p *placement) stage(j int) (stage int) {

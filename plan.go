@@ -3,6 +3,7 @@ package distributed
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -70,13 +71,13 @@ func (v *View) Plan() Plan {
 		}
 		plan.Moves = append(plan.Moves, Move{
 			Job: job.Name, From: p.instance(job.runner), To: p.instance(job.target),
-			Reason: p.why(j), Ready: p.handsOver(j, job.runner),
+			Reason: p.why(j), Ready: p.handsOver(j, job.runner) && p.nodes[job.target].Warming[job.Name] != Preparing,
 		})
 	}
 	loads := make([]Load, len(p.nodes))
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		if job.target == none && job.runner == none {
+		if job.target == none && job.runner == none && !job.done && (job.order == nil || job.order.Kind != OrderPause) {
 			plan.Homeless = append(plan.Homeless, job.Name)
 		}
 		if job.runner != none {
@@ -100,7 +101,7 @@ func (v *View) Plan() Plan {
 }
 
 // Explain says why a job runs where it runs with load balancing. It returns
-// false for a job that nobody has.
+// false for a job that no node has.
 func (v *View) Explain(job string) (Explanation, bool) {
 	p := place(v)
 	j, ok := p.job(job)
@@ -122,9 +123,19 @@ func (p *placement) instance(x int) string {
 // why puts the reason for a job's target into words.
 func (p *placement) why(j int) string {
 	job := &p.jobs[j]
+	switch {
+	case job.order != nil:
+		return job.order.String()
+	case job.unmet != nil:
+		return p.reasonOf(job) + "; " + job.unmet.String() + ", but that cannot take it"
+	}
+	return p.reasonOf(job)
+}
+
+func (p *placement) reasonOf(job *placedJob) string {
 	switch job.reason {
 	case stays:
-		return "nothing speaks against its node"
+		return "it runs there already, and no other node suits it better"
 	case newcomer:
 		return "it ran nowhere, and " + p.instance(job.target) + " has the least load of those that suit it best"
 	case leaves:
@@ -139,6 +150,9 @@ func (p *placement) why(j int) string {
 	case strands:
 		return "no node can take it from " + p.instance(job.runner)
 	}
+	if job.done {
+		return "it is done, for good"
+	}
 	has := func(n placedNode) bool {
 		_, ok := slices.BinarySearchFunc(n.Jobs, job.Name, func(i JobInfo, name string) int { return strings.Compare(i.Name, name) })
 		return ok
@@ -147,4 +161,58 @@ func (p *placement) why(j int) string {
 		return "no node that takes part has it"
 	}
 	return "all nodes that have it drain, or run as many jobs as they can"
+}
+
+// PartialJob is a job that some nodes have, and others do not.
+type PartialJob struct {
+	Job   string   `json:"job"`
+	Has   []string `json:"has"`   // instances that can run it, sorted
+	Lacks []string `json:"lacks"` // instances that cannot, sorted; never empty
+}
+
+// Partial returns the jobs that not all nodes have, sorted by name: as after a mistake
+// in a configuration, or while one version replaces another. It is known of nodes with
+// [WithLoadBalancing] only; the others tell nobody which jobs they have.
+func (v *View) Partial() []PartialJob {
+	var lists [][]JobInfo // each once; most often there is one
+	var holders [][]string
+	for _, n := range v.Nodes {
+		if n.Jobs == nil {
+			continue
+		}
+		i := slices.IndexFunc(lists, func(list []JobInfo) bool { return sameList(list, n.Jobs) })
+		if i < 0 {
+			i, lists, holders = len(lists), append(lists, n.Jobs), append(holders, nil)
+		}
+		holders[i] = append(holders[i], n.Instance)
+	}
+	if len(lists) < 2 {
+		return []PartialJob{}
+	}
+	has := map[string][]bool{} // by job and list
+	for i, list := range lists {
+		for _, job := range list {
+			if has[job.Name] == nil {
+				has[job.Name] = make([]bool, len(lists))
+			}
+			has[job.Name][i] = true
+		}
+	}
+	partial := []PartialJob{}
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		job := PartialJob{Job: name}
+		for i, has := range has[name] {
+			if has {
+				job.Has = append(job.Has, holders[i]...)
+			} else {
+				job.Lacks = append(job.Lacks, holders[i]...)
+			}
+		}
+		if job.Lacks != nil {
+			slices.Sort(job.Has)
+			slices.Sort(job.Lacks)
+			partial = append(partial, job)
+		}
+	}
+	return partial
 }

@@ -32,17 +32,32 @@ type LeadershipBasedJobProcessor struct {
 	ctx      context.Context         // of the loops; likewise
 	stop     context.CancelCauseFunc // ends ctx
 	quota    *quota
-	opened   bool // the loops have been started
-	finished bool // no more jobs
+	ended    chan struct{} // closed when Execute has returned
+	opened   bool          // the loops have been started
+	finished bool          // no more jobs
 	failure  error
+	crew     crew
+
+	ordered   *instructions // nil before the first lease
+	reordered chan struct{} // closed when that is replaced; nil while nobody waits
 }
 
-// plannedJob is a job of a processor, whose mutex guards since and tenure.
+// plannedJob is a job of a processor, whose mutex guards all but what is said to be of
+// somebody else.
 type plannedJob struct {
 	Job
-	delay  time.Duration // before the first campaign
-	since  time.Time     // when it was added, or released last
-	tenure *tenure       // nil while it is not led here
+	delay   time.Duration           // before the first campaign; of whoever serves it
+	ctx     context.Context         // done when the job is removed or Execute ends; no child of any other
+	cancel  context.CancelCauseFunc // ends ctx
+	gone    chan struct{}           // closed when nobody serves it any more
+	removed bool                    // it is to end
+	served  int                     // goroutines that serve it; of the crew
+	since   time.Time               // when it was added, or released last
+	tenure  *tenure                 // nil while it is not led here
+
+	withdraw context.CancelCauseFunc // ends the campaign under way, nil if there is none
+
+	pause time.Duration // before the next campaign, as a failure could not be recorded; of its loop
 }
 
 // NewLeadershipBasedJobProcessor returns a processor for the node instanceName
@@ -53,6 +68,8 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 	p := &LeadershipBasedJobProcessor{
 		options: processorOptions{node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]*plannedJob{},
+		ended:   make(chan struct{}),
+		crew:    crew{left: make(chan struct{})},
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -62,7 +79,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 		o.applyProcessor(&p.options)
 	}
 	p.concurrency = newConcurrency(appName, instanceName, provider, p.options.commonOptions)
-	p.concurrency.managed = true
+	p.concurrency.managed, p.concurrency.obey = true, p.obey
 	if p.options.quotaSet {
 		p.options.node.Capacity = p.options.quota
 	}
@@ -102,7 +119,8 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	}
 	p.jobs[job.Name] = planned
 	if p.opened {
-		p.loops.Go(func() { p.loop(planned) })
+		p.ready(planned)
+		p.keep(planned, func() { p.loop(planned) })
 	}
 	return nil
 }
@@ -114,14 +132,14 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // and others wait until its lease has run out. More than 128 jobs start in waves
 // of that size, a millisecond apart.
 //
-// While the store is away it waits and keeps trying. It returns early with the
-// error of the first Work that failed or panicked ([PanicError]), naming the
-// job, after stopping and releasing all others; with [ErrNoJobs]; with
-// [ErrInvalidConfig], before anything is written to the store; and with an
-// error that wraps [ErrPermanent] for what waiting cannot mend.
+// While the store is away it waits and keeps trying. What becomes of one job does
+// not end it, unless [WithStopOnError] was given. It returns early with [ErrNoJobs];
+// with [ErrInvalidConfig], before anything is written to the store; and with an
+// error that wraps [ErrPermanent] for what waiting cannot fix.
 //
 // A Work that does not return when its context is done keeps Execute from
-// returning; it is reported to the log and to [Hooks].Stuck.
+// returning, unless [WithStuck] says otherwise; it is reported to the log and to
+// [Hooks].Stuck.
 func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	if err := p.made(); err != nil {
 		return err
@@ -129,12 +147,13 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	if err := p.start(ctx); err != nil {
 		return err
 	}
+	defer close(p.ended)
 	defer p.stop(nil)
 	p.open()
 	<-p.ctx.Done()
-	cause := context.Cause(p.ctx)
-	for _, l := range p.finish() {
-		l.cancel(cause)
+	p.finish(context.Cause(p.ctx))
+	if p.options.stuck.what == ReturnStuck {
+		return p.close()
 	}
 	p.loops.Wait()
 	_ = p.concurrency.Close() // logged there; others wait until what is left has run out
@@ -149,6 +168,19 @@ func (p *LeadershipBasedJobProcessor) View() (*View, bool) {
 		return nil, false
 	}
 	return p.concurrency.View()
+}
+
+// Observe returns an observer of this processor's app, through its provider; see
+// [Observe]. It may be called before Execute, while that runs, and afterwards: the
+// observer lives on its own, and the caller closes it.
+func (p *LeadershipBasedJobProcessor) Observe(ctx context.Context, opts ...ConcurrencyOption) (*Observer, error) {
+	if err := p.made(); err != nil {
+		return nil, err
+	}
+	if err := p.concurrency.invalid; err != nil {
+		return nil, err
+	}
+	return Observe(ctx, p.concurrency.app, p.concurrency.provider, opts...)
 }
 
 // Drain makes this node take no more jobs and hand over those that it runs, with
@@ -182,20 +214,28 @@ func (p *LeadershipBasedJobProcessor) made() error {
 	return nil
 }
 
-// plan checks job, and asks the options about it.
-func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
+// check checks job.
+func (p *LeadershipBasedJobProcessor) check(job Job) error {
 	if err := job.validate(); err != nil {
-		return nil, err
+		return err
 	}
 	if field := job.needsBalancing(); field != "" && p.balancer == nil {
-		return nil, fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
+		return fmt.Errorf("%w: Job.%s of %q needs WithLoadBalancing", ErrInvalidConfig, field, job.Name)
+	}
+	return nil
+}
+
+// plan checks job, and asks the options about it.
+func (p *LeadershipBasedJobProcessor) plan(job Job) (*plannedJob, error) {
+	if err := p.check(job); err != nil {
+		return nil, err
 	}
 	delay, err := durationOf(context.Background(), "WithStartDelay", p.options.startDelay, job.Name)
 	if err != nil {
 		return nil, err
 	}
 	_, err = durationOf(context.Background(), "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	return &plannedJob{Job: job, delay: delay, since: time.Now()}, err
+	return &plannedJob{Job: job, delay: delay, gone: make(chan struct{}), since: time.Now()}, err
 }
 
 func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
@@ -239,7 +279,7 @@ func (p *LeadershipBasedJobProcessor) open() {
 	}
 	for wave := range slices.Chunk(jobs, jobsInWave) {
 		for _, job := range wave {
-			p.loops.Go(func() { p.loop(job) })
+			p.keep(job, func() { p.loop(job) })
 		}
 		if len(wave) == jobsInWave && sleep(p.ctx, time.Millisecond) != nil {
 			return
@@ -260,6 +300,7 @@ func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 	defer p.mu.Unlock()
 	p.opened = true
 	for _, job := range p.jobs {
+		p.ready(job)
 		if p.balancer != nil && job.delay == 0 {
 			p.balancer.enter(job) // all together, before the first view
 			continue
@@ -267,6 +308,11 @@ func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 		jobs = append(jobs, job)
 	}
 	return jobs
+}
+
+// ready makes the context of a job. It is called with mu held.
+func (p *LeadershipBasedJobProcessor) ready(job *plannedJob) {
+	job.ctx, job.cancel = context.WithCancelCause(context.WithoutCancel(p.caller))
 }
 
 func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {
@@ -280,19 +326,26 @@ func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {
 	return false
 }
 
-// finish lets no more jobs begin, and returns the leaderships to be ended. They
-// are no children of p.ctx: that is locked until it has told its last child, and
-// the first of ten thousand jobs would wait for that.
-func (p *LeadershipBasedJobProcessor) finish() (running []*Leadership) {
+// finish lets no more jobs begin, and ends all leaderships, and then the loops. Their
+// contexts are no children of p.ctx: that is locked until it has told its last child,
+// and the first of ten thousand jobs would wait for that.
+func (p *LeadershipBasedJobProcessor) finish(cause error) {
+	var loops, running []context.CancelCauseFunc
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.finished = true
 	for _, job := range p.jobs {
 		if job.tenure != nil {
-			running = append(running, job.tenure.leadership)
+			running = append(running, job.tenure.leadership.cancel)
+		}
+		if job.cancel != nil {
+			loops = append(loops, job.cancel)
 		}
 	}
-	return running
+	p.mu.Unlock()
+	p.crew.end()
+	for _, cancel := range slices.Concat(running, loops) {
+		cancel(cause)
+	}
 }
 
 // fail makes Execute stop everything and return err. Only the first failure
@@ -309,44 +362,90 @@ func (p *LeadershipBasedJobProcessor) fail(err error) {
 // loop is the life of a job on this node; with balancing, the balancer goes on with it
 // while the job is wanted here.
 func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
-	if sleep(p.ctx, job.delay) != nil {
+	if sleep(job.ctx, job.delay) != nil {
 		return
 	}
+	job.delay = 0
 	if p.balancer != nil {
-		p.balancer.enter(job)
+		p.enter(job)
 		return
 	}
-	for p.ctx.Err() == nil {
-		p.turn(p.ctx, job)
+	for p.ctx.Err() == nil && job.ctx.Err() == nil {
+		p.turn(job.ctx, job)
 	}
+}
+
+// keep calls f, which serves a job, on a goroutine, and again on another one if a Work
+// ends that.
+func (p *LeadershipBasedJobProcessor) keep(job *plannedJob, f func()) {
+	p.crew.join(job)
+	p.loops.Go(func() {
+		over := false
+		defer func() {
+			if !over {
+				p.keep(job, f)
+			}
+			p.crew.leave(job)
+			p.retire(job)
+		}()
+		f()
+		over = true
+	})
 }
 
 // turn campaigns for the job once, while ctx is not done, and serves the term if it
 // wins.
 func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob) {
-	term, err := durationOf(ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
-	if err != nil {
-		if ctx.Err() == nil {
-			p.fail(err)
-		}
+	pause := job.pause
+	job.pause = 0
+	if sleep(ctx, pause) != nil {
 		return
 	}
-	standing, cancel, err := p.quota.stand(ctx)
+	leadership, term, err := p.win(ctx, job)
 	if err != nil {
-		return
-	}
-	defer cancel()
-	leadership, err := p.concurrency.Campaign(standing, job.Name)
-	if err != nil {
-		if standing.Err() == nil {
+		if ctx.Err() == nil && p.ctx.Err() == nil && !errors.Is(err, errWithdrawn) {
 			p.fail(err)
 		}
 		return
 	}
 	if p.lead(job, leadership, term) && p.crowded() {
-		_ = sleep(p.ctx, restTime) // or it would be the first to take its own slot again
+		_ = sleep(job.ctx, restTime) // or it would be the first to take its own slot again
 	}
 }
+
+// win campaigns for the job. errWithdrawn says that this was not wanted any more.
+func (p *LeadershipBasedJobProcessor) win(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
+	permitted, withdraw, err := p.permit(ctx, job)
+	if err != nil {
+		return nil, 0, errWithdrawn
+	}
+	defer withdraw()
+	if l, term, err = p.campaign(permitted, job); err != nil && permitted.Err() != nil {
+		err = errWithdrawn
+	}
+	return l, term, err
+}
+
+func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
+	if err := p.awaitUndone(ctx, job.Name); err != nil {
+		return nil, 0, err
+	}
+	if term, err = durationOf(ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name); err != nil {
+		return nil, 0, err
+	}
+	standing, cancel, err := p.quota.stand(ctx)
+	if err != nil {
+		return nil, 0, errWithdrawn
+	}
+	defer cancel()
+	if l, err = p.concurrency.Campaign(standing, job.Name); err != nil && standing.Err() != nil {
+		err = errWithdrawn
+	}
+	return l, term, err
+}
+
+// errWithdrawn says that a campaign has been given up.
+var errWithdrawn = errors.New("distributed: not wanted here any more")
 
 // crowded reports whether there are more jobs than slots.
 func (p *LeadershipBasedJobProcessor) crowded() bool {
@@ -358,60 +457,86 @@ func (p *LeadershipBasedJobProcessor) crowded() bool {
 // lead runs Work under the leadership and releases it, but not before Work has
 // returned. It reports whether that was the job's own doing, or the end of its term.
 func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term time.Duration) (ended bool) {
-	if !p.quota.take() {
-		p.release(l, func() {})
-		return false
-	}
-	defer p.quota.put(p.ctx)
+	slot := false
+	defer func() {
+		if slot {
+			p.quota.put(p.ctx)
+		}
+	}()
 	defer p.begin(job, l)()
 	report := func() {} // what Work returned; not before the job is released, and others can run it
 	defer func() { p.release(l, func() { report() }) }()
 	defer p.balancer.lead(l)()
-	if term > 0 {
-		defer time.AfterFunc(term, func() { l.cancel(ErrTermEnded) }).Stop()
-	}
 	if p.ctx.Err() != nil {
 		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
 	}
-	if l.expired() || l.ctx.Err() != nil {
+	if job.ctx.Err() != nil {
+		l.cancel(context.Cause(job.ctx)) // or RemoveJob
+	}
+	p.obeyOnElection(l)
+	if !p.rest(l) {
 		return false
+	}
+	if slot = p.quota.take(); !slot || l.expired() || l.ctx.Err() != nil {
+		return false
+	}
+	if term > 0 {
+		defer time.AfterFunc(term, func() { l.cancel(ErrTermEnded) }).Stop()
 	}
 	started := time.Now()
 	p.concurrency.hooks.workStarted(l.name, l.token)
+	returned := p.recoverLater(l)
 	defer p.reportStuck(l)()
-	job.run(l.ctx, func(err error) { report, ended = p.returned(l, err, time.Since(started)) })
+	defer p.watch(job, l)()
+	runWork(l.ctx, p.labelled(job, l), func(err error) {
+		p.noteReturn(l)
+		returned(err == nil && l.ctx.Err() == nil)
+		report, ended = p.returned(job, l, err, time.Since(started))
+	})
 	_ = sleep(l.ctx, time.Until(started.Add(restTime))) // not at all once it is done
 	return ended
 }
 
-// returned judges what Work returned, after it took so long. An error after its
-// context was done is most often that context's error, or one that came from it,
-// and no reason to stop a node: leadership comes and goes. The same holds for a
-// leadership that was lost, if the process has slept over it: then the first to
-// notice may be a store that refuses the token.
-func (p *LeadershipBasedJobProcessor) returned(l *Leadership, err error, took time.Duration) (report func(), ended bool) {
-	p.noteReturn(l)
+// returned judges what Work returned, after it took so long, and puts on record what
+// others have to know. An error after its context was done is most often that
+// context's error, or one that came from it, and no failure: leadership comes and
+// goes. The same holds for a leadership that was lost, if the process has slept over
+// it: then the first to notice may be a store that refuses the token.
+func (p *LeadershipBasedJobProcessor) returned(job *plannedJob, l *Leadership, err error, took time.Duration) (report func(), ended bool) {
 	if p.caller.Err() != nil {
 		l.cancel(context.Cause(p.caller)) // which Work may have watched itself, and been faster than us
 	}
-	asked := l.expired() || l.ctx.Err() != nil
-	panicked := errors.Is(err, errGoexit) || errors.As(err, new(*PanicError))
+	lost := l.expired()
+	asked := lost || l.ctx.Err() != nil
 	log := func() {}
 	switch {
-	case err != nil && (panicked || !asked):
-		log = func() { l.logFailure(err) }
-		failure := fmt.Errorf("distributed: job %q: %w", l.name, err)
-		l.cancel(failure)
-		p.fail(failure)
-	case err != nil && !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
+	case !lost && errors.Is(context.Cause(l.ctx), ErrNotAlive):
+		log = p.failed(job, l, ErrNotAlive, took)
+	case err == nil:
+	case isPanic(err) || (!asked && !errors.Is(err, ErrDone)):
+		l.cancel(failureOf(l.name, err))
+		log = p.failed(job, l, err, took)
+	case errors.Is(err, ErrDone) && !lost:
+		l.cancel(ErrDone)
+		log = p.finishes(l)
+	case !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
 		log = func() {
 			p.concurrency.log.Warn("work stopped with an error", "job", l.name, "token", l.token, "error", err)
 		}
 	}
 	return func() {
-		log()
 		p.concurrency.hooks.workReturned(l.name, l.token, took, err)
+		log()
 	}, !asked || errors.Is(context.Cause(l.ctx), ErrTermEnded)
+}
+
+// failed deals with a Work that has failed.
+func (p *LeadershipBasedJobProcessor) failed(job *plannedJob, l *Leadership, err error, took time.Duration) (report func()) {
+	if !p.options.stopOnError {
+		return p.fails(job, l, err, took)
+	}
+	p.fail(failureOf(l.name, err))
+	return func() { l.logEnd(err) }
 }
 
 // release gives the job up, and calls released when that is done.
@@ -421,48 +546,14 @@ func (p *LeadershipBasedJobProcessor) release(l *Leadership, released func()) {
 	stopping := p.ctx.Err() != nil
 	if stopping {
 		p.balancer.awaitLeave(ctx)
-		cancel() // closing the lease, which follows, confirms all that is not confirmed by then
+		if p.options.stuck.what != ReturnStuck { // then nobody may close the lease
+			cancel() // closing the lease, which follows, confirms all that is not confirmed by then
+		}
 	}
 	if err := l.release(ctx, released); err != nil && !stopping {
 		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
 	}
 }
-
-// reportStuck says so when Work goes on although its context is done, until the
-// function that it returns is called.
-func (p *LeadershipBasedJobProcessor) reportStuck(l *Leadership) (returned func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Add(1)
-	stop := context.AfterFunc(l.ctx, func() {
-		defer wg.Done()
-		since := p.noteEnd(l)
-		for wait := stuckAfter; ; wait = min(wait, time.Minute) {
-			select {
-			case <-done:
-				if late := time.Since(since); late >= stuckAfter {
-					p.concurrency.log.Info("work has stopped", "job", l.name, "token", l.token, "late", late, "cause", context.Cause(l.ctx))
-				}
-				return
-			case <-time.After(wait):
-			}
-			stuck := time.Since(since)
-			p.concurrency.log.Warn("work does not stop", "job", l.name, "token", l.token, "since", stuck, "cause", context.Cause(l.ctx))
-			p.concurrency.hooks.stuck(l.name, l.token, stuck)
-			wait = stuck // so that the time until the next report doubles
-		}
-	})
-	return func() {
-		close(done)
-		if stop() {
-			wg.Done()
-		}
-		wg.Wait()
-	}
-}
-
-// stuckAfter is when a Work that does not stop is reported first.
-const stuckAfter = time.Second
 
 var (
 	// ErrNoJobs is returned by Execute when there is no job, unless

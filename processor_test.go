@@ -575,13 +575,13 @@ func TestAJobThatRestsIsReleasedWhenItsNodeStops(t *testing.T) {
 
 // Work fails
 
-func TestErrorOfWorkStopsAndReleasesEverythingAndIsReturnedWithTheNameOfTheJob(t *testing.T) {
+func TestErrorOfWorkStopsEverythingIfWantedAndIsReturnedWithTheNameOfTheJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, begin := newService(t), time.Now()
 		a := s.execute("a", works{
 			"good": stopsAfter(time.Second),
 			"bad":  func(context.Context) error { time.Sleep(time.Minute); return errBroken },
-		})
+		}, distributed.WithStopOnError())
 		s.execute("b", works{"good": untilDone, "bad": untilDone})
 		err := a.result()
 		require.ErrorIs(t, err, errBroken)
@@ -596,7 +596,7 @@ func TestErrorOfWorkStopsAndReleasesEverythingAndIsReturnedWithTheNameOfTheJob(t
 func TestPanicOfWorkIsReturnedAsPanicErrorWithItsStack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		a := s.execute("a", works{"good": untilDone, "bad": workThatPanics})
+		a := s.execute("a", works{"good": untilDone, "bad": workThatPanics}, distributed.WithStopOnError())
 		err := a.result()
 		require.EqualError(t, err, `distributed: job "bad": panic: out of cheese`)
 		var panicked *distributed.PanicError
@@ -613,7 +613,7 @@ func workThatPanics(context.Context) error { panic("out of cheese") }
 
 func TestPanicWithAnErrorCanBeUnwrapped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newService(t).execute("a", works{"bad": func(context.Context) error { panic(errBroken) }})
+		a := newService(t).execute("a", works{"bad": func(context.Context) error { panic(errBroken) }}, distributed.WithStopOnError())
 		require.ErrorIs(t, a.result(), errBroken)
 	})
 }
@@ -639,7 +639,7 @@ func TestPanicIsToldInOneLineOfBoundedLength(t *testing.T) {
 func TestStackOfAPanicIsLoggedAsAnAttribute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, log := newService(t), new(journal)
-		a := s.execute("a", works{"bad": workThatPanics}, log.logger())
+		a := s.execute("a", works{"bad": workThatPanics}, log.logger(), distributed.WithStopOnError())
 		require.Error(t, a.result())
 		lines := log.with(t, "work failed")
 		require.Len(t, lines, 1)
@@ -651,7 +651,7 @@ func TestStackOfAPanicIsLoggedAsAnAttribute(t *testing.T) {
 func TestPanicAfterTheContextIsDoneIsReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		a := s.execute("a", works{"bad": func(ctx context.Context) error { <-ctx.Done(); panic("out of cheese") }})
+		a := s.execute("a", works{"bad": func(ctx context.Context) error { <-ctx.Done(); panic("out of cheese") }}, distributed.WithStopOnError())
 		a.stop(errShutdown)
 		require.ErrorAs(t, a.result(), new(*distributed.PanicError))
 		require.Empty(t, s.hub.Candidates("app", "bad"))
@@ -661,7 +661,7 @@ func TestPanicAfterTheContextIsDoneIsReturned(t *testing.T) {
 func TestGoexitInWorkIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		a := s.execute("a", works{"good": untilDone, "bad": func(context.Context) error { runtime.Goexit(); return nil }})
+		a := s.execute("a", works{"good": untilDone, "bad": func(context.Context) error { runtime.Goexit(); return nil }}, distributed.WithStopOnError())
 		require.EqualError(t, a.result(), `distributed: job "bad": Work called runtime.Goexit, as FailNow of a test does, and did not return`)
 		require.Empty(t, s.hub.Candidates("app", "good"))
 		require.Empty(t, s.hub.Candidates("app", "bad"))
@@ -728,7 +728,7 @@ func TestTheFirstFailureIsReturnedAndTheOthersAreLogged(t *testing.T) {
 		a := s.execute("a", works{
 			"bad":   func(context.Context) error { time.Sleep(time.Minute); return errBroken },
 			"worse": func(ctx context.Context) error { <-ctx.Done(); panic("as well") },
-		}, log.logger())
+		}, log.logger(), distributed.WithStopOnError())
 		require.EqualError(t, a.result(), `distributed: job "bad": broken`)
 		lines := log.with(t, "work failed")
 		require.Len(t, lines, 2)

@@ -79,6 +79,14 @@ func (p *storeProvider) join(ctx context.Context, prefix string, record *appReco
 
 // OpenView implements [LeaseProvider].
 func (p *storeProvider) OpenView(ctx context.Context, req LeaseRequest) (Viewer, error) {
+	v, err := p.openView(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func (p *storeProvider) openView(ctx context.Context, req LeaseRequest) (*viewer, error) {
 	if err := p.check(ctx); err != nil {
 		return nil, err
 	}

@@ -29,8 +29,7 @@ func newQuota(ctx context.Context, n int) *quota {
 }
 
 // stand blocks until a slot is free or ctx is done, and returns the context to
-// campaign under, which is to be cancelled after the campaign. ctx is that of
-// newQuota, or comes from it.
+// campaign under, which is to be cancelled after the campaign.
 func (q *quota) stand(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	if q == nil {
 		return ctx, func() {}, ctx.Err()
@@ -40,8 +39,8 @@ func (q *quota) stand(ctx context.Context) (context.Context, context.CancelFunc,
 		standing, freed := q.standing, q.freed
 		q.mu.Unlock()
 		if freed == nil {
-			standing, cancel := eitherDone(standing, ctx)
-			return standing, cancel, nil
+			ctx, cancel := eitherDone(ctx, standing)
+			return ctx, cancel, nil
 		}
 		select {
 		case <-freed:

@@ -197,7 +197,7 @@ func testTurns(t *testing.T, work func(context.Context) error, opts ...distribut
 func TestFailureOfWorkEndsANodeAtItsQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		a := s.execute("a", jobs(5, func(context.Context) error { time.Sleep(time.Minute); return errBroken }), distributed.WithJobQuota(2))
+		a := s.execute("a", jobs(5, func(context.Context) error { time.Sleep(time.Minute); return errBroken }), distributed.WithJobQuota(2), distributed.WithStopOnError())
 		require.ErrorIs(t, a.result(), errBroken)
 		require.Equal(t, 2, s.busiest["a"])
 		for i := range 5 {

@@ -27,7 +27,17 @@ type JobStatus struct {
 	State JobState  `json:"state"`
 	Since time.Time `json:"since"` // when it came into that state; a job is stuck since its context is done
 	Token int64     `json:"token"` // of the leadership; 0 while it waits
-	Cause error     `json:"-"`     // why the context of Work is done; nil if it is not. In JSON its text: "cause"
+	Cause error     `json:"-"`     // why the context of Work is done, or the job is paused; nil otherwise. In JSON its text: "cause"
+
+	// Warming: it is led here, and Work has not called [Leadership.Ready] yet.
+	Warming bool `json:"warming,omitempty"`
+
+	// Record is what is on record of it in the app: failures of its Work, on whatever
+	// node; or that it is done. nil if nothing is, or without a lease.
+	Record *JobRecord `json:"record,omitempty"`
+
+	// Lacks are the instances that do not have the job, see [View.Partial].
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
@@ -68,8 +78,11 @@ type JobState string
 const (
 	JobWaiting  JobState = "waiting"  // it does not run here
 	JobRunning  JobState = "running"  // it is led here, and its context is not done
+	JobFailed   JobState = "failed"   // it is led here, and pauses after a failure of its Work
 	JobStopping JobState = "stopping" // its context is done, or Work has returned and it is being released
+	JobPaused   JobState = "paused"   // it does not run here, as an operator has paused it: Cause says who and why
 	JobStuck    JobState = "stuck"    // Work has not returned, 1 s or more after its context was done
+	JobDone     JobState = "done"     // it is not run any more, on no node: Work has returned [ErrDone]
 )
 
 // Status returns what the processor does now, with the jobs sorted by name. It
@@ -78,11 +91,40 @@ func (p *LeadershipBasedJobProcessor) Status() Status {
 	if p.made() != nil {
 		return Status{}
 	}
-	s := Status{Instance: p.concurrency.instance, Draining: p.balancer.drains()}
+	s := Status{Instance: p.concurrency.instance, Draining: p.balancer.drains() || p.drained()}
 	s.Node, s.Leased = p.concurrency.node()
 	s.Executing, s.Jobs = p.jobStatus(time.Now())
+	p.recall(s.Jobs)
 	slices.SortFunc(s.Jobs, func(a, b JobStatus) int { return strings.Compare(a.Job, b.Job) })
 	return s
+}
+
+// recall adds what the app knows of the jobs.
+func (p *LeadershipBasedJobProcessor) recall(jobs []JobStatus) {
+	held := p.concurrency.held()
+	if held == nil {
+		return
+	}
+	lacks := map[string][]string{}
+	if p.balancer != nil {
+		if view, _, err := held.lease.View(); err == nil {
+			for _, partial := range view.Partial() {
+				lacks[partial.Job] = partial.Lacks
+			}
+		}
+	}
+	for i := range jobs {
+		j := &jobs[i]
+		j.Lacks = lacks[j.Job]
+		record, _, outdated := held.lease.Recorded(j.Job)
+		if outdated == nil {
+			continue
+		}
+		j.Record = &record
+		if record.Done && j.State == JobWaiting {
+			j.State = JobDone
+		}
+	}
 }
 
 func (p *LeadershipBasedJobProcessor) jobStatus(now time.Time) (executing bool, jobs []JobStatus) {
@@ -94,9 +136,22 @@ func (p *LeadershipBasedJobProcessor) jobStatus(now time.Time) (executing bool, 
 			jobs = append(jobs, job.tenure.status(now))
 			continue
 		}
-		jobs = append(jobs, JobStatus{Job: name, State: JobWaiting, Since: job.since})
+		s := JobStatus{Job: name, State: JobWaiting, Since: job.since}
+		if p.ordered != nil {
+			if o := p.ordered.pausedBy(name); o != nil {
+				s.State, s.Cause = JobPaused, pausedBy(*o)
+			}
+		}
+		jobs = append(jobs, s)
 	}
 	return p.ctx != nil && p.ctx.Err() == nil && !p.finished, jobs
+}
+
+// drained reports whether an operator drains this node.
+func (p *LeadershipBasedJobProcessor) drained() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ordered != nil && p.ordered.drained != nil
 }
 
 // tenure is a job's time on this node, from its election until its release. What
@@ -105,11 +160,13 @@ type tenure struct {
 	leadership *Leadership
 	ended      time.Time // when the end of its context was noticed; zero before
 	returned   time.Time // when Work returned; zero before
+	resting    bool      // Work pauses after a failure
+	given      bool      // Execute does not wait for Work any more
 }
 
 func (t *tenure) status(now time.Time) JobStatus {
 	l := t.leadership
-	s := JobStatus{Job: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx)}
+	s := JobStatus{Job: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx), Warming: l.warming()}
 	switch {
 	case !t.returned.IsZero():
 		s.State, s.Since = JobStopping, t.returned
@@ -119,6 +176,8 @@ func (t *tenure) status(now time.Time) JobStatus {
 		s.State, s.Since = JobStopping, t.ended
 	case s.Cause != nil:
 		s.State, s.Since = JobStopping, now
+	case t.resting:
+		s.State = JobFailed
 	}
 	return s
 }
@@ -144,18 +203,28 @@ func (p *LeadershipBasedJobProcessor) noteEnd(l *Leadership) time.Time {
 	return now
 }
 
+// noteRest notes whether a job pauses after a failure.
+func (p *LeadershipBasedJobProcessor) noteRest(l *Leadership, resting bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.jobs[l.name].tenure.resting = resting
+}
+
 // noteReturn notes that a Work has returned.
 func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.jobs[l.name].tenure.returned = time.Now()
+	t := p.jobs[l.name].tenure
+	t.returned = time.Now()
+	if t.given {
+		t.given = false
+		p.crew.giveUp(-1)
+	}
 }
 
 // node returns whether there is a lease, and its ID in views.
 func (c *Concurrency) node() (id string, leased bool) {
-	c.mu.Lock()
-	held := c.lease
-	c.mu.Unlock()
+	held := c.held()
 	if held == nil {
 		return "", false
 	}

@@ -15,6 +15,12 @@ type View struct {
 	Self  string     `json:"self"`  // ID of the node whose view this is; empty if that is none
 	Nodes []NodeView `json:"nodes"` // sorted by ID
 	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
+
+	// Orders are those of operators, by Kind, Job and Instance.
+	Orders []Order `json:"orders"`
+
+	// Records are of the jobs that have failed, and of those that are done, sorted by Job.
+	Records []JobRecord `json:"records"`
 }
 
 // NodeView is a node in a [View].
@@ -37,24 +43,29 @@ type NodeInfo struct {
 	Labels map[string]string `json:"labels"`
 
 	// Metadata is for whoever looks for the node, such as an address to route
-	// requests to. Placement does not heed it.
+	// requests to. Placement ignores it.
 	Metadata map[string]string `json:"metadata"`
 
 	// Capacity is how many jobs the node runs at most; 0 means no limit.
 	Capacity int `json:"capacity"`
 
-	// Draining is set while the node takes no jobs and hands over those it has.
+	// Draining is set while the node takes no jobs and hands over those it has; in a
+	// [View] also if an operator has ordered that.
 	Draining bool `json:"draining"`
 
+	// Warming are the jobs that the node stands for or leads and that have to warm up, as
+	// far as it is with them. A job that it leads and that is not among them is ready.
+	Warming map[string]Warmth `json:"warming,omitempty"`
+
 	// Jobs are those that the node can run, sorted by Name, each once; nil for a
-	// node that takes no part in placement, and stands for what it likes.
+	// node that takes no part in placement, and campaigns for whatever it has.
 	Jobs []JobInfo `json:"jobs"`
 }
 
 // takesJobs reports whether placement may give jobs to the node.
 func (i *NodeInfo) takesJobs() bool { return i.Jobs != nil && !i.Draining }
 
-// JobInfo is what placement heeds of a [Job].
+// JobInfo is what placement has to know of a [Job].
 type JobInfo struct {
 	Name   string   `json:"name"`
 	Weight int      `json:"weight"` // at least 1

@@ -68,9 +68,18 @@ func candidates(app string, e *clientv3.Event) (int, error) {
 type claims map[string]int64
 
 func parseClaims(value []byte) (claims, error) {
-	var v struct{ Claims claims }
-	err := json.Unmarshal(value, &v)
-	return v.Claims, err
+	var v struct {
+		Jobs    string
+		Numbers []int64
+	}
+	if err := json.Unmarshal(value, &v); err != nil || v.Jobs == "" {
+		return nil, err
+	}
+	all := claims{}
+	for i, job := range strings.Split(v.Jobs, "\n") {
+		all[job] = v.Numbers[min(i, len(v.Numbers)-1)]
+	}
+	return all, nil
 }
 
 // numbered reports whether all claims of app have their numbers written down.

@@ -17,6 +17,9 @@
 //		})
 //	}
 //
+// A provider made by [distributed.NewLeaseProvider] needs its store alone, see
+// [Store.OnDocuments].
+//
 // # What it checks
 //
 // Each case is a subtest and stands for one sentence of the contract; when it

@@ -15,11 +15,13 @@
 //
 // Of what this node's jobs do:
 //
-//	distributed.job.campaigning          updowncounter  {job}       jobs that this node stands for, and waits to lead
+//	distributed.job.campaigning          updowncounter  {job}       jobs that this node campaigns for
 //	distributed.job.led                  updowncounter  {job}       jobs that this node leads; its sum over all nodes is the number of jobs that run
 //	distributed.job.running              updowncounter  {job}       jobs whose Work runs here: led ones, and those whose Work has to stop
 //	distributed.job.stuck                updowncounter  {job}       jobs whose Work goes on more than 1 s after its context was done
-//	distributed.campaign.duration        histogram      s           from standing for a job to leading it, or to giving up; distributed.campaign.won says which
+//	distributed.job.failures             counter        {failure}   times that a Work failed or panicked, so that its job paused
+//	distributed.job.done                 counter        {job}       jobs whose Work has finished for good on this node
+//	distributed.campaign.duration        histogram      s           from the start of a campaign to leading the job, or to giving up; distributed.campaign.won says which
 //	distributed.handover.gap             histogram      s           from seeing that the node before had released a job to leading it
 //	distributed.term.duration            histogram      s           from leading a job to having lost or released it, by distributed.term.cause
 //	distributed.work.duration            histogram      s           of the calls of Work, by distributed.work.result
@@ -40,8 +42,8 @@
 //	distributed.campaign.won    true or false
 //	distributed.term.cause      lost, without this node's doing; term_ended, by distributed.WithVoluntaryTimeout; moved, by
 //	                            distributed.WithLoadBalancing; resigned, as Work returned, or by a call; closed, by a call;
-//	                            stopped, as the processor stops
+//	                            stopped, as the processor stops, or as Work failed; done, with distributed.ErrDone
 //	distributed.work.result     ok; canceled, when Work returned the error or the cause of its context; error; panic
-//	distributed.job.name        with WithJobs, on the first four metrics and on those of handover, term and Work; left out for
+//	distributed.job.name        with WithJobs, on the first six metrics and on those of handover, term and Work; left out for
 //	                            jobs that are not named
 package otelmetrics

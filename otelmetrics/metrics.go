@@ -79,6 +79,7 @@ type metrics struct {
 	campaign, gap, term, work                   metric.Float64Histogram
 	storeUp                                     metric.Int64Gauge
 	outages, leasesLost, renewFails             metric.Int64Counter
+	failures, done                              metric.Int64Counter
 	acquisition, renewal, margin                metric.Float64Histogram
 
 	common metric.MeasurementOption
@@ -105,11 +106,13 @@ var (
 func newMetrics(meter metric.Meter, o *options) (*metrics, error) {
 	b := builder{meter: meter}
 	m := &metrics{
-		campaigning: b.upDown("job.campaigning", "{job}", "Jobs that this node stands for and waits to lead."),
+		campaigning: b.upDown("job.campaigning", "{job}", "Jobs that this node campaigns for."),
 		led:         b.upDown("job.led", "{job}", "Jobs that this node leads."),
 		running:     b.upDown("job.running", "{job}", "Jobs whose Work runs on this node."),
 		stuck:       b.upDown("job.stuck", "{job}", "Jobs whose Work goes on more than 1 s after its context was done."),
-		campaign:    b.histogram("campaign.duration", "From standing for a job to leading it, or to giving up.", waitBuckets),
+		failures:    b.counter("job.failures", "{failure}", "Times that a Work failed or panicked, so that its job paused."),
+		done:        b.counter("job.done", "{job}", "Jobs whose Work has finished for good on this node."),
+		campaign:    b.histogram("campaign.duration", "From the start of a campaign to leading the job, or to giving up.", waitBuckets),
 		gap:         b.histogram("handover.gap", "From seeing that the node before had released a job to leading it.", gapBuckets),
 		term:        b.histogram("term.duration", "From leading a job to having lost or released it.", workingBuckets),
 		work:        b.histogram("work.duration", "Calls of Work.", workingBuckets),
@@ -191,6 +194,8 @@ func (m *metrics) hooks() distributed.Hooks {
 				m.stuck.Add(ctx, -1, m.of(job))
 			}
 		},
+		Failed: func(r distributed.JobRecord, _ error) { m.failures.Add(ctx, 1, m.of(r.Job)) },
+		Done:   func(job string, _ int64) { m.done.Add(ctx, 1, m.of(job)) },
 		Stuck: func(job string, token int64, _ time.Duration) {
 			if m.setStuck(job, token, true) {
 				m.stuck.Add(ctx, 1, m.of(job))
@@ -254,6 +259,8 @@ func causeOf(err error) string {
 	switch {
 	case errors.Is(err, distributed.ErrTermEnded):
 		return "term_ended"
+	case errors.Is(err, distributed.ErrDone):
+		return "done"
 	case errors.Is(err, distributed.ErrMoved):
 		return "moved"
 	case errors.Is(err, distributed.ErrResigned):
@@ -266,7 +273,7 @@ func causeOf(err error) string {
 
 func resultOf(err error) string {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, distributed.ErrDone):
 		return "ok"
 	case errors.As(err, new(*distributed.PanicError)):
 		return "panic"

@@ -67,12 +67,12 @@ func TestTheOwnersOfEachJobAddUpToOne(t *testing.T) {
 func TestEndsAndResultsAreToldApart(t *testing.T) {
 	n := newNode(t)
 	for _, cause := range []error{
-		distributed.ErrTermEnded, distributed.ErrMoved, distributed.ErrResigned, distributed.ErrClosed, context.Canceled, errors.New("SIGTERM"),
+		distributed.ErrTermEnded, distributed.ErrMoved, distributed.ErrResigned, distributed.ErrClosed, context.Canceled, errors.New("SIGTERM"), distributed.ErrDone,
 	} {
 		n.hooks.Resigned("x", 1, time.Second, cause)
 	}
 	for _, err := range []error{
-		nil, context.Canceled, fmt.Errorf("stopped: %w", distributed.ErrTermEnded), errors.New("broken"), &distributed.PanicError{Value: "oops"},
+		nil, context.Canceled, fmt.Errorf("stopped: %w", distributed.ErrTermEnded), errors.New("broken"), &distributed.PanicError{Value: "oops"}, distributed.ErrDone,
 	} {
 		n.hooks.WorkReturned("x", 1, time.Second, err)
 	}
@@ -80,10 +80,10 @@ func TestEndsAndResultsAreToldApart(t *testing.T) {
 	n.hooks.Withdrawn("x", time.Second, context.Canceled)
 	n.hooks.Withdrawn("x", time.Second, context.Canceled)
 	scraped := n.scrape()
-	for cause, want := range map[string]int{"term_ended": 1, "moved": 1, "resigned": 1, "closed": 1, "stopped": 2, "lost": 0} {
+	for cause, want := range map[string]int{"term_ended": 1, "moved": 1, "resigned": 1, "closed": 1, "stopped": 2, "done": 1, "lost": 0} {
 		require.Equal(t, want, scraped.sum("distributed.term.duration", attribute.String("distributed.term.cause", cause)), cause)
 	}
-	for result, want := range map[string]int{"ok": 1, "canceled": 2, "error": 1, "panic": 1} {
+	for result, want := range map[string]int{"ok": 2, "canceled": 2, "error": 1, "panic": 1} {
 		require.Equal(t, want, scraped.sum("distributed.work.duration", attribute.String("distributed.work.result", result)), result)
 	}
 	require.Equal(t, 1, scraped.sum("distributed.campaign.duration", attribute.Bool("distributed.campaign.won", true)))
@@ -101,6 +101,15 @@ func TestStuckJobsAreCountedUntilTheyReturn(t *testing.T) {
 	n.hooks.WorkStarted("x", 2)
 	n.hooks.WorkReturned("x", 2, time.Minute, nil)
 	require.Zero(t, n.scrape().sum("distributed.job.stuck"))
+}
+
+func TestFailuresAreCounted(t *testing.T) {
+	n := newNode(t)
+	n.hooks.Failed(distributed.JobRecord{Job: "x", Failures: 1}, errors.New("broken"))
+	n.hooks.Failed(distributed.JobRecord{Job: "y", Failures: 1}, errors.New("broken"))
+	n.hooks.Done("x", 1)
+	require.Equal(t, 2, n.scrape().sum("distributed.job.failures"))
+	require.Equal(t, 1, n.scrape().sum("distributed.job.done"))
 }
 
 func TestTheNumberOfSeriesDoesNotDependOnTheNumberOfJobs(t *testing.T) {
@@ -158,6 +167,8 @@ func TestTheDocumentationListsAllMetrics(t *testing.T) {
 	n.hooks.HandedOver("x", 1, 0)
 	n.hooks.WorkStarted("x", 1)
 	n.hooks.Stuck("x", 1, 0)
+	n.hooks.Failed(distributed.JobRecord{Job: "x"}, errors.New("broken"))
+	n.hooks.Done("x", 1)
 	n.hooks.WorkReturned("x", 1, 0, nil)
 	n.hooks.Lost("x", 1, 0, nil)
 	n.hooks.StoreUp(0)

@@ -7,7 +7,7 @@
 //
 // The metrics are of one node, in the process that they are scraped from; there
 // is no label for the app, the instance or the job. So they are about 150
-// series, for 10 jobs as for 10,000. [WithJobs] adds two series for each job that
+// series, for 10 jobs as for 10,000. [WithJobs] adds three series for each job that
 // is named, 1,000 jobs at most.
 //
 // For several apps in a process, let each have metrics of its own:
@@ -18,7 +18,7 @@
 //
 // What this node's jobs do now:
 //
-//	distributed_jobs_campaigning                    gauge      jobs that this node stands for, and waits to lead
+//	distributed_jobs_campaigning                    gauge      jobs that this node campaigns for
 //	distributed_jobs_led                            gauge      jobs that this node leads; its sum over all nodes is the number of jobs that run
 //	distributed_jobs_running                        gauge      jobs whose Work runs here: led ones, and those whose Work has to stop
 //	distributed_jobs_stuck                          gauge      jobs whose Work goes on more than 1 s after its context was done
@@ -28,17 +28,20 @@
 // What has happened to them:
 //
 //	distributed_terms_total                         counter    elections won
-//	distributed_terms_ended_total                   counter    leaderships ended, by cause: lost, term_ended, moved, resigned, closed, stopped
+//	distributed_terms_ended_total                   counter    leaderships ended, by cause: lost, term_ended, done, moved, resigned, closed, stopped
+//	distributed_failures_total                      counter    times that a Work failed or panicked, so that its job paused
+//	distributed_job_failures_total                  counter    by job, with WithJobs: the same
+//	distributed_jobs_done_total                     counter    jobs whose Work has finished for good on this node
 //	distributed_campaigns_withdrawn_total           counter    campaigns given up before they were won
-//	distributed_campaign_duration_seconds           histogram  from standing for a job to leading it
+//	distributed_campaign_duration_seconds           histogram  from the start of a campaign to leading the job
 //	distributed_handover_gap_seconds                histogram  from seeing that the node before had released a job to leading it
 //	distributed_term_duration_seconds               histogram  from leading a job to having lost or released it
 //	distributed_work_duration_seconds               histogram  of the calls of Work, by result: ok, canceled, error, panic
 //
 // The causes are: lost, without this node's doing; term_ended, by
 // distributed.WithVoluntaryTimeout; moved, by distributed.WithLoadBalancing;
-// resigned, as Work returned, or by a call; closed, by a call; and stopped, as
-// the processor stops. The result canceled is that of a Work which returned the
+// done, with distributed.ErrDone; resigned, as Work returned, or by a call; closed, by a call; and stopped, as
+// the processor stops, or as Work failed. The result canceled is that of a Work which returned the
 // error or the cause of its context.
 //
 // The lease, and the store:

@@ -55,7 +55,7 @@ type options struct{ jobs []string }
 const maxJobs = 1000
 
 // WithJobs adds metrics with a label job_name for the jobs of these names, at most
-// 1,000 without repetition: two series for each on each node, which are there
+// 1,000 without repetition: three series for each on each node, which are there
 // from the beginning. Of an option given more than once all count. Default: none.
 func WithJobs(names ...string) Option {
 	return func(o *options) { o.jobs = append(o.jobs, names...) }
@@ -80,7 +80,7 @@ func (o *options) validate() error {
 
 type metrics struct {
 	campaigning, led, running, stuck                prometheus.Gauge
-	terms, withdrawn                                prometheus.Counter
+	terms, withdrawn, failures, done                prometheus.Counter
 	ended                                           *prometheus.CounterVec
 	campaignDuration, gap, termDuration             prometheus.Histogram
 	workDuration                                    *prometheus.HistogramVec
@@ -88,8 +88,9 @@ type metrics struct {
 	outages, leasesAcquired, leasesLost, renewFails prometheus.Counter
 	acquisition, renewal, margin                    prometheus.Histogram
 
-	jobLed, jobStuck *prometheus.GaugeVec // nil without WithJobs
-	jobs             map[string]bool      // those with series of their own
+	jobLed, jobStuck *prometheus.GaugeVec   // nil without WithJobs
+	jobFailures      *prometheus.CounterVec // likewise
+	jobs             map[string]bool        // those with series of their own
 
 	mu   sync.Mutex
 	late map[leadership]bool // whose Work is stuck
@@ -111,15 +112,17 @@ var (
 
 func newMetrics(jobs []string) *metrics {
 	m := &metrics{
-		campaigning: gauge("jobs_campaigning", "Jobs that this node stands for and waits to lead."),
+		campaigning: gauge("jobs_campaigning", "Jobs that this node campaigns for."),
 		led:         gauge("jobs_led", "Jobs that this node leads."),
 		running:     gauge("jobs_running", "Jobs whose Work runs on this node."),
 		stuck:       gauge("jobs_stuck", "Jobs whose Work goes on more than 1 s after its context was done."),
 
 		terms:            counter("terms_total", "Elections won."),
 		withdrawn:        counter("campaigns_withdrawn_total", "Campaigns given up before they were won."),
+		failures:         counter("failures_total", "Times that a Work failed or panicked, so that its job paused."),
+		done:             counter("jobs_done_total", "Jobs whose Work has finished for good on this node."),
 		ended:            prometheus.NewCounterVec(prometheus.CounterOpts{Name: "distributed_terms_ended_total", Help: "Leaderships ended, by cause."}, []string{"cause"}),
-		campaignDuration: histogram("campaign_duration_seconds", "From standing for a job to leading it.", waitBuckets),
+		campaignDuration: histogram("campaign_duration_seconds", "From the start of a campaign to leading the job.", waitBuckets),
 		gap:              histogram("handover_gap_seconds", "From seeing that the node before had released a job to leading it.", gapBuckets),
 		termDuration:     histogram("term_duration_seconds", "From leading a job to having lost or released it.", workingBuckets),
 		workDuration:     prometheus.NewHistogramVec(histogramOpts("work_duration_seconds", "Calls of Work, by result.", workingBuckets), []string{"result"}),
@@ -155,8 +158,10 @@ func (m *metrics) name(jobs []string) {
 	}
 	m.jobLed = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "distributed_job_led", Help: "1 while this node leads the job."}, []string{"job_name"})
 	m.jobStuck = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "distributed_job_stuck_seconds", Help: "For how long the Work of the job was late to stop, as last reported."}, []string{"job_name"})
+	m.jobFailures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "distributed_job_failures_total", Help: "Times that the Work of the job failed or panicked on this node."}, []string{"job_name"})
 	for _, job := range jobs {
 		m.jobs[job] = true
+		m.jobFailures.WithLabelValues(job)
 		m.jobLed.WithLabelValues(job)
 		m.jobStuck.WithLabelValues(job)
 	}
@@ -181,12 +186,12 @@ func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpt
 func (m *metrics) collectors() []prometheus.Collector {
 	all := []prometheus.Collector{
 		m.campaigning, m.led, m.running, m.stuck,
-		m.terms, m.withdrawn, m.ended, m.campaignDuration, m.gap, m.termDuration, m.workDuration,
+		m.terms, m.withdrawn, m.failures, m.done, m.ended, m.campaignDuration, m.gap, m.termDuration, m.workDuration,
 		m.storeUp, m.outages, m.leaseHeld, m.leasesAcquired, m.leasesLost,
 		m.acquisition, m.renewal, m.margin, m.renewFails, m.lastRenewal,
 	}
 	if len(m.jobs) > 0 {
-		all = append(all, m.jobLed, m.jobStuck)
+		all = append(all, m.jobLed, m.jobStuck, m.jobFailures)
 	}
 	return all
 }
@@ -214,7 +219,14 @@ func (m *metrics) hooks() distributed.Hooks {
 		},
 		WorkStarted:  func(string, int64) { m.running.Inc() },
 		WorkReturned: m.workReturned,
-		Stuck:        m.workIsStuck,
+		Failed: func(r distributed.JobRecord, _ error) {
+			m.failures.Inc()
+			if m.jobs[r.Job] {
+				m.jobFailures.WithLabelValues(r.Job).Inc()
+			}
+		},
+		Done:  func(string, int64) { m.done.Inc() },
+		Stuck: m.workIsStuck,
 		LeaseAcquired: func(took time.Duration) {
 			m.leaseHeld.Inc()
 			m.leasesAcquired.Inc()
@@ -281,12 +293,14 @@ func (m *metrics) workReturned(job string, token int64, took time.Duration, err 
 
 const causeLost, causeStopped = "lost", "stopped"
 
-var causes = []string{causeLost, "term_ended", "moved", "resigned", "closed", causeStopped}
+var causes = []string{causeLost, "term_ended", "done", "moved", "resigned", "closed", causeStopped}
 
 func causeOf(err error) string {
 	switch {
 	case errors.Is(err, distributed.ErrTermEnded):
 		return "term_ended"
+	case errors.Is(err, distributed.ErrDone):
+		return "done"
 	case errors.Is(err, distributed.ErrMoved):
 		return "moved"
 	case errors.Is(err, distributed.ErrResigned):
@@ -301,7 +315,7 @@ var results = []string{"ok", "canceled", "error", "panic"}
 
 func resultOf(err error) string {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, distributed.ErrDone):
 		return "ok"
 	case errors.As(err, new(*distributed.PanicError)):
 		return "panic"

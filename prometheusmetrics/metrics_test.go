@@ -102,24 +102,37 @@ func TestEndsAndResultsAreToldApart(t *testing.T) {
 	hooks, err := prometheusmetrics.New(registry)
 	require.NoError(t, err)
 	for _, cause := range []error{
-		distributed.ErrTermEnded, distributed.ErrMoved, distributed.ErrResigned, distributed.ErrClosed, context.Canceled, errors.New("SIGTERM"),
+		distributed.ErrTermEnded, distributed.ErrMoved, distributed.ErrResigned, distributed.ErrClosed, context.Canceled, errors.New("SIGTERM"), distributed.ErrDone,
 	} {
 		hooks.Elected("x", 1, 0)
 		hooks.Resigned("x", 1, time.Second, cause)
 	}
 	for _, err := range []error{
-		nil, context.Canceled, fmt.Errorf("stopped: %w", distributed.ErrTermEnded), errors.New("broken"), &distributed.PanicError{Value: "oops"},
+		nil, context.Canceled, fmt.Errorf("stopped: %w", distributed.ErrTermEnded), errors.New("broken"), &distributed.PanicError{Value: "oops"}, distributed.ErrDone,
 	} {
 		hooks.WorkStarted("x", 1)
 		hooks.WorkReturned("x", 1, time.Second, err)
 	}
 	scraped := gather(t, registry)
-	for cause, want := range map[string]int{"term_ended": 1, "moved": 1, "resigned": 1, "closed": 1, "stopped": 2, "lost": 0} {
+	for cause, want := range map[string]int{"term_ended": 1, "moved": 1, "resigned": 1, "closed": 1, "stopped": 2, "done": 1, "lost": 0} {
 		require.Equal(t, want, scraped.value("distributed_terms_ended_total", "cause", cause), cause)
 	}
-	for result, want := range map[string]int{"ok": 1, "canceled": 2, "error": 1, "panic": 1} {
+	for result, want := range map[string]int{"ok": 2, "canceled": 2, "error": 1, "panic": 1} {
 		require.Equal(t, want, scraped.value("distributed_work_duration_seconds", "result", result), result)
 	}
+}
+
+func TestFailuresAreCounted(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	hooks, err := prometheusmetrics.New(registry, prometheusmetrics.WithJobs("x"))
+	require.NoError(t, err)
+	hooks.Failed(distributed.JobRecord{Job: "x", Failures: 1}, errors.New("broken"))
+	hooks.Failed(distributed.JobRecord{Job: "y", Failures: 1}, errors.New("broken"))
+	hooks.Done("x", 1)
+	scraped := gather(t, registry)
+	require.Equal(t, 2, scraped.value("distributed_failures_total"))
+	require.Equal(t, 1, scraped.value("distributed_job_failures_total", "job_name", "x"))
+	require.Equal(t, 1, scraped.value("distributed_jobs_done_total"))
 }
 
 func TestTheNumberOfSeriesDoesNotDependOnTheNumberOfJobs(t *testing.T) {
@@ -134,6 +147,7 @@ func TestTheNumberOfSeriesDoesNotDependOnTheNumberOfJobs(t *testing.T) {
 		hooks.HandedOver(job, 1, time.Millisecond)
 		hooks.WorkStarted(job, 1)
 		hooks.Stuck(job, 1, time.Second)
+		hooks.Failed(distributed.JobRecord{Job: job}, fmt.Errorf("error %d", i))
 		hooks.WorkReturned(job, 1, time.Second, fmt.Errorf("error %d", i))
 		hooks.Resigned(job, 1, time.Second, fmt.Errorf("cause %d", i))
 		hooks.Campaigning(job)

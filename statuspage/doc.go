@@ -1,12 +1,12 @@
-// Package statuspage shows in a browser, live, who runs what: a column a node, a
-// tile a job, which moves when the job does. It is an [http.Handler] that a
+// Package statuspage shows in a browser, live, who runs what: a column for each
+// node, a tile for each job, which moves when the job does. It is an [http.Handler] that a
 // service mounts in one line:
 //
 //	http.Handle("/status/", statuspage.New(observer, statuspage.WithProcessor(processor)))
 //
 // It can be mounted below any path that ends in a slash, with and without
 // [http.StripPrefix], and in any process; all that it needs is an
-// [distributed.Observer]. It changes nothing, answers GET and HEAD only, and
+// [distributed.Observer]. It changes nothing, unless [WithOperator] gives it buttons, and
 // takes everything from its own origin.
 //
 // # What it serves
@@ -15,12 +15,14 @@
 //
 //	""        the page. Without JavaScript it is a snapshot, with links to filter it
 //	jobs      JSON: nodes, jobs, and the last moves
+//	job       JSON: of the job called by the parameter name, why it runs where it runs
 //	events    server-sent events, for the page: one "picture", then "change" and "beat"
 //	healthz   JSON: 200 if this node takes part, 503 if it does not
 //	readyz    JSON: 200 if this node can be given jobs, 503 if it cannot
 //
 // The page and jobs take the parameters q, a part of a job's name or its node's,
-// upper or lower case, and state: running, stopping, stuck or waiting.
+// upper or lower case, and state: running, failed, stopping, stuck, waiting or
+// done. The page shows those that are done only when asked for them.
 //
 // With view=board the page shows the nodes and their jobs only, close together: to
 // put it into a frame of another page of the same origin, or on a screen on the wall.
@@ -33,7 +35,10 @@
 // The page shows what an observer sees, which may be late, by a moment as a rule,
 // and by as long as the store is away. Whether a Work stops, or is stuck, only its
 // own node knows: the page shows these states for the processor given with
-// [WithProcessor], and no others.
+// [WithProcessor], and no others. What is on record of a job all nodes know: that it has
+// failed so often in a row, with which error, and is called again when; or that it is
+// done. A job that has failed and runs again is shown as running, with its failures,
+// until it has recovered.
 //
 // The gap of a move is for how long the observer saw nobody lead the job: 0 when
 // the next in the queue led at once. If its leader was lost rather than released,
@@ -45,7 +50,7 @@
 // healthz is red when the store is away, and with [WithProcessor] also when
 // Execute does not run, there is no lease, or a Work does not stop. It is meant
 // for alerts. It makes a poor liveness probe: when the store is away, every node
-// is red, and to restart them all mends nothing.
+// is red, and to restart them all fixes nothing.
 //
 // readyz is red when Execute does not run or is ending, there is no lease, or the
 // node drains; without [WithProcessor] it is red when the store is away.

@@ -24,16 +24,17 @@ const (
 type history struct {
 	mu     sync.Mutex
 	round  int
-	view   *distributed.View    // taken in last
-	terms  map[string]*term     // of jobs that are led
-	vacant map[string]vacancy   // of jobs that were
-	nodes  map[string]seenNode  // of the last view, by ID
-	gone   []goneNode           // oldest first
-	heard  map[string]time.Time // when a node was heard of last, by ID
-	sign   time.Time            // when any was
-	moves  []move               // oldest first
-	count  int64                // moves so far
-	colors map[string]int       // by instance
+	view   *distributed.View        // taken in last
+	terms  map[string]*term         // of jobs that are led
+	vacant map[string]vacancy       // of jobs that were
+	nodes  map[string]seenNode      // of the last view, by ID
+	gone   []goneNode               // oldest first
+	heard  map[string]time.Time     // when a node was heard of last, by ID
+	beats  map[string]time.Duration // between two signs of a node, by ID, as seen here
+	sign   time.Time                // when any was
+	moves  []move                   // oldest first
+	count  int64                    // moves so far
+	colors map[string]int           // by instance
 }
 
 // term is a leadership.
@@ -57,8 +58,17 @@ type seenNode struct {
 
 type goneNode struct {
 	distributed.NodeView
-	at time.Time
+	at   time.Time
+	went departure
 }
+
+// departure is how a node went, so far as it shows from here.
+type departure string
+
+const (
+	wentLeft   departure = "left"   // it was heard of until it went: it stopped, or lost its lease and knew
+	wentSilent departure = "silent" // it was not heard of for long enough: it crashed, was frozen or cut off
+)
 
 // move is a job that changed nodes.
 type move struct {
@@ -100,7 +110,7 @@ const listenEvery = 500 * time.Millisecond
 // start takes in what there is when the page begins to look.
 func (h *history) start(view *distributed.View, leaders []distributed.Leader, now time.Time) {
 	h.terms, h.vacant, h.nodes = map[string]*term{}, map[string]vacancy{}, map[string]seenNode{}
-	h.heard, h.sign, h.colors = map[string]time.Time{}, now, map[string]int{}
+	h.heard, h.beats, h.sign, h.colors = map[string]time.Time{}, map[string]time.Duration{}, now, map[string]int{}
 	h.moves, h.view = []move{}, new(distributed.View)
 	h.take(view, time.Time{}, 0)
 	for _, l := range leaders {
@@ -159,20 +169,34 @@ func (h *history) takeNodes(view *distributed.View, now time.Time) {
 	if len(h.colors) > maxColors {
 		clear(h.colors)
 	}
+	var instances []string
 	for _, n := range view.Nodes {
 		h.nodes[n.ID] = seenNode{n, h.round}
-		if _, ok := h.colors[n.Instance]; !ok {
-			h.colors[n.Instance] = len(h.colors)
+		instances = append(instances, n.Instance)
+	}
+	slices.SortFunc(instances, natural) // or IDs, which are random, would give a name another color each time
+	for _, instance := range instances {
+		if _, ok := h.colors[instance]; !ok {
+			h.colors[instance] = len(h.colors)
 		}
 	}
 	for id, n := range h.nodes {
 		if n.round != h.round {
 			delete(h.nodes, id)
-			h.gone = append(h.gone, goneNode{n.NodeView, now})
+			h.gone = append(h.gone, goneNode{n.NodeView, now, h.departed(id, now)})
 		}
 	}
 	h.gone = slices.DeleteFunc(h.gone, func(n goneNode) bool { return now.Sub(n.at) > rememberNodes })
 	h.gone = h.gone[max(0, len(h.gone)-maxGone):]
+}
+
+// departed tells how a node went. Nodes give four signs a TTL, and others wait for a
+// TTL before they pass over one; how long that is shows from the signs before.
+func (h *history) departed(id string, now time.Time) departure {
+	if beat := h.beats[id]; beat > 0 && now.Sub(h.heard[id]) > 3*beat {
+		return wentSilent
+	}
+	return wentLeft
 }
 
 // takeLeader takes in the leader of job.
@@ -227,7 +251,11 @@ func (h *history) listen(silence map[string]time.Duration, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id, d := range silence {
-		h.heard[id] = now.Add(-d)
+		at, before := now.Add(-d), h.heard[id]
+		if beat := at.Sub(before); !before.IsZero() && beat > listenEvery/10 {
+			h.beats[id] = beat
+		}
+		h.heard[id] = at
 		if h.heard[id].After(h.sign) {
 			h.sign = h.heard[id]
 		}
@@ -235,6 +263,7 @@ func (h *history) listen(silence map[string]time.Duration, now time.Time) {
 	for id, at := range h.heard {
 		if now.Sub(at) > rememberJobs {
 			delete(h.heard, id)
+			delete(h.beats, id)
 		}
 	}
 	for job, v := range h.vacant {

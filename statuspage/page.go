@@ -16,6 +16,7 @@ import (
 type Page struct {
 	observer  *distributed.Observer
 	processor *distributed.LeadershipBasedJobProcessor // nil without WithProcessor
+	orders    *orders                                  // nil without WithOperator
 	title     string
 	silence   time.Duration
 
@@ -69,6 +70,11 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
+	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if name == "orders" && p.orders != nil && p.observer != nil {
+		p.orders.serve(w, r)
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		header.Set("Allow", "GET, HEAD")
 		http.Error(w, "this page only shows", http.StatusMethodNotAllowed)
@@ -78,11 +84,13 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, errNotMade.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	switch r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:] {
+	switch name {
 	case "":
 		p.serveHTML(w, r)
 	case "jobs":
 		p.serveJSON(w, r)
+	case "job":
+		p.serveDetail(w, r)
 	case "events":
 		p.serveEvents(w, r)
 	case "healthz":

@@ -88,6 +88,7 @@ type shown struct {
 		ID, Instance, Version string
 		Labels, Metadata      map[string]string
 		Draining, Gone        bool
+		Went                  string
 		Jobs, Standby         int
 		Silence               int `json:"silence_ms"`
 	}
@@ -169,6 +170,7 @@ func TestJSONSaysWhoRunsWhatSinceWhenAndWhatMoved(t *testing.T) {
 		got = jobs(t, page, "")
 		require.Len(t, got.Moves, 2)
 		require.True(t, got.Nodes[0].Gone, "it left a moment ago")
+		require.Equal(t, "left", got.Nodes[0].Went)
 		require.Zero(t, got.Nodes[0].Jobs)
 		require.Equal(t, 2, got.Nodes[1].Jobs)
 		time.Sleep(2 * time.Minute)
@@ -214,6 +216,85 @@ func TestGapAfterALossCountsFromTheLastSignOfTheLeader(t *testing.T) {
 		require.Len(t, got.Moves, 1)
 		require.True(t, got.Moves[0].Lost)
 		require.InDelta(t, 10_200, *got.Moves[0].Gap, 1)
+	})
+}
+
+func TestANodeThatIsCutOffFellSilent(t *testing.T) {
+	for _, ttl := range []time.Duration{2 * time.Second, 10 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			hub := new(distributed.MemoryHub)
+			provider := distributed.NewMemoryLeaseProvider(hub, distributed.WithLeaseTTL(ttl))
+			page := show(t, provider)
+			campaign := func(instance string) {
+				node := distributed.NewConcurrency("shop", instance, provider)
+				t.Cleanup(func() { _ = node.Close() })
+				_, err := node.Campaign(t.Context(), instance)
+				require.NoError(t, err)
+			}
+			campaign("node-1")
+			campaign("node-2")
+			time.Sleep(2 * ttl)
+			hub.Refuse("node-1", errors.New("cut off"))
+			time.Sleep(ttl + ttl/2)
+			got := jobs(t, page, "")
+			require.True(t, got.Nodes[0].Gone)
+			require.Equal(t, "silent", got.Nodes[0].Went)
+			hub.Refuse("node-1", nil)
+		})
+	}
+}
+
+func TestJobsThatFailAndThoseThatAreDoneAreShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shop{t: t}
+		fails := func(context.Context) error { return errors.New("no paper") }
+		done := func(context.Context) error { return distributed.ErrDone }
+		p, _ := s.execute("node-1", fails, []string{"invoices"})
+		require.NoError(t, p.AddJob(distributed.Job{Name: "migration", Work: done}))
+		require.NoError(t, p.AddJob(distributed.Job{Name: "newsletter", Work: untilDone}))
+		page := show(t, s.provider(), statuspage.WithProcessor(p))
+		time.Sleep(20 * time.Second)
+		states := map[string]string{}
+		for _, j := range jobs(t, page, "").Jobs {
+			states[j.Name] = j.State
+		}
+		require.Equal(t, map[string]string{"invoices": "failed", "migration": "done", "newsletter": "running"}, states)
+		require.Contains(t, get(t, page, "jobs").Body.String(), `"error": "no paper"`)
+		html := get(t, page, "").Body.String()
+		require.Contains(t, html, `title="invoices"`)
+		require.NotContains(t, html, `title="migration"`, "it waits for nothing")
+		require.Contains(t, html, `data-state="done"><b>1</b>`)
+		require.Contains(t, get(t, page, "?state=done").Body.String(), `title="migration"`)
+	})
+}
+
+func TestDetailSaysWhyAJobRunsWhereItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stage.New(2, 2)
+		s.Update(func(v *distributed.View) {
+			for i := range v.Nodes {
+				v.Nodes[i].Jobs = []distributed.JobInfo{{Name: stage.Job(1), Weight: 3, Prefer: []string{"zone=eu-2"}}}
+				v.Nodes[i].Started = v.Nodes[i].Started.Add(time.Duration(i) * time.Second)
+			}
+			v.Nodes[0].Jobs = []distributed.JobInfo{{Name: stage.Job(1), Weight: 1}} // until it is restarted
+		})
+		page := show(t, s)
+		detail := func(job string) (code int, body map[string]any) {
+			w := get(t, page, "job?name="+job)
+			_ = json.Unmarshal(w.Body.Bytes(), &body) // there is none with an error
+			return w.Code, body
+		}
+		_, body := detail(stage.Job(1))
+		require.Equal(t, map[string]any{"name": stage.Job(1), "waiting": []any{"node-2"}, "standby": "node-2", "weight": 3.0,
+			"prefer": []any{"zone=eu-2"}, "reason": "it runs there already, and no other node suits it better"}, body)
+		s.Update(func(v *distributed.View) { v.Nodes[0].Draining = true })
+		_, body = detail(stage.Job(1))
+		require.Equal(t, "node-2", body["moves_to"])
+		require.Equal(t, "node-1 drains", body["reason"])
+		_, body = detail(stage.Job(2))
+		require.Equal(t, map[string]any{"name": stage.Job(2), "waiting": []any{"node-1"}}, body, "without load balancing")
+		code, _ := detail("no-such-job")
+		require.Equal(t, http.StatusNotFound, code)
 	})
 }
 

@@ -49,7 +49,8 @@ type node struct {
 	Metadata map[string]string `json:"metadata"`
 	Capacity int               `json:"capacity"` // 0: no limit
 	Draining bool              `json:"draining"`
-	Gone     bool              `json:"gone"`    // it was there a moment ago
+	Gone     bool              `json:"gone"` // it was there a moment ago
+	Went     departure         `json:"went,omitempty"`
 	Jobs     int               `json:"jobs"`    // that it leads
 	Standby  int               `json:"standby"` // jobs that it waits for
 	Color    int               `json:"color"`
@@ -63,6 +64,11 @@ type job struct {
 	Since   stamp                `json:"since"` // null if it was so before the page looked
 	Token   int64                `json:"token"`
 	Standby int                  `json:"standby"` // nodes that wait for it
+
+	Failures int    `json:"failures,omitempty"` // of its Work, in a row
+	Error    string `json:"error,omitempty"`    // the last
+	Next     stamp  `json:"next"`               // when Work is called again after it; null if it has not failed
+	Lacks    string `json:"lacks,omitempty"`    // the instances that do not have it, though others have
 }
 
 // stuck is a Work that does not stop.
@@ -122,6 +128,7 @@ func (p *Page) draw(now time.Time) *picture {
 	}
 	view := p.observer.View()
 	pic := p.history.draw(view, status, p.latest, now)
+	pic.addRecords(view, now)
 	pic.Title, pic.At = p.title, now.UTC()
 	silence := p.observer.Silence()
 	pic.Store = storeOf(view, silence, p.silence)
@@ -201,6 +208,9 @@ func allJobs(view *distributed.View, vacant map[string]vacancy, status *distribu
 	if status != nil {
 		all = union(all, len(status.Jobs), func(i int) string { return status.Jobs[i].Job })
 	}
+	all = union(all, len(view.Records), func(i int) string { return view.Records[i].Job })
+	_, paused := pausedJobs(view)
+	all = union(all, len(paused), func(i int) string { return paused[i] })
 	vacated := slices.Sorted(maps.Keys(vacant))
 	return union(all, len(vacated), func(i int) string { return vacated[i] })
 }
@@ -230,6 +240,7 @@ func union(a []string, n int, b func(int) string) []string {
 func (h *history) drawJobs(pic, before *picture, names []string) []job {
 	jobs := make([]job, len(names))
 	view, was, drawn := pic.view.Jobs, before.view.Jobs, before.Jobs
+	paused, _ := pausedJobs(pic.view)
 	for i, name := range names {
 		view, was, drawn = view[jobsBefore(view, name):], was[jobsBefore(was, name):], drawn[drawnBefore(drawn, name):]
 		var v *distributed.JobView
@@ -237,10 +248,13 @@ func (h *history) drawJobs(pic, before *picture, names []string) []job {
 			v = &view[0]
 		}
 		known := v != nil && len(was) > 0 && was[0].Name == name && sameJob(v, &was[0]) && len(drawn) > 0 && drawn[0].Name == name
-		if known && !pic.knowsMore(name) && !before.knowsMore(name) {
+		if known && !pic.knowsMore(name) && !before.knowsMore(name) && drawn[0].plain() {
 			jobs[i] = drawn[0]
 		} else {
 			jobs[i] = h.drawJob(pic, v, name)
+		}
+		if jobs[i].State == distributed.JobWaiting && paused(name) {
+			jobs[i].State = distributed.JobPaused
 		}
 	}
 	return jobs
@@ -260,6 +274,11 @@ func drawnBefore(jobs []job, name string) (n int) {
 		n++
 	}
 	return n
+}
+
+// plain reports whether nothing was shown of j but what is in its queue.
+func (j *job) plain() bool {
+	return j.Failures == 0 && j.Lacks == "" && (j.State == distributed.JobRunning || j.State == distributed.JobWaiting)
 }
 
 // knowsMore reports whether the node that shows the page has something to say of job.
@@ -295,12 +314,12 @@ func (h *history) drawNodes(view *distributed.View, now time.Time) []node {
 	present := map[string]bool{}
 	for _, n := range view.Nodes {
 		present[n.Instance] = true
-		nodes = append(nodes, h.drawNode(n, false))
+		nodes = append(nodes, h.drawNode(n, ""))
 	}
 	for _, n := range slices.Backward(h.gone) {
 		if !present[n.Instance] && now.Sub(n.at) <= rememberNodes {
 			present[n.Instance] = true
-			nodes = append(nodes, h.drawNode(n.NodeView, true))
+			nodes = append(nodes, h.drawNode(n.NodeView, n.went))
 		}
 	}
 	slices.SortStableFunc(nodes, func(a, b node) int {
@@ -309,10 +328,10 @@ func (h *history) drawNodes(view *distributed.View, now time.Time) []node {
 	return nodes
 }
 
-func (h *history) drawNode(n distributed.NodeView, gone bool) node {
+func (h *history) drawNode(n distributed.NodeView, went departure) node {
 	d := node{
 		ID: n.ID, Instance: n.Instance, Version: n.Version, Labels: n.Labels, Metadata: n.Metadata,
-		Capacity: n.Capacity, Draining: n.Draining, Gone: gone, Color: h.colors[n.Instance] % palette,
+		Capacity: n.Capacity, Draining: n.Draining, Gone: went != "", Went: went, Color: h.colors[n.Instance] % palette,
 	}
 	if n.Started.Unix() > 0 {
 		d.Started = new(n.Started.UTC())

@@ -28,6 +28,7 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"clock": func(t time.Time) string { return t.UTC().Format("15:04:05") },
 	"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 	"gap":   gap,
+	"cut":   cut,
 }).ParseFS(static, "static/page.html"))
 
 // maxTiles is how many tiles a snapshot has at most. The script gets its jobs
@@ -38,6 +39,7 @@ const maxTiles = 1000
 type snapshot struct {
 	*picture
 	Query, State string
+	Operates     bool // there are buttons
 	Board        bool // nothing but that: see the package's doc
 	Now          time.Time
 	Total        int // jobs
@@ -62,26 +64,40 @@ type column struct {
 	Matching int
 }
 
-// Facts are a node's labels and metadata, sorted.
-func (c column) Facts() (facts [][2]string) {
-	for _, m := range []map[string]string{c.Labels, c.Metadata} {
-		for _, key := range slices.Sorted(maps.Keys(m)) {
-			facts = append(facts, [2]string{key, m[key]})
-		}
+// Chips are a node's labels, and Facts its metadata, sorted.
+func (c column) Chips() [][2]string { return sorted(c.Labels) }
+
+func (c column) Facts() [][2]string { return sorted(c.Metadata) }
+
+func sorted(m map[string]string) (pairs [][2]string) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		pairs = append(pairs, [2]string{key, m[key]})
 	}
-	return facts
+	return pairs
 }
 
 func gap(m move) string {
 	switch {
 	case m.Gap == nil:
 		return "?"
-	case *m.Gap < 1:
-		return "< 1 ms"
 	case m.Lost:
-		return fmt.Sprintf("≈ %.0f ms", *m.Gap)
+		return "≈ " + short(*m.Gap)
 	}
-	return fmt.Sprintf("%.0f ms", *m.Gap)
+	return short(*m.Gap)
+}
+
+// short is a duration, of milliseconds, as it is read fastest.
+func short(ms float64) string {
+	switch {
+	case ms < 1:
+		return "< 1 ms"
+	case ms < 999.5:
+		return fmt.Sprintf("%.0f ms", ms)
+	case ms < 59_950:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	}
+	s := int64(ms) / 1000
+	return fmt.Sprintf("%d min %d s", s/60, s%60)
 }
 
 func filterOf(r *http.Request) filter {
@@ -91,6 +107,7 @@ func filterOf(r *http.Request) filter {
 
 func (p *Page) serveHTML(w http.ResponseWriter, r *http.Request) {
 	s := newSnapshot(p.picture(), r.URL.Query().Get("q"), filterOf(r))
+	s.Operates = p.orders != nil
 	s.Board = r.URL.Query().Get("view") == "board"
 	var b bytes.Buffer
 	if err := page.Execute(&b, s); err != nil {
@@ -102,7 +119,7 @@ func (p *Page) serveHTML(w http.ResponseWriter, r *http.Request) {
 }
 
 func newSnapshot(pic *picture, query string, f filter) snapshot {
-	s := snapshot{picture: pic, Query: query, State: f.state, Now: pic.At, Total: len(pic.Jobs)}
+	s := snapshot{picture: pic, Query: query, State: f.state, Now: pic.At}
 	s.States = stateLinks(pic, query, f.state)
 	s.Columns = make([]column, len(pic.Nodes))
 	at := map[string]int{}
@@ -110,7 +127,15 @@ func newSnapshot(pic *picture, query string, f filter) snapshot {
 		s.Columns[i].node = n
 		at[n.ID] = i
 	}
+	for i := range pic.Jobs {
+		if pic.Jobs[i].State != distributed.JobDone {
+			s.Total++
+		}
+	}
 	for _, j := range f.apply(pic) {
+		if j.State == distributed.JobDone && f.state == "" {
+			continue // it does not wait for anything
+		}
 		s.Matching++
 		i, placed := at[j.Node]
 		if placed {
@@ -131,13 +156,19 @@ func newSnapshot(pic *picture, query string, f filter) snapshot {
 	return s
 }
 
+// seldom are the states that are shown only when a job is in them.
+var seldom = []distributed.JobState{distributed.JobFailed, distributed.JobPaused, distributed.JobDone}
+
 func stateLinks(pic *picture, query, current string) []stateLink {
 	counts := map[distributed.JobState]int{}
 	for i := range pic.Jobs {
 		counts[pic.Jobs[i].State]++
 	}
-	links := []stateLink{{Count: len(pic.Jobs)}}
-	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting} {
+	links := []stateLink{{Count: len(pic.Jobs) - counts[distributed.JobDone]}}
+	for _, state := range []distributed.JobState{distributed.JobRunning, distributed.JobFailed, distributed.JobStopping, distributed.JobStuck, distributed.JobWaiting, distributed.JobPaused, distributed.JobDone} {
+		if counts[state] == 0 && slices.Contains(seldom, state) && state != distributed.JobState(current) {
+			continue
+		}
 		links = append(links, stateLink{Name: string(state), Count: counts[state]})
 	}
 	for i := range links {
@@ -246,7 +277,8 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 }
 
 var contentTypes = map[string]string{
-	"page.css": "text/css; charset=utf-8",
-	"page.js":  "text/javascript; charset=utf-8",
-	"icon.svg": "image/svg+xml",
+	"page.css":  "text/css; charset=utf-8",
+	"page.js":   "text/javascript; charset=utf-8",
+	"orders.js": "text/javascript; charset=utf-8",
+	"icon.svg":  "image/svg+xml",
 }

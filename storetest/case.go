@@ -21,7 +21,7 @@ var cases = []conformance{
 	{"OneAtATime", "tell is called by one goroutine at a time, and never after Follow has returned", oneAtATime},
 	{"FollowContext", "Follow goes on until its context is done, returns soon then, and never nil", followContext},
 
-	{"Sizes", "values of 1 byte to 64 KiB are kept as they are", sizes},
+	{"Sizes", "values of 1 byte to 96 KiB are kept as they are", sizes},
 	{"TooLarge", "a value that is too large for the store is refused, and nothing is written", tooLarge},
 	{"Keys", "keys of 1 to 700 bytes of UTF-8 without control characters are kept apart as they are", keys},
 	{"OwnMemory", "the store keeps no value that it was given, and no value that it has told changes", ownMemory},

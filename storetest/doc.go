@@ -62,7 +62,7 @@
 // Keys are 1 to 700 bytes of UTF-8 without control characters, and different ones
 // are different documents, whatever a file system or a collation thinks of case,
 // composition or trailing space. Prefixes have 1 byte at least. Values are 1 byte to
-// 64 KiB of UTF-8 without NUL.
+// 96 KiB of UTF-8 without NUL.
 //
 // Put, Delete and Follow must return soon after their context is done, whatever the
 // network does, and so must what is under way when the store is closed. Each makes
@@ -82,7 +82,7 @@
 //   - refuse a write without saying what is there. If it says so, in
 //     ConflictError.There, that must be what was there when it refused;
 //   - send a write several times, if it confirms what any copy of it has done;
-//   - refuse values above 64 KiB, with any error but a conflict, or take them.
+//   - refuse values above 96 KiB, with any error but a conflict, or take them.
 //
 // It should also tell a proof of life: a step without documents, which says that
 // nothing has changed up to its revision; that may be the revision of the step

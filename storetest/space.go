@@ -18,7 +18,7 @@ type Space struct {
 	Open func() distributed.Store
 
 	// TooLarge is the size of a value, in bytes, that the store refuses, just above
-	// what it takes: more than 64 KiB. The case about it is skipped if it is 0.
+	// what it takes: more than 96 KiB. The case about it is skipped if it is 0.
 	TooLarge int
 
 	// HoldRequests keeps what s sends on its way until release is called, which may

@@ -9,7 +9,7 @@ import (
 )
 
 // maxValue is what every store must take.
-const maxValue = 64 << 10
+const maxValue = 96 << 10
 
 func sizes(r *run) {
 	a, b := r.open(), r.open()

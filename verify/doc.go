@@ -1,6 +1,6 @@
 // Package verify records when jobs ran, and checks from the records that no job
 // ran twice at once. A service writes the records in production, and whoever
-// wants to know reads them afterwards; the command cmd/verify does that from
+// wants to know reads them afterwards; the verb verify of the command cmd/distributed does that from
 // the command line. The package knows nothing of etcd, nor of how the jobs got
 // their leadership: it judges what happened.
 //
@@ -19,7 +19,7 @@
 //
 // Later, with the files of all nodes (the flag -h explains more):
 //
-//	go run github.com/b2552be4/distributed/cmd/verify node-1.jsonl node-2.jsonl
+//	go run github.com/b2552be4/distributed/cmd/distributed verify node-1.jsonl node-2.jsonl
 //
 // # Format
 //

@@ -40,7 +40,7 @@ func TestRecordsAreKeptToBeCheckedByHand(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "records")
 	code, out, _ := call(t.Context(), "-for", "2s", "-jobs", "2", "-nodes", "1", "-records", dir)
 	require.Zero(t, code, out)
-	require.Contains(t, out, "go run ./cmd/verify "+filepath.Join(dir, "*.jsonl"))
+	require.Contains(t, out, "go -C cmd/distributed run . verify "+filepath.Join(dir, "*.jsonl"))
 	records, err := verify.ReadFiles(filepath.Join(dir, "node-1.jsonl"))
 	require.NoError(t, err)
 	runs, err := verify.Runs(records)
@@ -183,6 +183,18 @@ func (p *brokenProvider) Campaign(context.Context, context.CancelCauseFunc) (int
 }
 
 func (p *brokenProvider) Gap() (time.Duration, bool) { return 0, false }
+
+func (p *brokenProvider) Recorded(string) (distributed.JobRecord, time.Duration, <-chan struct{}) {
+	return distributed.JobRecord{}, 0, nil
+}
+
+func (p *brokenProvider) Orders() ([]distributed.Order, <-chan struct{}) { return nil, nil }
+
+func (p *brokenProvider) Record(context.Context, distributed.JobRecord) error { return nil }
+
+func (p *brokenProvider) Save(context.Context, []byte) error { return nil }
+
+func (p *brokenProvider) Saved(context.Context) ([]byte, error) { return nil, nil }
 
 func (p *brokenProvider) Valid() bool { return true }
 

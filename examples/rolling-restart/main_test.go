@@ -89,7 +89,7 @@ func TestFindsAJobThatRanTwice(t *testing.T) {
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, `job "job-01" ran twice at once`)
 	require.Contains(t, out, "FAILED")
-	require.Contains(t, out, "go run ./cmd/verify "+filepath.Join(dir, "*.jsonl"))
+	require.Contains(t, out, "go -C cmd/distributed run . verify "+filepath.Join(dir, "*.jsonl"))
 }
 
 func TestSurvivesAKillFromAShell(t *testing.T) {

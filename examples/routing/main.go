@@ -1,7 +1,6 @@
 // Routing is an HTTP service whose shards each live on one node. Any node takes a
-// request; one that does not run the shard passes it on to the node that does,
-// which it finds with Observe. Look at node.go, and at where the requests end
-// before and after node-2 has stopped.
+// request; one that does not run the shard passes it on to the node that does. Look
+// at node.go, and at where the requests end before and after node-2 has stopped.
 //
 //	go run ./examples/routing
 package main
@@ -13,7 +12,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/b2552be4/distributed"
 	"github.com/b2552be4/distributed/examples/internal/example"
@@ -86,31 +84,21 @@ func ask(ctx context.Context, out io.Writer, address string, keys []string) erro
 	return nil
 }
 
-// get is a client: it asks again when nobody leads the shard just then.
+// get is a client. What it asks for may have to wait while a shard moves; it gets no
+// error for that.
 func get(ctx context.Context, url string) (string, error) {
-	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return "", err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return "", err
-		}
-		body, err := io.ReadAll(response.Body)
-		_ = response.Body.Close()
-		switch {
-		case err != nil:
-			return "", err
-		case response.StatusCode == http.StatusOK:
-			return strings.TrimSpace(string(body)), nil
-		case response.StatusCode != http.StatusServiceUnavailable:
-			return "", fmt.Errorf("%s: %s: %s", url, response.Status, body)
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return "", ctx.Err()
-		}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
 	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", url, response.Status, body)
+	}
+	return strings.TrimSpace(string(body)), err
 }

@@ -246,7 +246,7 @@ func withShortTTLs() (all []fault) {
 
 func TestFaultsOfNodes(t *testing.T) {
 	cluster := newCluster(t, 3, nil)
-	for _, f := range slices.Concat(faultsOfNodes, faultsOfDocuments, longFaultsOfDocuments(), lossesCutOff(), withShortTTLs()) {
+	for _, f := range slices.Concat(faultsOfNodes, faultsOfDocuments, lossesInTurn(), lossesCutOff(), withShortTTLs()) {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
 			f.run(t, cluster)

@@ -95,19 +95,23 @@ func (p *picture) takeNode(id string, e change, touched map[string]bool) {
 
 func (p *picture) takeClaims(e change, touched map[string]bool) {
 	var v struct {
-		Seq    int64
-		Claims map[string]int64
+		Seq     int64
+		Jobs    string
+		Numbers []int64
 	}
-	if e.deleted || !read(e.key, e.value, &v) {
-		v.Claims = nil
+	claims := map[string]int64{}
+	if !e.deleted && read(e.key, e.value, &v) && v.Jobs != "" {
+		for i, job := range strings.Split(v.Jobs, "\n") {
+			claims[job] = v.Numbers[min(i, len(v.Numbers)-1)]
+		}
 	}
 	for job, queue := range p.queues {
-		if _, there := v.Claims[job]; !there && queue[e.key] != nil {
+		if _, there := claims[job]; !there && queue[e.key] != nil {
 			delete(queue, e.key)
 			touched[job] = true
 		}
 	}
-	for job, place := range v.Claims {
+	for job, place := range claims {
 		if p.queues[job] == nil {
 			p.queues[job], p.firsts[job] = map[string]*claim{}, map[int64]string{}
 		}

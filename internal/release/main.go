@@ -39,6 +39,35 @@ func main() {
 	fmt.Println(statuspage.New(observer) != nil, err)
 }
 `},
+	{"kubernetes", `package main
+
+import (
+	"fmt"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+func main() {
+	provider := kubernetes.NewLeaseProvider(kubernetes.Config{REST: &rest.Config{}, Namespace: "default"})
+	fmt.Println(distributed.NewConcurrency("app", "node", provider) != nil)
+}
+`},
+	{"nats", `package main
+
+import (
+	"fmt"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/nats"
+)
+
+func main() {
+	provider := nats.NewLeaseProvider(nats.Config{Servers: []string{"nats://127.0.0.1:4222"}})
+	fmt.Println(distributed.NewConcurrency("app", "node", provider) != nil)
+}
+`},
 	{"otelmetrics", `package main
 
 import (
@@ -52,6 +81,21 @@ import (
 func main() {
 	hooks, err := otelmetrics.New(otel.GetMeterProvider())
 	fmt.Println(distributed.WithHooks(hooks) != nil, err)
+}
+`},
+	{"postgres", `package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/postgres"
+)
+
+func main() {
+	observer, err := distributed.Observe(context.Background(), "app", postgres.NewLeaseProvider(postgres.Config{}))
+	fmt.Println(observer == nil, err)
 }
 `},
 	{"prometheusmetrics", `package main

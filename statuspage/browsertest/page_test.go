@@ -224,7 +224,7 @@ func TestTenThousandJobsStaySmooth(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 	}
 	s.Move(stage.ID(5), "job-00777")
-	b.eventually(`document.querySelector("#moves td:nth-child(2)").textContent === "job-00777"`)
+	b.eventually(`document.querySelector("#moves td b").textContent === "job-00777"`)
 	busy := b.busy() - built
 	t.Logf("to show 501 moves took %v of a processor, to build the page %v", busy.Round(time.Millisecond), built.Round(time.Millisecond))
 	require.Less(t, busy, 10*built)
@@ -293,7 +293,10 @@ func TestTextHasContrastInLightAndDark(t *testing.T) {
 	for scheme, prepare := range map[string]chromedp.Action[chromedp.Void]{"light": media("prefers-color-scheme", "light"), "dark": dark()} {
 		t.Run(scheme, func(t *testing.T) {
 			s := stage.New(9, 36)
-			s.Update(func(v *distributed.View) { v.Nodes[1].Draining = true })
+			s.Update(func(v *distributed.View) {
+				v.Nodes[1].Draining = true
+				v.Records = []distributed.JobRecord{{Job: stage.Job(1), At: time.Now(), Failures: 3, Error: "no paper", Pause: time.Hour}}
+			})
 			v := serve(t, s)
 			s.Leave(stage.ID(9))
 			b := open(t, v.url(), prepare)
@@ -354,7 +357,7 @@ func TestNodesAndStoreShowWhatIsWrong(t *testing.T) {
 	b.eventually(`document.querySelector('.column[data-node="00000002"] .heart').hasAttribute("data-late")`)
 	require.Equal(t, "reachable", eval[string](b, `document.getElementById("store").dataset.state`), "others are heard of")
 	s.Leave(stage.ID(3))
-	b.eventually(`document.querySelector('.column[data-node="00000003"] .badge')?.textContent === "gone"`)
+	b.eventually(`document.querySelector('.column[data-node="00000003"] .badge')?.textContent === "left"`)
 	require.Equal(t, "3", b.text("#nowhere .count"))
 	s.Hush(stage.ID(1), 20*time.Second)
 	b.eventually(`document.getElementById("store").dataset.state === "away"`)
@@ -384,7 +387,7 @@ func TestBoardFitsIntoAFrame(t *testing.T) {
 		require.LessOrEqual(t, eval[int64](b, `document.documentElement.scrollWidth`), width)
 		require.False(t, eval[bool](b, `[...document.querySelectorAll("#q, #states, .moves, summary")].some(e => e.checkVisibility())`))
 		require.Equal(t, 29, eval[int](b, `[...document.querySelectorAll(".tile .name")].filter(e => e.checkVisibility()).length`))
-		require.Empty(t, eval[[]string](b, `[...document.querySelectorAll("#board h2 .name")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)`), "names are whole")
+		require.Empty(t, eval[[]string](b, `[...document.querySelectorAll("#board h2 .name, #board h2 .name *")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)`), "names are whole")
 		s.Move(stage.ID(2), stage.Job(1))
 		b.eventually(tileIn(stage.Job(1), stage.ID(2)))
 		s.Move(stage.ID(1), stage.Job(1))
@@ -396,6 +399,20 @@ func TestLook(t *testing.T) {
 	if *pictures == "" {
 		t.Skip("takes pictures to look at, with -pictures")
 	}
+	for name, v := range map[string]*service{
+		"3-pods": serve(t, pods(3, 3)), "50-pods": serve(t, pods(5, 50)), "1000-pods": serve(t, pods(5, 1000)),
+	} {
+		b := open(t, v.url(), window(1280, 900))
+		b.live()
+		leaveAndMove(v)
+		b.look(name+"-1280", 2*time.Second)
+		b.do(chromedp.Click(chromedp.CSS("#board .tile")))
+		b.look(name+"-detail", 500*time.Millisecond)
+		open(t, v.url(), window(1920, 1080), dark()).look(name+"-1920-dark", 2*time.Second)
+		open(t, v.url(), window(390, 844)).look(name+"-390", time.Second)
+		open(t, v.url(), window(390, 844), dark(), withoutScript()).look(name+"-390-static-dark", time.Second)
+	}
+
 	s := stage.New(3, 29)
 	v := serve(t, s)
 	b := open(t, v.url())
@@ -406,7 +423,7 @@ func TestLook(t *testing.T) {
 	s.Update(func(v *distributed.View) { v.Nodes[1].Draining = true })
 	s.Move("nobody", stage.Job(9))
 	b.look("29-light", 1500*time.Millisecond)
-	b.do(chromedp.Click(chromedp.CSS(".tile")))
+	b.do(chromedp.Click(chromedp.CSS("#board .tile")))
 	b.look("29-detail", 500*time.Millisecond)
 	open(t, v.url(), dark()).look("29-dark", 3*time.Second)
 	open(t, v.url(), window(390, 844)).look("29-narrow", time.Second)
@@ -417,6 +434,56 @@ func TestLook(t *testing.T) {
 	open(t, many.url()).look("10000-light", 3*time.Second)
 	open(t, many.url()+"?q=0042", dark()).look("10000-filtered-dark", 3*time.Second)
 	open(t, serve(t, stage.New(4, 800)).url(), dark()).look("800-dark", 3*time.Second)
+}
+
+// pods plays an app as it looks on Kubernetes: long names, and jobs in a tree.
+func pods(nodes, jobs int) *stage.Stage {
+	s := stage.New(nodes, 0)
+	s.Update(func(v *distributed.View) {
+		for i := range v.Nodes {
+			n := &v.Nodes[i]
+			n.Instance = fmt.Sprintf("shop-worker-deployment-7d9f8b6c5-x%dk4qz2v", i+1)
+			n.Labels["disk"] = "large"
+			n.Metadata = map[string]string{"address": fmt.Sprintf("10.1.7.%d:8080", i+1)}
+			for j := range jobs {
+				n.Jobs = append(n.Jobs, distributed.JobInfo{Name: pathOf(j), Weight: 1 + j%3, Prefer: []string{"zone=eu-1"}})
+			}
+		}
+	})
+	s.Update(func(v *distributed.View) {
+		v.Records = []distributed.JobRecord{
+			{Job: pathOf(0), At: time.Now(), Failures: 5, Error: "dial tcp 10.1.7.3:25: connection refused", Pause: time.Minute, Instance: v.Nodes[0].Instance},
+			{Job: "tenants/acme-corporation/migration-7", At: time.Now(), Done: true, Token: 3},
+		}
+	})
+	for j := range jobs {
+		s.Lead(pathOf(j), stage.ID(1+j%nodes), stage.ID(1+(j+1)%nodes))
+	}
+	return s
+}
+
+func pathOf(j int) string {
+	return fmt.Sprintf("tenants/acme-corporation/eu-central-1/invoices/shard-%04d", j)
+}
+
+// leaveAndMove loses the last node of an app of pods, and then moves a job.
+func leaveAndMove(v *service) {
+	var lost []string
+	for _, leader := range v.observer.Leaders() {
+		if leader.Node == stage.ID(3) {
+			lost = append(lost, leader.Job)
+		}
+	}
+	v.stage.Leave(stage.ID(3))
+	time.Sleep(time.Second) // the page says for how long they ran nowhere
+	v.stage.Update(func(view *distributed.View) {
+		for i, job := range lost {
+			view.Jobs = append(view.Jobs, distributed.JobView{Name: job, Led: true,
+				Queue: []distributed.CandidateView{{Node: stage.ID(1 + i%2), Token: 10_475 + int64(i)}}})
+		}
+	})
+	time.Sleep(time.Second)
+	v.stage.Move(stage.ID(1), pathOf(1))
 }
 
 func (b *tab) look(name string, after time.Duration) {

@@ -2,7 +2,6 @@
 // the stream of events, and lets the tiles of jobs that move fly to their nodes.
 const $ = id => document.getElementById(id);
 const board = $("board"), nowhere = $("nowhere"), query = $("q"), calm = matchMedia("(prefers-reduced-motion: reduce)");
-const states = ["running", "stopping", "stuck", "waiting"];
 
 let nodes = new Map(); // by ID, in the order of the columns
 let self = "";
@@ -23,6 +22,23 @@ function element(tag, properties, ...children) {
 	return e;
 }
 
+// setName writes a name in two parts. Where there is no room for all of it, the end
+// of the first is left out: names in a list most often begin alike. See name.go.
+function setName(e, text) {
+	if (e.textContent === text && e.firstChild) return e;
+	let at = text.length;
+	if (text.length > 6) {
+		at = Math.max(text.lastIndexOf("/"), text.lastIndexOf("-"));
+		if (at < 0 || text.length - at < 2 || text.length - at > 16) at = text.length - Math.min(8, text.length >> 1);
+		if (/[\udc00-\udfff]/.test(text[at])) at--;
+	}
+	e.title = text;
+	e.replaceChildren(element("span", {className: "head", textContent: text.slice(0, at)}), element("span", {className: "tail", textContent: text.slice(at)}));
+	return e;
+}
+
+const named = text => setName(element("span", {className: "name"}), text);
+
 const columns = new Map(); // by node ID, "" for nowhere
 columns.set("", {section: nowhere, tiles: nowhere.querySelector(".tiles"), count: nowhere.querySelector(".count")});
 let snapshot = true; // the tiles are those that came with the page
@@ -30,30 +46,35 @@ let snapshot = true; // the tiles are those that came with the page
 function makeColumn(id) {
 	const c = {
 		name: element("span", {className: "name"}), count: element("b", {className: "count"}), facts: element("p", {className: "facts"}),
-		heart: element("span", {className: "heart"}), summary: element("summary"), list: element("dl"), tiles: element("ul", {className: "tiles"}),
+		heart: element("span", {className: "heart"}), chips: element("ul", {className: "chips"}), summary: element("summary"), list: element("dl"), tiles: element("ul", {className: "tiles"}),
 	};
 	c.section = element("section", {className: "column"},
-		element("header", {}, element("h2", {}, c.name, " ", c.count), c.facts, element("details", {}, c.summary, c.list)), c.tiles);
+		element("header", {}, element("h2", {}, c.name, " ", c.count), c.facts, c.chips, element("details", {}, c.summary, c.list)), c.tiles);
 	c.section.dataset.node = id;
 	return c;
 }
+
+const departure = n => n.went === "silent"
+	? element("span", {className: "badge warn", textContent: "fell silent", title: "not heard of for a TTL: it crashed, was frozen, or is cut off from the store"})
+	: element("span", {className: "badge", textContent: "left", title: "heard of until it went: it stopped, or lost its lease and knew"});
 
 function fillColumn(c, n) {
 	c.section.className = "column c" + n.color;
 	c.section.toggleAttribute("data-gone", n.gone);
 	c.section.setAttribute("aria-label", n.instance);
-	c.name.textContent = c.name.title = n.instance;
+	setName(c.name, n.instance);
 	const facts = [];
 	if (n.id === self) facts.push(element("span", {className: "badge", textContent: "this node"}));
 	if (n.draining && !n.gone) facts.push(element("span", {className: "badge warn", textContent: "draining"}));
-	facts.push(n.gone ? element("span", {className: "badge warn", textContent: "gone"}) : c.heart);
-	if (n.standby) facts.push(element("span", {textContent: "stands by for " + n.standby.toLocaleString("en")}));
+	facts.push(n.gone ? departure(n) : c.heart);
+	if (n.standby && !n.gone) facts.push(element("span", {textContent: "stands by for " + n.standby.toLocaleString("en")}));
 	c.facts.replaceChildren(...facts);
 	c.summary.textContent = n.version || "details";
 	const rows = [["lease", n.id]];
 	if (n.started) rows.push(["started", new Date(n.started).toLocaleString()]);
 	if (n.capacity) rows.push(["at most", n.capacity + " jobs"]);
-	for (const facts of [n.labels, n.metadata]) rows.push(...Object.entries(facts || {}).sort());
+	rows.push(...Object.entries(n.metadata || {}).sort());
+	c.chips.replaceChildren(...Object.entries(n.labels || {}).sort().map(label => element("li", {textContent: label.join("=")})));
 	c.list.replaceChildren(...rows.flatMap(([k, v]) => [element("dt", {textContent: k}), element("dd", {textContent: v})]));
 }
 
@@ -88,6 +109,13 @@ function duration(ms) {
 	return Math.floor(s / 86400) + " d " + Math.floor(s % 86400 / 3600) + " h";
 }
 
+// short is a duration as it is read fastest.
+function short(ms) {
+	if (ms < 1) return "< 1 ms";
+	if (ms < 999.5) return Math.round(ms) + " ms";
+	return ms < 59950 ? (ms / 1000).toFixed(1) + " s" : duration(ms);
+}
+
 const clock = t => new Date(t).toLocaleTimeString([], {hour12: false});
 
 // Tiles. What they hold depends on how many there are to show.
@@ -106,16 +134,19 @@ function fillTile(e) {
 		return;
 	}
 	if (!tile.firstChild) tile.append(element("span", {className: "name"}), element("span", {className: "meta"}));
-	tile.firstChild.textContent = job.name;
+	setName(tile.firstChild, job.name);
 	if (density === "full") ageTile(e);
 	else tile.lastChild.textContent = "";
 }
 
 function ageTile({job, tile}) {
 	const words = [];
-	if (job.state !== "running") words.push(job.state);
-	if (job.since) words.push(duration(now() - Date.parse(job.since)));
+	if (job.state !== "running" && job.state !== "failed") words.push(job.state);
+	if (job.failures) words.push("failed × " + job.failures);
+	if (job.state === "failed") words.push("again in " + duration(Date.parse(job.next) - now()));
+	else if (job.since) words.push(duration(now() - Date.parse(job.since)));
 	else if (job.state === "running") words.push("running");
+	if (job.lacks) words.push("not on all nodes");
 	if (job.token) words.push("#" + job.token);
 	const text = words.join(" · ");
 	if (tile.lastChild.textContent !== text) tile.lastChild.textContent = text;
@@ -127,11 +158,13 @@ function sentence(job) {
 	return job.state + where + since + (job.token ? ", token " + job.token : "") + (job.standby ? ", " + job.standby + " waiting for it" : "");
 }
 
+const aboutToken = token => `#${token} is the fencing token: it rises with each leader of the job, so that a database can refuse what an earlier one sends too late.`;
+
 // columnOf is where a job's tile belongs: a node that nobody knows is nowhere.
 const columnOf = job => columns.has(job.node) ? job.node : "";
 
 function matches(job) {
-	if (state && job.state !== state) return false;
+	if (state ? job.state !== state : job.state === "done") return false; // that does not wait for anything
 	if (!filter) return true;
 	const n = nodes.get(job.node);
 	return job.name.toLowerCase().includes(filter) || Boolean(n && n.instance.toLowerCase().includes(filter));
@@ -178,25 +211,42 @@ function show() {
 }
 
 function count(shown) {
-	const all = {"": jobs.size}, total = new Map(), seen = new Map();
+	const all = {"": 0}, total = new Map(), seen = new Map();
 	for (const {job, tile, column} of jobs.values()) {
 		all[job.state] = (all[job.state] || 0) + 1;
+		if (job.state === "done" && state !== "done") continue;
+		if (job.state !== "done") all[""]++;
 		total.set(column, (total.get(column) || 0) + 1);
 		if (!tile.hidden) seen.set(column, (seen.get(column) || 0) + 1);
+	}
+	for (const s of ["failed", "paused", "done"]) if (all[s] && !$("states").querySelector(`[data-state=${s}]`)) {
+		const a = element("a", {href: "?state=" + s}, element("b"), " " + s);
+		a.dataset.state = s;
+		$("states").append(a);
 	}
 	for (const a of $("states").children) {
 		const n = all[a.dataset.state] || 0;
 		a.firstChild.textContent = n.toLocaleString("en");
-		a.toggleAttribute("data-alarm", n > 0 && ["stopping", "stuck", "waiting"].includes(a.dataset.state));
+		a.toggleAttribute("data-alarm", n > 0 && ["stopping", "stuck", "waiting", "failed"].includes(a.dataset.state));
 	}
 	for (const [id, c] of columns) {
 		const t = total.get(id) || 0, s = seen.get(id) || 0;
 		c.count.textContent = (s === t ? "" : s.toLocaleString("en") + " of ") + t.toLocaleString("en");
 	}
-	nowhere.toggleAttribute("data-any", total.has(""));
-	$("matches").hidden = shown === jobs.size;
-	$("matches").textContent = shown.toLocaleString("en") + " of " + jobs.size.toLocaleString("en") + " jobs match.";
+	showNowhere(total.has(""));
+	$("matches").hidden = shown === all[""];
+	$("matches").textContent = shown.toLocaleString("en") + " of " + all[""].toLocaleString("en") + " jobs match.";
 	if (!current || current.tile.hidden || !current.tile.isConnected) setCurrent(visible()[0]);
+}
+
+// showNowhere folds the row of jobs that run nowhere away when there has been none for
+// a while: not at once, or the board would jump up and down while nodes restart.
+let folding;
+
+function showNowhere(any) {
+	clearTimeout(folding);
+	if (any) nowhere.toggleAttribute("data-any", true);
+	else folding = setTimeout(() => nowhere.toggleAttribute("data-any", false), 2000);
 }
 
 // Animation: first, last, invert, play.
@@ -207,7 +257,7 @@ function remember(changed) {
 	if (calm.matches || document.hidden) return null;
 	const tiles = jobs.size <= few ? [...jobs.values()].map(e => e.tile) : [...changed].slice(0, few).map(e => e.tile);
 	const places = new Map();
-	for (const tile of tiles) if (!tile.hidden && tile.isConnected) places.set(tile, tile.getBoundingClientRect());
+	for (const tile of tiles) if (tile.checkVisibility()) places.set(tile, tile.getBoundingClientRect());
 	return places;
 }
 
@@ -215,7 +265,7 @@ function play(places, moved) {
 	if (places) {
 		const steps = [];
 		for (const [tile, from] of places) {
-			if (tile.hidden || !tile.isConnected) continue;
+			if (!tile.checkVisibility()) continue;
 			for (const a of tile.getAnimations()) if (a.id === "fly") a.cancel();
 			const to = tile.getBoundingClientRect();
 			if (to.left !== from.left || to.top !== from.top) steps.push([tile, from.left - to.left, from.top - to.top]);
@@ -300,6 +350,7 @@ function take(c, whole) {
 	show();
 	play(places, moved);
 	drawDetail();
+	if (c.nodes || changed.includes(detailed)) askMore();
 }
 
 // placeFresh appends new tiles in bulk, in order: there may be thousands.
@@ -320,21 +371,44 @@ function placeFresh(fresh) {
 	}
 }
 
-function gap(m) {
-	if (m.gap_ms === null) return "?";
-	const ms = m.gap_ms < 1 ? "< 1" : Math.round(m.gap_ms).toLocaleString("en");
-	return (m.lost ? "≈ " : "") + ms + " ms";
-}
+const gap = m => m.gap_ms === null ? "?" : (m.lost ? "≈ " : "") + short(m.gap_ms);
 
 function takeMoves(more, whole) {
 	moves = moves.concat(more).slice(-100);
 	if (!whole) unsaid += more.length;
-	const rows = moves.toReversed().map(m => element("tr", {},
-		element("td", {}, element("time", {dateTime: m.at, textContent: clock(m.at)})),
-		...[m.job, trip(m)].map(s => element("td", {textContent: s, title: s})),
-		element("td", {className: "number", textContent: gap(m)})));
-	if (!rows.length) rows.push(element("tr", {className: "none"}, element("td", {colSpan: 4, textContent: "Nothing has moved since this page began to look."})));
+	const rows = grouped(moves.toReversed()).map(g => g.length < 4 ? g.map(moveRow) : groupRow(g)).flat();
+	if (!rows.length) rows.push(element("tr", {className: "none"}, element("td", {colSpan: 3, textContent: "Nothing has moved since this page began to look."})));
 	$("moves").replaceChildren(...rows);
+}
+
+// grouped puts together what left one node at once.
+function grouped(moves) {
+	const groups = [];
+	for (const m of moves) {
+		const last = groups.at(-1), before = last?.at(-1);
+		if (before && before.from === m.from && Date.parse(before.at) - Date.parse(m.at) < 2000) last.push(m);
+		else groups.push([m]);
+	}
+	return groups;
+}
+
+const row = (at, what, gap) => element("tr", {}, element("td", {}, element("time", {dateTime: at, textContent: clock(at)})),
+	element("td", {}, ...what), element("td", {className: "gap", textContent: gap}));
+
+const moveRow = m => row(m.at, [element("b", {}, named(m.job)), element("span", {className: "trip"}, ...ends(m))], gap(m));
+
+const ends = m => [named(m.from || "elsewhere"), element("i", {textContent: " → "}), named(m.to || "elsewhere")];
+
+const unfolded = new Set(); // groups, by the number of their oldest move
+
+function groupRow(group) {
+	const {at, from} = group[0], number = group.at(-1).number, to = new Set(group.map(m => m.to));
+	const longest = group.reduce((a, b) => a.gap_ms === null || b.gap_ms !== null && a.gap_ms >= b.gap_ms ? a : b);
+	const target = to.size === 1 ? named(group[0].to || "elsewhere") : element("span", {textContent: to.size + " nodes"});
+	const details = element("details", {open: unfolded.has(number)}, element("summary", {textContent: group.length + " jobs"}),
+		element("ul", {}, ...group.map(m => element("li", {}, named(m.job), element("i", {textContent: " → "}), named(m.to || "elsewhere")))));
+	details.addEventListener("toggle", () => details.open ? unfolded.add(number) : unfolded.delete(number));
+	return row(at, [element("b", {}, details), element("span", {className: "trip"}, named(from || "elsewhere"), element("i", {textContent: " → "}), target)], gap(longest));
 }
 
 // A leader that is no node of ours has no name: a plain election of etcd's, say.
@@ -488,7 +562,7 @@ document.addEventListener("click", event => {
 });
 document.addEventListener("pointerover", event => {
 	const tile = event.target.closest?.(".tile");
-	if (tile?.entry) tile.title = tile.entry.job.name + ": " + sentence(tile.entry.job);
+	if (tile?.entry) tile.title = tile.entry.job.name + ": " + sentence(tile.entry.job) + (tile.entry.job.token ? "\n" + aboutToken(tile.entry.job.token) : "");
 });
 document.addEventListener("focusin", event => {
 	const e = event.target.entry;
@@ -499,9 +573,31 @@ function openDetail(e) {
 	detailed?.tile.classList.remove("selected");
 	const was = detailed;
 	detailed = e;
+	more = null;
 	drawDetail();
+	askMore();
 	if (e) setCurrent(e);
 	else if (was?.tile.isConnected) was.tile.focus();
+}
+
+let more = null, asked = 0, asking; // what the service says of the job whose detail is open
+
+// askMore asks for it, at most every two seconds: the service computes it for us.
+function askMore() {
+	clearTimeout(asking);
+	if (!detailed) return;
+	const wait = more ? asked + 2000 - Date.now() : 0;
+	if (wait > 0) {
+		asking = setTimeout(askMore, wait);
+		return;
+	}
+	asked = Date.now();
+	const name = detailed.job.name;
+	fetch("job?name=" + encodeURIComponent(name)).then(r => r.ok ? r.json() : null).catch(() => null).then(found => {
+		if (!found || detailed?.job.name !== name) return;
+		more = found;
+		drawDetail();
+	});
 }
 
 function drawDetail() {
@@ -509,12 +605,31 @@ function drawDetail() {
 	if (detailed && !detailed.tile.isConnected) detailed = null;
 	panel.hidden = !detailed;
 	if (!detailed) return;
-	detailed.tile.classList.add("selected");
+	const {job, tile} = detailed;
+	tile.classList.add("selected");
 	const close = element("button", {textContent: "×", type: "button", onclick: () => openDetail(null)});
 	close.setAttribute("aria-label", "Close");
-	const trips = moves.filter(m => m.job === detailed.job.name).slice(-5).reverse();
-	panel.replaceChildren(element("h2", {textContent: detailed.job.name}), close, element("p", {textContent: sentence(detailed.job)}),
-		...trips.map(m => element("p", {className: "facts", textContent: `${clock(m.at)}  ${trip(m)}`})));
+	const trips = moves.filter(m => m.job === job.name).slice(-5).reverse();
+	panel.replaceChildren(element("h2", {textContent: job.name}), close, element("p", {textContent: sentence(job)}),
+		element("dl", {}, ...facts(job).flatMap(([k, v]) => [element("dt", {}, k), element("dd", {textContent: v})])),
+		...trips.map(m => element("p", {className: "facts", textContent: `${clock(m.at)}  ${trip(m)}, gap ${gap(m)}`})));
+}
+
+// facts are what there is to say of a job beyond a sentence.
+function facts(job) {
+	const rows = [];
+	if (job.failures) rows.push(["last error", job.error], ["failures", job.failures + " in a row"]);
+	if (job.state === "failed") rows.push(["next try", clock(job.next)]);
+	if (job.lacks) rows.push(["not known on", job.lacks]);
+	if (more?.reason) rows.push([job.node ? "why there" : "why", more.reason]);
+	if (more?.moves_to) rows.push(["is to move to", more.moves_to]);
+	if (more?.standby) rows.push(["standby", more.standby]);
+	else if (more?.waiting.length) rows.push(["waiting", more.waiting.join(", ")]);
+	if (more?.weight) rows.push(["weight", more.weight]);
+	if (more?.prefer) rows.push(["prefers", more.prefer.join(", ")]);
+	if (more?.avoid) rows.push(["avoids", more.avoid.join(", ")]);
+	if (job.token) rows.push([element("abbr", {textContent: "token", title: aboutToken(job.token)}), job.token]);
+	return rows;
 }
 
 connect();

@@ -46,9 +46,13 @@ func (r Records) Check(rules verify.Rules, nodes ...string) (verify.Report, erro
 // Hint says how to check them by hand.
 func (r Records) Hint() string {
 	if r.Keep {
-		return "Check the nodes' records yourself: go run ./cmd/verify " + r.File("*")
+		files, err := filepath.Abs(r.File("*"))
+		if err != nil {
+			files = r.File("*")
+		}
+		return "Check the nodes' records yourself: go -C cmd/distributed run . verify " + files
 	}
-	return "With -records DIR the nodes' records stay, for go run ./cmd/verify DIR/*.jsonl"
+	return "With -records DIR the nodes' records stay, for the verb verify of cmd/distributed"
 }
 
 // Close removes them, unless they are to be kept.

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/internal/etcdtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fleet is an app with nodes, and the command.
+type fleet struct {
+	t         *testing.T
+	endpoints []string
+	observer  *distributed.Observer
+}
+
+func newFleet(t *testing.T, cluster *etcdtest.Cluster) *fleet {
+	f := &fleet{t: t, endpoints: cluster.Endpoints()}
+	var err error
+	f.observer, err = distributed.Observe(t.Context(), "shop", distributed.NewETCDLeaseProvider(f.endpoints))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, f.observer.Close()) })
+	return f
+}
+
+func (f *fleet) start(name string, jobs int, opts ...distributed.ProcessorOption) (stop func()) {
+	p := distributed.NewLeadershipBasedJobProcessor("shop", name, distributed.NewETCDLeaseProvider(f.endpoints), nil, opts...)
+	for i := range jobs {
+		require.NoError(f.t, p.AddJob(distributed.Job{Name: fmt.Sprint("job-", i), Work: func(ctx context.Context) error { <-ctx.Done(); return nil }}))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Execute(ctx) }()
+	for i := range jobs {
+		_, err := f.observer.Await(f.t.Context(), fmt.Sprint("job-", i))
+		require.NoError(f.t, err)
+	}
+	return func() { cancel(); assert.NoError(f.t, <-ended) }
+}
+
+func (f *fleet) run(args ...string) (code int, out, errs string) {
+	var o, e strings.Builder
+	args = append([]string{"-store", "etcd://" + strings.TrimPrefix(f.endpoints[0], "http://"), "-app", "shop"}, args...)
+	code = run(f.t.Context(), args, strings.NewReader(""), &o, &e)
+	return code, o.String(), e.String()
+}
+
+func TestLooking(t *testing.T) {
+	f := newFleet(t, etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true}))
+	code, _, errs := f.run("nodes")
+	require.Zero(t, code)
+	require.Contains(t, errs, `There are no nodes of the app "shop"`)
+
+	stop := f.start("a", 2, distributed.WithLoadBalancing(), distributed.WithMetadata(map[string]string{"address": "10.0.0.7"}))
+	code, out, errs := f.run("nodes")
+	require.Zero(t, code, errs)
+	require.Regexp(t, `(?m)^a +\w{16} +runs +2 +0 .* address=10.0.0.7$`, out)
+	code, out, _ = f.run("jobs")
+	require.Zero(t, code)
+	require.Regexp(t, `(?m)^job-1 +led +a +\d+ +- +-$`, out)
+	code, out, _ = f.run("jobs", "--node", "b", "-o", "json")
+	require.Zero(t, code)
+	require.Equal(t, "[]\n", out)
+	code, out, _ = f.run("jobs", "-o", "json")
+	require.Zero(t, code)
+	var jobs []jobLine
+	require.NoError(t, json.Unmarshal([]byte(out), &jobs))
+	require.Len(t, jobs, 2)
+	code, out, _ = f.run("explain", "job-0")
+	require.Zero(t, code)
+	require.Contains(t, out, "job-0 runs on a")
+	code, _, errs = f.run("explain", "job-7")
+	require.Equal(t, exitNo, code)
+	require.Equal(t, "distributed: no node has the job \"job-7\"\n", errs)
+	code, out, _ = f.run("plan")
+	require.Zero(t, code)
+	require.Contains(t, out, "0 to move, 0 that no node can take")
+	code, out, _ = f.run("__complete", "explain", "")
+	require.Zero(t, code)
+	require.Contains(t, out, "job-0\njob-1\n")
+	stop()
+
+	stop = f.start("plain", 1)
+	code, out, _ = f.run("explain", "job-0")
+	require.Zero(t, code)
+	require.Equal(t, "job-0 runs on plain: no node balances, the first to claim it leads\n", out)
+	code, _, errs = f.run("plan")
+	require.Equal(t, exitNo, code)
+	require.Contains(t, errs, "no node balances")
+	code, _, errs = f.run("watch")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "needs a terminal")
+	stop()
+}
+
+func TestWrongCallsSayWhatIsWrong(t *testing.T) {
+	for args, want := range map[string]string{
+		"jobs":                                                    "say where the store is",
+		"jobs -store etcd://127.0.0.1:1":                          "say which app",
+		"jobs -store x -app a":                                    "must begin with etcd:// or etcds://",
+		"jobs -store etcd://x -app a":                             "must have a host and a port",
+		"jobs -store etcd://127.0.0.1:1 -app a/b":                 "must not contain",
+		"jobs -store etcd://127.0.0.1:1 -app a -o x":              "must be table or json",
+		"jobs -store etcd://127.0.0.1:1 -app a -timeout 100ms":    "connection refused",
+		"jobs -store etcd://127.0.0.1:1 -app a -user me":          "no password",
+		"jobs -store etcd://127.0.0.1:1 -app a -cacert none":      "--cacert",
+		"jobs -store etcd://127.0.0.1:1 -app a -cert none -key x": "--cert and --key",
+		"jobs -store etcd://127.0.0.1:1 -app a -timeout 0s":       "must be above 0",
+		"jobs -nonsense":                                          "unknown",
+		"nonsense":                                                "unknown command",
+		"explain -store etcd://127.0.0.1:1 -app a":                "accepts 1 arg",
+	} {
+		var out, errs strings.Builder
+		require.Equal(t, exitFailed, run(t.Context(), strings.Fields(args), strings.NewReader(""), &out, &errs), args)
+		require.Contains(t, errs.String(), want, args)
+		require.Empty(t, out.String(), args)
+	}
+}
+
+func TestTLSAndPasswordOfTheStore(t *testing.T) {
+	config, err := (&conn{user: "me:secret"}).login()
+	require.NoError(t, err)
+	require.Equal(t, []string{"me", "secret"}, []string{config.Username, config.Password})
+	secure, err := new(conn).tls(true)
+	require.NoError(t, err)
+	require.NotNil(t, secure)
+	plainly, err := new(conn).tls(false)
+	require.NoError(t, err)
+	require.Nil(t, plainly)
+}

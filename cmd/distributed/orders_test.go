@@ -1,0 +1,71 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/internal/etcdtest"
+)
+
+func TestOrders(t *testing.T) {
+	f := newFleet(t, etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true}))
+	defer f.start("a", 2, distributed.WithLoadBalancing(distributed.WithSettleTime(0)))()
+	defer f.start("b", 2, distributed.WithLoadBalancing(distributed.WithSettleTime(0)))()
+
+	code, _, errs := f.run("pause", "job-0")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "say --yes where nobody can be asked")
+	code, out, errs := f.run("pause", "job-0", "--yes", "--by", "ann", "--why", "repair")
+	require.Zero(t, code, errs)
+	require.Equal(t, "job-0 is paused\n", out)
+	for leaders := range f.observer.Updates(t.Context()) {
+		if len(leaders) == 1 {
+			break
+		}
+	}
+	code, out, _ = f.run("jobs")
+	require.Zero(t, code)
+	require.Regexp(t, `(?m)^job-0 +paused +- +- +\S+ +job-0 is paused by ann: repair$`, out)
+	code, out, _ = f.run("explain", "job-0")
+	require.Zero(t, code)
+	require.Contains(t, out, "job-0 is paused by ann: repair")
+	code, out, _ = f.run("orders")
+	require.Zero(t, code)
+	require.Regexp(t, `(?m)^pause +job-0 +- +ann +\S+ +repair$`, out)
+	code, _, errs = f.run("pause", "job-0", "-yes")
+	require.Equal(t, exitNo, code)
+	require.Contains(t, errs, "ordered already: job-0 is paused by ann: repair")
+	code, _, _ = f.run("resume", "job-0")
+	require.Zero(t, code)
+	_, err := f.observer.Await(t.Context(), "job-0")
+	require.NoError(t, err)
+
+	for _, args := range [][]string{
+		{"drain", "a", "-y"}, {"undrain", "a"}, {"pin", "job-1", "b", "-y"}, {"unpin", "job-1"}, {"move", "job-1", "a", "-y"},
+		{"resign", "job-0", "-y"}, {"pause", "--all", "-y"}, {"resume", "--all"},
+	} {
+		code, _, errs = f.run(args...)
+		require.Zero(t, code, "%v: %s", args, errs)
+	}
+	for _, args := range [][]string{
+		{"pause", "nope", "-y"}, {"drain", "nope", "-y"}, {"undrain", "a"}, {"forget", "job-0", "-y"}, {"move", "job-1", "nope", "-y"},
+	} {
+		code, _, errs = f.run(args...)
+		require.Equal(t, exitNo, code, "%v: %s", args, errs)
+	}
+	code, out, _ = f.run("__complete", "move", "job-0", "")
+	require.Zero(t, code)
+	require.Contains(t, out, "a\nb\n")
+}
+
+func TestAQuestionThatIsNotAgreedToOrdersNothing(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	require.NoError(t, w.Close())
+	require.ErrorContains(t, (&conn{in: r}).ask("Stop it"), "--yes", "a pipe is nobody")
+	require.NotEmpty(t, whoami())
+}

@@ -1,0 +1,183 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// failurePause is how long a job pauses after its Work has failed once; the pause
+	// doubles with each failure in a row, up to maxFailurePause.
+	failurePause    = time.Second
+	maxFailurePause = time.Minute
+
+	// maxErrorText is how much of an error is on record, about, in bytes.
+	maxErrorText = 200
+)
+
+// failed returns what is to be on record of a job whose Work has failed with err
+// after it ran for so long. before is what was on record. Pauses are shortened by up
+// to a quarter at random, so that jobs that failed together do not run together.
+func (before JobRecord) failed(err error, ran time.Duration) JobRecord {
+	r := JobRecord{At: time.Now(), Failures: 1, Error: oneLine(err.Error(), maxErrorText)}
+	pause := failurePause
+	if before.Failures > 0 && ran <= before.Pause {
+		r.Failures = before.Failures + 1
+		pause = min(failurePause<<min(before.Failures, 30), maxFailurePause)
+	}
+	r.Pause = (pause - rand.N(pause/4)).Round(time.Millisecond)
+	return r
+}
+
+// rest waits until the job may run under the leadership, which is for as long as it
+// pauses after a failure. It reports whether it may: not once it is done, or the
+// leadership ends. Meanwhile this node holds the job, so that nobody else tries it.
+func (p *LeadershipBasedJobProcessor) rest(l *Leadership) bool {
+	for l.ctx.Err() == nil {
+		record, age, outdated := l.lease.lease.Recorded(l.name)
+		left := record.Pause - age
+		switch {
+		case record.Done:
+			return false
+		case record.Failures == 0 || left <= 0:
+			return true
+		}
+		p.noteRest(l, true)
+		select {
+		case <-time.After(left):
+		case <-outdated:
+		case <-l.ctx.Done():
+		}
+		p.noteRest(l, false)
+	}
+	return false
+}
+
+// awaitUndone waits while a job is known to be done, until somebody forgets it or ctx
+// is done. Without a lease nothing is known.
+func (p *LeadershipBasedJobProcessor) awaitUndone(ctx context.Context, job string) error {
+	for {
+		held := p.concurrency.held()
+		if held == nil {
+			return ctx.Err()
+		}
+		record, _, outdated := held.lease.Recorded(job)
+		if !record.Done {
+			return ctx.Err()
+		}
+		select {
+		case <-outdated:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// fails puts a failure of Work on record, before the job is released. If it cannot be
+// recorded, this node pauses all the same.
+func (p *LeadershipBasedJobProcessor) fails(job *plannedJob, l *Leadership, err error, ran time.Duration) (report func()) {
+	before, _, _ := l.lease.lease.Recorded(l.name)
+	r := before.failed(err, ran)
+	if p.record(l, r, closeTimeout) != nil {
+		job.pause = r.Pause
+	}
+	r.Job, r.Token, r.Instance = l.name, l.token, p.concurrency.instance
+	return func() {
+		l.logFailure(r, err)
+		p.concurrency.hooks.failed(r, err)
+	}
+}
+
+// finishes puts on record that a job is done, before it is released. Nobody else can
+// run it before that; so it takes as long as it takes, unless the node is stopping.
+func (p *LeadershipBasedJobProcessor) finishes(l *Leadership) (report func()) {
+	timeout := time.Duration(0)
+	if p.ctx.Err() != nil {
+		timeout = closeTimeout
+	}
+	if err := p.record(l, JobRecord{At: time.Now(), Done: true}, timeout); err != nil {
+		return func() {}
+	}
+	return func() {
+		p.concurrency.log.Info("job is done", "job", l.name, "token", l.token)
+		p.concurrency.hooks.done(l.name, l.token)
+	}
+}
+
+// recoverLater takes a failure off the record once Work has run for longer than the
+// pause before it, unless the function that it returns is called earlier, which says
+// whether Work has returned well by itself.
+func (p *LeadershipBasedJobProcessor) recoverLater(l *Leadership) (returned func(well bool)) {
+	before, _, _ := l.lease.lease.Recorded(l.name)
+	if before.Failures == 0 {
+		return func(bool) {}
+	}
+	var once sync.Once
+	recovered := func() { once.Do(func() { p.recovers(l, before.Failures) }) }
+	stop := later(l.ctx, before.Pause, recovered)
+	return func(well bool) {
+		stop()
+		if well {
+			recovered()
+		}
+	}
+}
+
+func (p *LeadershipBasedJobProcessor) recovers(l *Leadership, failures int) {
+	if p.record(l, JobRecord{}, closeTimeout) == nil {
+		p.concurrency.log.Info("job has recovered", "job", l.name, "token", l.token, "failures", failures)
+		p.concurrency.hooks.recovered(l.name, l.token, failures)
+	}
+}
+
+// record puts r on record of the job. Without a timeout it tries for as long as the
+// lease lives.
+func (p *LeadershipBasedJobProcessor) record(l *Leadership, r JobRecord, timeout time.Duration) error {
+	ctx := context.WithoutCancel(p.ctx)
+	if timeout > 0 {
+		bounded, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		ctx = bounded
+	}
+	err := l.election.Record(ctx, r)
+	if err != nil {
+		p.concurrency.log.Warn("not recorded what became of the job", "job", l.name, "token", l.token, "error", err)
+	}
+	return err
+}
+
+// later calls f after d, on a goroutine of its own, unless ctx is done or the function
+// that it returns is called before; that one waits for f.
+func later(ctx context.Context, d time.Duration, f func()) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		if sleep(ctx, d) == nil {
+			f()
+		}
+	})
+	return func() { cancel(); running.Wait() }
+}
+
+// WithStopOnError makes the first Work that fails or panics end it all: the other jobs
+// of this node are stopped and released, and Execute returns the error, which names
+// the job. It is for services that are restarted by whatever runs them. The job is
+// not paused then, and the next node fails by it as well. Default: a failure is the
+// affair of its job, see [Job].Work.
+func WithStopOnError() ProcessorOption {
+	return processorOption(func(o *processorOptions) { o.stopOnError = true })
+}
+
+// failureOf names the job in the error of its Work.
+func failureOf(job string, err error) error {
+	return fmt.Errorf("distributed: job %q: %w", job, err)
+}
+
+// isPanic reports whether err says that a Work did not return.
+func isPanic(err error) bool {
+	return errors.Is(err, errGoexit) || errors.As(err, new(*PanicError))
+}

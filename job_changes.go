@@ -1,0 +1,145 @@
+package distributed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Jobs returns the jobs of the processor, sorted by name. It does not block.
+func (p *LeadershipBasedJobProcessor) Jobs() []Job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	jobs := make([]Job, 0, len(p.jobs))
+	for _, job := range p.jobs {
+		if !job.removed {
+			jobs = append(jobs, job.Job)
+		}
+	}
+	slices.SortFunc(jobs, func(a, b Job) int { return strings.Compare(a.Name, b.Name) })
+	return jobs
+}
+
+// UpdateJob takes over Weight, Prefer and Avoid of job for the one that has its Name,
+// which runs on undisturbed; it may move because of that. Nothing else of job is heeded.
+// It does not block: the other nodes are told by and by. It returns [ErrInvalidConfig]
+// for what AddJob would not take, and [ErrUnknownJob]. It may be called at any time.
+func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
+	if err := p.made(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	planned, err := p.known(job.Name)
+	if err != nil {
+		return err
+	}
+	job.Work = planned.Work
+	if err := p.check(job); err != nil {
+		return err
+	}
+	planned.Weight, planned.Prefer, planned.Avoid = job.Weight, slices.Clone(job.Prefer), slices.Clone(job.Avoid)
+	p.balancer.update(planned.Job)
+	return nil
+}
+
+// RemoveJob takes a job away from this node. The context of its Work is done, with
+// cause [ErrJobRemoved], and it goes to the other nodes that have it. RemoveJob blocks
+// until Work has returned, the job is released, and the other nodes have been told, if
+// they are told of jobs (see [WithLoadBalancing]); or until ctx is done: then it returns
+// ctx's error, wrapped, and the rest happens all the same. It must not wait for itself:
+// a Work that removes its own job does so in another goroutine.
+//
+// It returns [ErrUnknownJob] if there is no such job. It may be called at any time, by
+// several at once, and the name can be used again when it has returned nil. Execute
+// goes on without jobs.
+func (p *LeadershipBasedJobProcessor) RemoveJob(ctx context.Context, name string) error {
+	if err := p.made(); err != nil {
+		return err
+	}
+	gone, err := p.dismiss(name)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-gone:
+		err = p.balancer.awaitAnnounced(ctx)
+	case <-p.ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("distributed: remove job %q: %w", name, err)
+	}
+	return nil
+}
+
+// dismiss lets a job end, and returns what is closed when it has.
+func (p *LeadershipBasedJobProcessor) dismiss(name string) (gone <-chan struct{}, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	job := p.jobs[name]
+	if job == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownJob, name)
+	}
+	if job.removed {
+		return job.gone, nil
+	}
+	job.removed = true
+	p.balancer.dismiss(name)
+	if job.cancel != nil {
+		job.cancel(ErrJobRemoved)
+	}
+	if job.tenure != nil {
+		job.tenure.leadership.cancel(ErrJobRemoved)
+	}
+	p.strike(job)
+	return job.gone, nil
+}
+
+// known returns a job that has not been removed. It is called with mu held.
+func (p *LeadershipBasedJobProcessor) known(name string) (*plannedJob, error) {
+	job := p.jobs[name]
+	if job == nil || job.removed {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownJob, name)
+	}
+	return job, nil
+}
+
+// retire is called whenever somebody does not serve a job any more.
+func (p *LeadershipBasedJobProcessor) retire(job *plannedJob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.strike(job)
+}
+
+// strike takes a job off the list, if it is removed and nobody serves it. It is called
+// with mu held.
+func (p *LeadershipBasedJobProcessor) strike(job *plannedJob) {
+	if job.removed && p.jobs[job.Name] == job && !p.crew.serves(job) {
+		delete(p.jobs, job.Name)
+		p.balancer.exit(job.Name)
+		close(job.gone)
+	}
+}
+
+// enter lets a job take part in balancing.
+func (p *LeadershipBasedJobProcessor) enter(job *plannedJob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !job.removed {
+		p.balancer.enter(job)
+	}
+}
+
+var (
+	// ErrUnknownJob is returned for the name of a job that the processor does not
+	// have. It wraps [ErrInvalidConfig].
+	ErrUnknownJob = fmt.Errorf("%w: there is no job of this name", ErrInvalidConfig)
+
+	// ErrJobRemoved is the cause of the context of a Work whose job was taken away by
+	// [LeadershipBasedJobProcessor.RemoveJob].
+	ErrJobRemoved = errors.New("distributed: job removed")
+)

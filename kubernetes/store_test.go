@@ -1,0 +1,186 @@
+//go:build unix
+
+package kubernetes
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/b2552be4/distributed"
+)
+
+func TestWhatCannotWorkIsAnErrorBeforeAnythingIsWritten(t *testing.T) {
+	for field, config := range map[string]Config{
+		"Config.REST is nil": {Namespace: "default"},
+		"Transport":          {Namespace: "default", REST: &rest.Config{Transport: http.DefaultTransport}},
+		"Config.Namespace":   {REST: &rest.Config{}, Namespace: "Default"},
+		"Config.REST: ":      {Namespace: "default", REST: &rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: rest.TLSClientConfig{CAFile: "missing"}}},
+	} {
+		c := distributed.NewConcurrency("app", "node", NewLeaseProvider(config))
+		_, err := c.Campaign(t.Context(), "job")
+		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+		require.ErrorContains(t, err, field)
+		require.NoError(t, c.Close())
+	}
+}
+
+// Names are those of Kubernetes, whatever the app and the job are called.
+func TestLeasesHaveLegalNamesThatTellThemApart(t *testing.T) {
+	seen := map[string]string{}
+	for _, key := range []string{"shop/epoch", "Shop/epoch", "/", "ä/é", strings.Repeat("k", 700), strings.Repeat("k", 699) + "/", "a.b/c", "a-b/c", "-/-"} {
+		n := name(key)
+		require.Regexp(t, `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`, n)
+		require.LessOrEqual(t, len(n), 253)
+		require.NotContains(t, seen, n)
+		seen[n] = key
+	}
+	require.True(t, strings.HasPrefix(name("shop/nodes/k7yq2m5xw3ndahgt"), "shop-nodes-k7yq2m5xw3ndahgt-"))
+}
+
+// The rest is on a server.
+func TestOnAServer(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	clients, err := kubernetes.NewForConfig(c.config(0).REST)
+	require.NoError(t, err)
+	leases := clients.CoordinationV1().Leases("default")
+	open := func() distributed.Store {
+		s, err := c.config(0).open(t.Context(), distributed.LeaseRequest{})
+		require.NoError(t, err)
+		return s
+	}
+
+	t.Run("a node reads well in kubectl", func(t *testing.T) {
+		s := open()
+		defer s.Close()
+		_, err := s.Put(t.Context(), "shop/nodes/k7yq", []byte(`{"v":1,"instance":"shop-1","ttl":10000,"beat":3}`), 0)
+		require.NoError(t, err)
+		list, err := leases.List(t.Context(), metav1.ListOptions{LabelSelector: "distributed/app=shop,distributed/kind=nodes"})
+		require.NoError(t, err)
+		require.Len(t, list.Items, 1)
+		require.Equal(t, "shop-1", *list.Items[0].Spec.HolderIdentity)
+		require.Equal(t, int32(10), *list.Items[0].Spec.LeaseDurationSeconds)
+		require.WithinDuration(t, time.Now(), list.Items[0].Spec.RenewTime.Time, time.Minute)
+	})
+
+	t.Run("a late update does not bring back what was deleted", func(t *testing.T) {
+		s := open().(*store)
+		defer s.Close()
+		at, err := s.Put(t.Context(), "late/key", []byte("value"), 0)
+		require.NoError(t, err)
+		require.NoError(t, leases.Delete(t.Context(), name("late/key"), metav1.DeleteOptions{}))
+		_, err = s.Put(t.Context(), "late/key", []byte("late"), at)
+		require.Equal(t, &distributed.ConflictError{Key: "late/key"}, err)
+		_, err = leases.Get(t.Context(), name("late/key"), metav1.GetOptions{})
+		require.Error(t, err)
+	})
+
+	t.Run("what strangers do to a Lease is shown", func(t *testing.T) {
+		s := open()
+		defer s.Close()
+		at, err := s.Put(t.Context(), "touched/key", []byte("value"), 0)
+		require.NoError(t, err)
+		patch := func(kind types.PatchType, body any) *coordinationv1.Lease {
+			b, err := json.Marshal(body)
+			require.NoError(t, err)
+			l, err := leases.Patch(t.Context(), name("touched/key"), kind, b, metav1.PatchOptions{})
+			require.NoError(t, err)
+			return l
+		}
+		type m = map[string]any
+		unlabeled := patch(types.MergePatchType, m{"metadata": m{"labels": m{managedLabel: nil, kindLabel: nil}}})
+		stripped := patch(types.MergePatchType, m{"metadata": m{"annotations": m{keyAnnotation: nil}}})
+		first, _ := revision(unlabeled.ResourceVersion)
+		second, _ := revision(stripped.ResourceVersion)
+		var steps []distributed.Step
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		seen := open()
+		defer seen.Close()
+		err = seen.Follow(ctx, "touched/", at, func(step distributed.Step) {
+			if len(step.Documents) > 0 {
+				steps = append(steps, step)
+			}
+			if step.Revision >= second {
+				cancel()
+			}
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, []distributed.Step{
+			{Revision: first, Documents: []distributed.Document{{Key: "touched/key", Value: []byte("value"), Revision: first}}},
+			{Revision: second, Documents: []distributed.Document{{Key: "touched/key", Revision: second}}},
+		}, steps)
+	})
+
+	t.Run("followers of an idle server hear that it lives", func(t *testing.T) {
+		s := open()
+		defer s.Close()
+		at, err := s.Put(t.Context(), "idle/key", []byte("value"), 0)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err = s.Follow(ctx, "idle/", at, func(step distributed.Step) {
+			require.Empty(t, step.Documents)
+			cancel()
+		})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+
+	t.Run("the manifest is enough, and less is refused", func(t *testing.T) {
+		as := func(token, namespace string) Config {
+			config := c.config(0)
+			config.REST.BearerToken, config.Namespace = token, namespace
+			return config
+		}
+		for _, config := range []Config{as("wrong", "default"), as("plain", "default"), as("node", "distributed")} {
+			_, err := config.open(t.Context(), distributed.LeaseRequest{})
+			require.ErrorIs(t, err, distributed.ErrRefused)
+		}
+		manifest, err := os.ReadFile("rbac.yaml")
+		require.NoError(t, err)
+		role, binding, _ := strings.Cut(string(manifest), "---\n")
+		var r rbacv1.Role
+		var b rbacv1.RoleBinding
+		require.NoError(t, yaml.UnmarshalStrict([]byte(role), &r))
+		require.NoError(t, yaml.UnmarshalStrict([]byte(binding), &b))
+		b.Subjects = []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "node"}}
+		r.Namespace, b.Namespace = "default", "default"
+		_, err = clients.RbacV1().Roles("default").Create(t.Context(), &r, metav1.CreateOptions{})
+		require.NoError(t, err)
+		_, err = clients.RbacV1().RoleBindings("default").Create(t.Context(), &b, metav1.CreateOptions{})
+		require.NoError(t, err)
+		var s distributed.Store
+		require.Eventually(t, func() bool { // the API server has taken it in
+			s, err = as("node", "default").open(t.Context(), distributed.LeaseRequest{})
+			return err == nil
+		}, time.Minute, 20*time.Millisecond)
+		defer s.Close()
+		at, err := s.Put(t.Context(), "role/key", []byte("value"), 0)
+		require.NoError(t, err)
+		at, err = s.Put(t.Context(), "role/key", []byte("more"), at)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err = s.Follow(ctx, "role/", at-1, func(step distributed.Step) {
+			if len(step.Documents) > 0 {
+				cancel()
+			}
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.NoError(t, s.Delete(t.Context(), "role/key", at))
+	})
+}

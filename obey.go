@@ -1,0 +1,217 @@
+package distributed
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// attend has the orders under a lease obeyed, until that ends: those that there are
+// before the lease is used.
+func (c *Concurrency) attend(lease Lease) {
+	if c.obey == nil {
+		return
+	}
+	c.attending.Lock()
+	c.attended = lease
+	c.attending.Unlock()
+	orders, outdated := lease.Orders()
+	c.heed(lease, orders)
+	if outdated == nil {
+		return
+	}
+	c.wg.Go(func() {
+		for outdated != nil {
+			<-outdated
+			if orders, outdated = lease.Orders(); outdated != nil {
+				c.heed(lease, orders)
+			}
+		}
+	})
+}
+
+// heed has orders obeyed, unless there is another lease by now, which knows better.
+func (c *Concurrency) heed(lease Lease, orders []Order) {
+	c.attending.Lock()
+	defer c.attending.Unlock()
+	if c.attended == lease {
+		c.obey(orders)
+	}
+}
+
+// instructions are the orders that concern the jobs of a node, by job.
+type instructions struct {
+	all, drained    *Order
+	paused, resigns map[string]*Order
+}
+
+// instructions returns those of this node. Where there is balancing, jobs leave a node
+// that is drained as they are placed elsewhere.
+func (p *LeadershipBasedJobProcessor) instructions(orders []Order) *instructions {
+	in := &instructions{paused: map[string]*Order{}, resigns: map[string]*Order{}}
+	for i := range orders {
+		switch o := &orders[i]; {
+		case o.Kind == OrderPause && o.Job == "":
+			in.all = o
+		case o.Kind == OrderPause:
+			in.paused[o.Job] = o
+		case o.Kind == OrderResign:
+			in.resigns[o.Job] = o
+		case o.Kind == OrderDrain && o.Instance == p.concurrency.instance:
+			in.drained = o
+		}
+	}
+	return in
+}
+
+// pausedBy returns the order that pauses the job, nil if none does.
+func (in *instructions) pausedBy(job string) *Order {
+	if in.all != nil {
+		return in.all
+	}
+	return in.paused[job]
+}
+
+// bars returns why the job is not to run here, nil if it may.
+func (in *instructions) bars(job string, balanced bool) error {
+	if o := in.pausedBy(job); o != nil {
+		return pausedBy(*o)
+	}
+	if in.drained != nil && !balanced {
+		return fmt.Errorf("%w: %s", ErrMoved, in.drained)
+	}
+	return nil
+}
+
+// ends returns why a leadership is to end, nil if it may go on.
+func (in *instructions) ends(l *Leadership, balanced bool) error {
+	if o := in.resigns[l.name]; o != nil && o.token == l.token {
+		return fmt.Errorf("%w: %s", ErrResigned, o)
+	}
+	return in.bars(l.name, balanced)
+}
+
+// obey ends what orders are against, and lets begin what they are not against any more.
+func (p *LeadershipBasedJobProcessor) obey(orders []Order) {
+	in := p.instructions(orders)
+	p.mu.Lock()
+	p.ordered = in
+	if p.reordered != nil {
+		close(p.reordered)
+		p.reordered = nil
+	}
+	var ends []func()
+	for name, job := range p.jobs {
+		if job.tenure != nil {
+			if l := job.tenure.leadership; in.ends(l, p.balancer != nil) != nil {
+				ends = append(ends, func() { l.cancel(in.ends(l, p.balancer != nil)) })
+			}
+		} else if job.withdraw != nil && in.bars(name, p.balancer != nil) != nil {
+			withdraw := job.withdraw
+			ends = append(ends, func() { withdraw(errBarred) })
+		}
+	}
+	p.mu.Unlock()
+	for _, end := range ends {
+		end()
+	}
+}
+
+// permit blocks while an order bars the job, or until ctx is done. It returns the
+// context to campaign under, which is to be cancelled after the campaign.
+func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJob) (context.Context, context.CancelFunc, error) {
+	for {
+		p.mu.Lock()
+		if p.ordered == nil || p.ordered.bars(job.Name, p.balancer != nil) == nil {
+			standing, withdraw := context.WithCancelCause(ctx)
+			job.withdraw = withdraw
+			p.mu.Unlock()
+			return standing, func() {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				job.withdraw = nil
+				withdraw(nil)
+			}, nil
+		}
+		if p.reordered == nil {
+			p.reordered = make(chan struct{})
+		}
+		reordered := p.reordered
+		p.mu.Unlock()
+		select {
+		case <-reordered:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+// obeyOnElection ends a leadership that was won before the order against it was
+// obeyed: the picture by which it was won shows that.
+func (p *LeadershipBasedJobProcessor) obeyOnElection(l *Leadership) {
+	orders, _ := l.lease.lease.Orders()
+	if len(orders) == 0 {
+		return
+	}
+	if cause := p.instructions(orders).ends(l, p.balancer != nil); cause != nil {
+		l.cancel(cause)
+	}
+}
+
+// obey lets no node take a job that is paused, and only that take it to which it is
+// moved or pinned, if it can; has are the nodes that have each job. A move is over
+// once the job is led elsewhere by who was elected after it was ordered.
+func (p *placement) obey(v *View, has []nodeSet) {
+	for i := range v.Orders {
+		o := &v.Orders[i]
+		if o.Kind == OrderPause && o.Job == "" {
+			for j := range p.jobs {
+				p.jobs[j].order = o
+				has[j].removeAll(has[j])
+			}
+		}
+		j, ok := p.job(o.Job)
+		if !ok {
+			continue
+		}
+		switch o.Kind {
+		case OrderPause:
+			p.jobs[j].order = o
+			has[j].removeAll(has[j])
+		case OrderMove, OrderPin:
+			if p.jobs[j].order == nil && p.holds(o, j, v) {
+				p.confine(j, o, has[j])
+			}
+		}
+	}
+}
+
+// holds reports whether a move or a pin still counts.
+func (p *placement) holds(o *Order, j int, v *View) bool {
+	if o.Kind == OrderPin {
+		return true
+	}
+	i, ok := slices.BinarySearchFunc(v.Jobs, o.Job, func(job JobView, name string) int { return strings.Compare(job.Name, name) })
+	if !ok || !v.Jobs[i].Led || v.Jobs[i].Queue[0].Token <= o.token {
+		return true
+	}
+	x := p.jobs[j].runner
+	return x != none && p.nodes[x].Instance == o.Instance
+}
+
+// confine leaves only those nodes of an instance in has, if there are any.
+func (p *placement) confine(j int, o *Order, has nodeSet) {
+	only := newNodeSet(len(p.nodes))
+	for x := range p.nodes {
+		if p.nodes[x].Instance == o.Instance && has.has(x) {
+			only.add(x)
+		}
+	}
+	if only.emptyBut(none) {
+		p.jobs[j].unmet = o
+		return
+	}
+	p.jobs[j].order = o
+	has.keep(only)
+}

@@ -1,0 +1,381 @@
+package distributed_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/b2552be4/distributed"
+)
+
+var ann = distributed.Note{By: "ann", Why: "the ledger is repaired"}
+
+// operator returns one of the service's app, which is closed at the end.
+func (s *service) operator() *distributed.Operator {
+	o, err := distributed.NewOperator(s.t.Context(), "app", s.provider())
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, o.Close()) })
+	return o
+}
+
+// order gives an order, and returns when all that follows at once has happened.
+func (s *service) order(err error) {
+	s.t.Helper()
+	require.NoError(s.t, err)
+	synctest.Wait()
+}
+
+func balancedAtOnce() distributed.ProcessorOption {
+	return distributed.WithLoadBalancing(distributed.WithSettleTime(0))
+}
+
+func stateOf(n *executing, job string) distributed.JobStatus {
+	for _, j := range n.Status().Jobs {
+		if j.Job == job {
+			return j
+		}
+	}
+	return distributed.JobStatus{}
+}
+
+func TestAPausedJobRunsNowhereUntilItIsResumed(t *testing.T) {
+	for name, opts := range map[string][]distributed.ProcessorOption{"plain": nil, "balanced": {balancedAtOnce()}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, jobs := newService(t), works{"x": untilDone, "y": untilDone}
+				a := s.execute("a", jobs, opts...)
+				s.execute("b", jobs, opts...)
+				o := s.operator()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				started := time.Now()
+				s.order(o.Pause(t.Context(), "x", ann))
+				require.Empty(t, s.runner("x"))
+				require.NotEmpty(t, s.runner("y"), "others go on")
+				require.ErrorIs(t, s.last("x").cause, distributed.ErrPaused)
+				require.ErrorContains(t, s.last("x").cause, "x is paused by ann: the ledger is repaired")
+				require.Equal(t, started, s.last("x").end, "one event")
+				require.Equal(t, distributed.JobPaused, stateOf(a, "x").State)
+				require.ErrorContains(t, stateOf(a, "x").Cause, "ann")
+				view, ok := a.View()
+				require.True(t, ok)
+				require.Len(t, view.Orders, 1)
+				if len(opts) > 0 {
+					e, ok := view.Explain("x")
+					require.True(t, ok)
+					require.Equal(t, "x is paused by ann: the ledger is repaired", e.Reason)
+					require.Empty(t, view.Plan().Homeless)
+				}
+
+				c := s.execute("c", jobs, opts...) // it survives restarts of everything
+				a.stop(nil)
+				time.Sleep(time.Minute)
+				require.Empty(t, s.runner("x"))
+				require.Equal(t, distributed.JobPaused, stateOf(c, "x").State)
+
+				s.order(o.Resume(t.Context(), "x"))
+				time.Sleep(time.Minute)
+				require.NotEmpty(t, s.runner("x"))
+				require.Len(t, s.history("x"), 2)
+				require.ErrorIs(t, o.Resume(t.Context(), "x"), distributed.ErrNotOrdered)
+			})
+		})
+	}
+}
+
+func TestAllJobsArePausedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), works{"x": untilDone, "y": untilDone}
+		s.execute("a", jobs, balancedAtOnce())
+		o := s.operator()
+		s.order(o.PauseAll(t.Context(), ann))
+		require.Empty(t, s.runner("x"))
+		require.Empty(t, s.runner("y"))
+		s.order(o.Pause(t.Context(), "x", ann))
+		s.order(o.ResumeAll(t.Context()))
+		time.Sleep(time.Minute)
+		require.Empty(t, s.runner("x"), "it is paused by itself")
+		require.Equal(t, "a", s.runner("y"))
+		s.order(o.Resume(t.Context(), "x"))
+		time.Sleep(time.Minute)
+		require.Equal(t, "a", s.runner("x"))
+	})
+}
+
+func TestResignLetsTheNextLeadOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), works{"x": untilDone}
+		s.execute("a", jobs)
+		s.execute("b", jobs)
+		o := s.operator()
+		time.Sleep(time.Minute)
+		for _, next := range []string{"b", "a", "b"} {
+			s.order(o.Resign(t.Context(), "x", ann))
+			require.Equal(t, next, s.runner("x"))
+			time.Sleep(time.Minute)
+			require.Equal(t, next, s.runner("x"), "once")
+		}
+		require.Len(t, s.history("x"), 4)
+		require.Len(t, o.Orders(), 1, "what has been carried out is swept away by the next")
+	})
+}
+
+func TestADrainedInstanceHasNoJobs(t *testing.T) {
+	for name, opts := range map[string][]distributed.ProcessorOption{"plain": nil, "balanced": {balancedAtOnce()}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, jobs := newService(t), works{"x": untilDone, "y": untilDone}
+				a := s.execute("a", jobs, opts...)
+				s.execute("b", jobs, opts...)
+				o := s.operator()
+				time.Sleep(time.Minute)
+				s.order(o.Drain(t.Context(), "a", ann))
+				time.Sleep(time.Minute)
+				require.Equal(t, "b", s.runner("x"))
+				require.Equal(t, "b", s.runner("y"))
+				require.True(t, a.Status().Draining)
+				a.stop(nil)
+				a = s.execute("a", jobs, opts...) // the next process of that name
+				time.Sleep(time.Minute)
+				require.Equal(t, "b", s.runner("x"))
+				require.True(t, a.Status().Draining)
+				s.order(o.Undrain(t.Context(), "a"))
+				require.False(t, a.Status().Draining)
+			})
+		})
+	}
+}
+
+func TestAMovedJobStaysWhereItIsUntilThatGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), works{"w": untilDone, "x": untilDone, "y": untilDone, "z": untilDone}
+		nodes := map[string]*executing{}
+		for _, name := range []string{"a", "b"} {
+			nodes[name] = s.execute(name, jobs, balancedAtOnce())
+		}
+		o := s.operator()
+		time.Sleep(time.Minute)
+		from := s.runner("x")
+		to := map[string]string{"a": "b", "b": "a"}[from]
+		s.order(o.Move(t.Context(), "x", to, ann))
+		time.Sleep(time.Minute)
+		require.Equal(t, to, s.runner("x"))
+		require.Equal(t, 2, s.running[to], "others make up for it")
+		view, _ := nodes[from].View()
+		e, _ := view.Explain("x")
+		require.Equal(t, "x is moved to "+to+" by ann: the ledger is repaired", e.Reason)
+
+		nodes[to].stop(nil)
+		synctest.Wait()
+		require.Equal(t, from, s.runner("x"))
+		s.execute(to, jobs, balancedAtOnce())
+		time.Sleep(time.Minute)
+		require.Len(t, s.history("x"), 3+map[bool]int{true: 0, false: 1}[s.runner("x") == from])
+		require.NoError(t, o.Pin(t.Context(), "x", from, ann), "a pin replaces a move")
+	})
+}
+
+func TestAPinnedJobReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), works{"x": untilDone, "y": untilDone}
+		s.execute("a", jobs, balancedAtOnce())
+		b := s.execute("b", jobs, balancedAtOnce())
+		o := s.operator()
+		time.Sleep(time.Minute)
+		s.order(o.Pin(t.Context(), "x", "b", ann))
+		s.order(o.Pin(t.Context(), "y", "b", ann))
+		time.Sleep(time.Minute)
+		require.Equal(t, "b", s.runner("x"))
+		require.Equal(t, "b", s.runner("y"))
+		require.ErrorIs(t, o.Move(t.Context(), "x", "a", ann), distributed.ErrOrdered)
+		require.ErrorIs(t, o.Pin(t.Context(), "x", "a", ann), distributed.ErrOrdered)
+		b.stop(nil)
+		synctest.Wait()
+		require.Equal(t, "a", s.runner("x"))
+		view := s.view()
+		e, _ := view.Explain("x")
+		require.Contains(t, e.Reason, "x is pinned to b by ann: the ledger is repaired, but that cannot take it")
+		s.execute("b", jobs, balancedAtOnce())
+		time.Sleep(time.Minute)
+		require.Equal(t, "b", s.runner("x"))
+		s.order(o.Unpin(t.Context(), "x"))
+		s.order(o.Unpin(t.Context(), "y"))
+		time.Sleep(time.Minute)
+		require.NotEqual(t, s.runner("x"), s.runner("y"), "they are spread again")
+	})
+}
+
+func TestWhatCannotBeOrderedSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ctx := newService(t), t.Context()
+		o := s.operator()
+		require.ErrorIs(t, o.Pause(ctx, "x", ann), distributed.ErrUnknown, "no node")
+		require.ErrorIs(t, o.Drain(ctx, "a", ann), distributed.ErrUnknown)
+		s.execute("a", works{"x": untilDone})
+		s.execute("b", works{"y": untilDone}, balancedAtOnce())
+		for want, err := range map[string]error{
+			`no node has the job "nope"`:       o.Pause(ctx, "nope", ann),
+			`there is no instance "c"`:         o.Drain(ctx, "c", ann),
+			"a runs without WithLoadBalancing": o.Move(ctx, "x", "a", ann),
+			`b does not have the job "x"`:      o.Pin(ctx, "x", "b", ann),
+			"Note.By is empty":                 o.Pause(ctx, "x", distributed.Note{}),
+			"Note.Why":                         o.Pause(ctx, "x", distributed.Note{By: "ann", Why: "\x00"}),
+			"Job.Name is empty":                o.Pause(ctx, "", ann),
+			"instance name is empty":           o.Drain(ctx, "", ann),
+			"x is not paused by itself":        o.Resume(ctx, "x"),
+			"the app is not paused":            o.ResumeAll(ctx),
+			"a is not drained":                 o.Undrain(ctx, "a"),
+			"x is not pinned or moved":         o.Unpin(ctx, "x"),
+		} {
+			known := errors.Is(err, distributed.ErrUnknown) || errors.Is(err, distributed.ErrNotOrdered) || errors.Is(err, distributed.ErrInvalidConfig)
+			require.True(t, known, err)
+			require.ErrorContains(t, err, want)
+		}
+		require.Empty(t, o.Orders())
+
+		_, err := distributed.NewOperator(ctx, "a/b", s.provider())
+		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+		_, err = distributed.NewOperator(ctx, "app", nil)
+		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+	})
+}
+
+func TestOfTwoOperatorsAtOnceOneIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.execute("a", works{"x": untilDone}, balancedAtOnce())
+		s.execute("b", works{"x": untilDone}, balancedAtOnce())
+		s.hub.SetDelay(10 * time.Millisecond)
+		for round := range 20 {
+			operators := []*distributed.Operator{s.operator(), s.operator()}
+			var errs [2]error
+			var both sync.WaitGroup
+			for i, o := range operators {
+				both.Go(func() { errs[i] = o.Pause(t.Context(), "x", distributed.Note{By: fmt.Sprint("operator-", i)}) })
+			}
+			both.Wait()
+			require.ErrorIs(t, errors.Join(errs[:]...), distributed.ErrOrdered, "round %d", round)
+			require.True(t, (errs[0] == nil) != (errs[1] == nil))
+			require.NoError(t, operators[1].Resume(t.Context(), "x"))
+		}
+	})
+}
+
+func TestAnOrderOfAnOperatorThatDiesIsCarriedOutOrNotGiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.execute("a", works{"x": untilDone})
+		o := s.operator()
+		s.hub.SetDelay(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // it has read, and is writing
+		defer cancel()
+		require.Error(t, o.Pause(ctx, "x", ann))
+		s.hub.SetDelay(0)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(s.operator().Orders()) == 0 {
+			require.Equal(t, "a", s.runner("x"))
+		} else {
+			require.Empty(t, s.runner("x"))
+		}
+	})
+}
+
+func TestOrdersMeetAJobThatStopsAndANodeThatDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		goOn := make(chan struct{})
+		slow := func(ctx context.Context) error { <-ctx.Done(); <-goOn; return nil }
+		a := s.execute("a", works{"x": slow})
+		o := s.operator()
+		s.order(o.Pause(t.Context(), "x", ann))
+		require.Equal(t, "a", s.runner("x"), "it stops")
+		require.Equal(t, distributed.JobStopping, stateOf(a, "x").State)
+		s.order(o.Resume(t.Context(), "x"))
+		s.execute("b", works{"x": untilDone})
+		require.Equal(t, "a", s.runner("x"))
+		close(goOn)
+		synctest.Wait()
+		require.NotEmpty(t, s.runner("x"))
+
+		s.order(o.Resign(t.Context(), "x", ann))
+		s.hub.Expire("a")
+		s.hub.Expire("b")
+		time.Sleep(time.Minute)
+		require.NotEmpty(t, s.runner("x"), "they acquire other leases")
+		s.order(o.Pause(t.Context(), "x", ann))
+		s.hub.Expire("a")
+		time.Sleep(time.Minute)
+		require.Empty(t, s.runner("x"))
+		require.Equal(t, distributed.JobPaused, stateOf(a, "x").State)
+		s.order(o.Resume(t.Context(), "x"))
+		require.NotEmpty(t, s.runner("x"))
+	})
+}
+
+func TestAnOrderOfAnotherVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.execute("a", works{"x": untilDone, "y": untilDone})
+		o := s.operator()
+		store := s.hub.Open("other")
+		write := func(key, value string) int64 {
+			rev, err := store.Put(t.Context(), "app/orders/"+key, []byte(value), 0)
+			require.NoError(t, err)
+			synctest.Wait()
+			return rev
+		}
+		write("pause/y", "nonsense")
+		require.Equal(t, "a", s.runner("y"), "what cannot be read is no order")
+		write("pause/x", `{"v":2,"sum":"0123456789abcdef","new":true}`)
+		require.Empty(t, s.runner("x"), "a newer pause is heeded, whatever it says")
+		write("unknown/x", `{"v":2,"sum":"0123456789abcdef","new":true}`)
+		require.Len(t, o.Orders(), 1)
+		require.NoError(t, o.Pause(t.Context(), "y", ann), "it replaces what cannot be read")
+		require.NoError(t, o.Resume(t.Context(), "x"))
+		synctest.Wait()
+		require.Equal(t, "a", s.runner("x"))
+		require.Empty(t, s.runner("y"))
+	})
+}
+
+func TestOrdersGoThroughJSON(t *testing.T) {
+	at := time.UnixMilli(1790000000000).UTC()
+	was := distributed.Order{Kind: distributed.OrderPin, Job: "x", Instance: "a", By: "ann", Why: "so", At: at}
+	b, err := json.Marshal(was)
+	require.NoError(t, err)
+	var is distributed.Order
+	require.NoError(t, json.Unmarshal(b, &is))
+	require.Equal(t, was, is)
+	require.Equal(t, "x is pinned to a by ann: so", is.String())
+}
+
+// view is what an observer sees.
+func (s *service) view() *distributed.View {
+	o, err := distributed.Observe(s.t.Context(), "app", s.provider())
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, o.Close()) }()
+	return o.View()
+}
+
+func TestForgetLetsADoneJobRunAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.execute("a", works{"x": func(context.Context) error { return distributed.ErrDone }})
+		o := s.operator()
+		time.Sleep(time.Minute)
+		require.Len(t, s.history("x"), 1)
+		s.order(o.Forget(t.Context(), "x"))
+		time.Sleep(time.Minute)
+		require.Len(t, s.history("x"), 2)
+		require.ErrorIs(t, o.Forget(t.Context(), "y"), distributed.ErrUnknown)
+		require.ErrorIs(t, o.Forget(t.Context(), ""), distributed.ErrInvalidConfig)
+	})
+}

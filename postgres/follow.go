@@ -1,0 +1,201 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/b2552be4/distributed"
+)
+
+const (
+	silence        = 2 * time.Second  // after which a feed looks whether it has missed something
+	lookTimeout    = time.Second      // for the answer to that
+	pictureTimeout = 10 * time.Second // for a listing
+)
+
+// Follow implements [distributed.Store]. It begins with a listing whatever after is:
+// only who knows the nonce of a revision knows that the server's history has it.
+func (s *store) Follow(ctx context.Context, prefix string, _ int64, tell func(distributed.Step)) error {
+	ctx, done := s.bound(ctx)
+	defer done()
+	f := &follower{store: s, prefix: prefix, tell: tell, nonce: "00000000-0000-0000-0000-000000000000"}
+	for {
+		told := f.steps
+		err := f.listen(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if f.steps == told {
+			return explain(err)
+		}
+	}
+}
+
+// follower is a call of Follow. Its position is the revision and the nonce of a change,
+// up to which it has told everything.
+type follower struct {
+	store  *store
+	prefix string
+	tell   func(distributed.Step)
+	steps  int       // that were told
+	at     time.Time // of the last one
+
+	rev   int64
+	nonce string
+
+	queue []news // heard, and not told yet
+	live  bool   // notifications come by themselves: the connection leads to one server process
+}
+
+// listen follows on one connection until that is lost. On each it lists anew, but for
+// what it has told before if the server's history has that.
+func (f *follower) listen(ctx context.Context) error {
+	f.queue, f.live = nil, false
+	conn, err := f.store.feed(ctx, f.hear)
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	if _, err := ask(ctx, conn, f.store.listen(), lookTimeout); err != nil {
+		return err
+	}
+	if err := f.catchUp(ctx, conn); err != nil {
+		return err
+	}
+	for {
+		if err := f.next(ctx, conn); err != nil {
+			return err
+		}
+	}
+}
+
+// next waits for a notification. Behind a pooler that gives each transaction another
+// server process none comes, except as part of an answer: so until one has come by itself
+// it looks often, and else to find out whether the connection is alive.
+func (f *follower) next(ctx context.Context, conn *pgconn.PgConn) error {
+	pause := f.store.poll
+	if f.live {
+		pause = silence
+	}
+	waiting, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	err := conn.WaitForNotification(waiting)
+	switch {
+	case err == nil:
+		f.live = true
+	case ctx.Err() != nil || waiting.Err() == nil:
+		return err
+	default:
+		if err := f.look(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return f.takeIn(ctx, conn)
+}
+
+// look asks where the server is.
+func (f *follower) look(ctx context.Context, conn *pgconn.PgConn) error {
+	rows, err := ask(ctx, conn, f.store.look(), lookTimeout)
+	if err != nil {
+		return err
+	}
+	if number(rows[0][0]) != f.rev || string(rows[0][1]) != f.nonce {
+		f.live = false // or it would have been told
+		return f.catchUp(ctx, conn)
+	}
+	f.advance(distributed.Step{Revision: f.rev}, f.nonce)
+	return nil
+}
+
+// catchUp tells what has changed, or all there is, in one step.
+func (f *follower) catchUp(ctx context.Context, conn *pgconn.PgConn) error {
+	rows, err := ask(ctx, conn, f.store.picture(f.prefix, f.rev, f.nonce, f.live), pictureTimeout)
+	if err != nil {
+		return err
+	}
+	step := distributed.Step{Revision: number(rows[0][0]), Whole: string(rows[0][2]) != "t"}
+	for _, row := range rows {
+		if row[3] == nil {
+			break // nothing
+		}
+		step.Documents = append(step.Documents, distributed.Document{Key: string(row[3]), Value: row[5], Revision: number(row[4])})
+	}
+	f.advance(step, string(rows[0][1]))
+	return nil
+}
+
+func (f *follower) advance(step distributed.Step, nonce string) {
+	f.rev, f.nonce, f.at = step.Revision, nonce, time.Now()
+	f.steps++
+	f.tell(step)
+}
+
+// news is a notification.
+type news struct {
+	document    distributed.Document
+	after, mark string // nonces: of the change before, and of this one
+	complete    bool   // it has the value
+}
+
+// hear takes note of what the function put has sent.
+func (f *follower) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
+	parts := strings.SplitN(n.Payload, "\n", 5)
+	if n.Channel != f.store.channel() || len(parts) < 5 {
+		return
+	}
+	heard := news{distributed.Document{Key: parts[3], Revision: number([]byte(parts[0]))}, parts[1], parts[2], parts[4] != "?"}
+	if value, ok := strings.CutPrefix(parts[4], "="); ok {
+		heard.document.Value = []byte(value)
+	}
+	f.queue = append(f.queue, heard)
+}
+
+// takeIn tells what was heard, change by change. It catches up if one is missing or
+// too long for a notification.
+func (f *follower) takeIn(ctx context.Context, conn *pgconn.PgConn) error {
+	for len(f.queue) > 0 {
+		n := f.queue[0]
+		f.queue = f.queue[1:]
+		mine := strings.HasPrefix(n.document.Key, f.prefix)
+		switch {
+		case n.document.Revision <= f.rev:
+		case n.document.Revision > f.rev+1, n.after != f.nonce, mine && !n.complete:
+			if err := f.catchUp(ctx, conn); err != nil {
+				return err
+			}
+		case !mine && time.Since(f.at) < silence:
+			f.rev, f.nonce = n.document.Revision, n.mark
+		case !mine:
+			f.advance(distributed.Step{Revision: n.document.Revision}, n.mark)
+		default:
+			f.advance(distributed.Step{Revision: n.document.Revision, Documents: []distributed.Document{n.document}}, n.mark)
+		}
+	}
+	return nil
+}
+
+// ask sends a message whose last answer has one row at least.
+func ask(ctx context.Context, conn *pgconn.PgConn, sql string, within time.Duration) ([][][]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	rows := results[len(results)-1].Rows
+	if len(rows) == 0 {
+		return nil, errors.New("the table counter has no row")
+	}
+	return rows, nil
+}
+
+// number reads a bigint that is not null.
+func number(text []byte) int64 {
+	n, _ := strconv.ParseInt(string(text), 10, 64) // nothing else comes from such a column
+	return n
+}

@@ -1,0 +1,179 @@
+package routing
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/b2552be4/distributed"
+)
+
+// Router is the [http.Handler] that New returns. All methods are safe for
+// concurrent use. There is nothing to close.
+type Router struct {
+	observer  *distributed.Observer
+	jobOf     func(*http.Request) string
+	wait      time.Duration
+	metadata  string
+	transport http.RoundTripper
+
+	mu      sync.Mutex
+	served  map[string]*service // by job
+	changed chan struct{}       // closed, and replaced, when there is another one in it
+}
+
+// New returns a router for the app of observer, which is to stay open for as long as
+// the router is used. jobOf names the job that a request is for; "" is answered with
+// 404 Not Found. It is called for each request, concurrently. New makes no call; it
+// returns an error that wraps [distributed.ErrInvalidConfig] for what cannot work.
+func New(observer *distributed.Observer, jobOf func(*http.Request) string, opts ...Option) (*Router, error) {
+	r := &Router{
+		observer: observer, jobOf: jobOf, wait: time.Second, metadata: "address", transport: http.DefaultTransport,
+		served: map[string]*service{}, changed: make(chan struct{}),
+	}
+	for _, o := range opts {
+		if o == nil {
+			return nil, fmt.Errorf("%w: routing: an option is nil", distributed.ErrInvalidConfig)
+		}
+		o(r)
+	}
+	switch {
+	case observer == nil:
+		return nil, fmt.Errorf("%w: routing: observer is nil", distributed.ErrInvalidConfig)
+	case jobOf == nil:
+		return nil, fmt.Errorf("%w: routing: jobOf is nil", distributed.ErrInvalidConfig)
+	case r.wait < 0 || r.wait > maxWait:
+		return nil, fmt.Errorf("%w: routing: WithWait is %v: must be from 0 to %v", distributed.ErrInvalidConfig, r.wait, maxWait)
+	case r.metadata == "":
+		return nil, fmt.Errorf("%w: routing: WithAddress is empty", distributed.ErrInvalidConfig)
+	case r.transport == nil:
+		return nil, fmt.Errorf("%w: routing: WithTransport is nil", distributed.ErrInvalidConfig)
+	}
+	return r, nil
+}
+
+const maxWait = time.Minute
+
+// ServeHTTP answers a request itself if the job is served here, and passes it on to
+// the node that leads the job otherwise; see the package's doc. It answers 503
+// Service Unavailable, with Retry-After, if there was none in time.
+func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if r.observer == nil {
+		http.Error(w, errNotMade.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	job := r.jobOf(req)
+	if job == "" {
+		http.NotFound(w, req)
+		return
+	}
+	if route := req.Header.Get(routeHeader); route != "" {
+		r.servePassedOn(w, req, job, route)
+		return
+	}
+	r.route(w, req, job)
+}
+
+// routeHeader marks a request that has been passed on, with the token of the
+// leadership that it is meant for; and an answer that says that there is none such.
+const routeHeader = "Distributed-Route"
+
+// servePassedOn serves what another router has passed on, or says that its route is
+// stale.
+func (r *Router) servePassedOn(w http.ResponseWriter, req *http.Request, job, route string) {
+	token, err := strconv.ParseInt(route, 10, 64)
+	if err == nil && r.serveHere(w, req, job, token) {
+		return
+	}
+	w.Header().Set(routeHeader, "stale")
+	http.Error(w, fmt.Sprintf("%s is not led here under token %s", job, route), http.StatusMisdirectedRequest)
+}
+
+// route finds who serves job, for as long as a request may wait.
+func (r *Router) route(w http.ResponseWriter, req *http.Request, job string) {
+	ctx, cancel := context.WithTimeout(req.Context(), r.wait)
+	defer cancel()
+	body := newBody(req)
+	var why error
+	for pace := time.Millisecond; ; pace = min(2*pace, maxPace) {
+		changed := r.change()
+		if r.serveHere(w, req, job, 0) {
+			return
+		}
+		leader, err := r.observer.Await(ctx, job)
+		if err != nil {
+			unavailable(w, job, cmp.Or(why, errNobody))
+			return
+		}
+		if why = r.pass(ctx, w, req, leader, body); why == nil {
+			return
+		}
+		if !errors.Is(why, errTryAgain) {
+			http.Error(w, why.Error(), http.StatusBadGateway)
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(pace):
+		case <-ctx.Done():
+			unavailable(w, job, why)
+			return
+		}
+	}
+}
+
+func unavailable(w http.ResponseWriter, job string, why error) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, fmt.Sprintf("%s: %v", job, why), http.StatusServiceUnavailable)
+}
+
+// maxPace is how long a request that was refused sleeps at most before it is sent
+// again: a node that leads may not serve yet, and nobody tells when it does.
+const maxPace = 20 * time.Millisecond
+
+func (r *Router) change() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+// Option changes a [Router]. Of an option given twice the last counts.
+type Option func(*Router)
+
+// WithWait sets for how long a request waits for a node that serves its job, and for
+// how long a request that is being served may go on when its job is to move. 0 to 1
+// min. Default: 1 s.
+func WithWait(d time.Duration) Option { return func(r *Router) { r.wait = d } }
+
+// WithAddress names the metadata of nodes ([distributed.WithMetadata]) that holds the
+// URL to pass requests on to, such as http://10.0.0.7:8080. A path in it is put before
+// that of the request. Default: address.
+func WithAddress(key string) Option { return func(r *Router) { r.metadata = key } }
+
+// WithTransport sets what sends requests to other nodes, such as one with TLS, or
+// one that keeps more than two idle connections a node. It has to report to
+// [net/http/httptrace] when it has a connection, as any [http.Transport] does.
+// Default: [http.DefaultTransport].
+func WithTransport(t http.RoundTripper) Option { return func(r *Router) { r.transport = t } }
+
+var (
+	errNotMade  = errors.New("routing: this Router was not made by New")
+	errNobody   = errors.New("nobody leads it just now")
+	errRefused  = errors.New("it does not serve it")
+	errTryAgain = errors.New("not taken")
+)
+
+// allowsRepetition reports whether a request may be sent again though it may have had
+// its effect (RFC 9110, 9.2.2).
+func allowsRepetition(method string) bool {
+	switch cmp.Or(method, http.MethodGet) {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,172 @@
+package statuspage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/b2552be4/distributed"
+)
+
+// WithOperator lets those who see the page give orders by it: pause, move, pin and
+// resign jobs, drain instances, and so on (see [distributed.Operator]). o must be of
+// the observer's app, and stays open for as long as the page is used. Default: none,
+// the page changes nothing.
+//
+// who says who has sent a request, for others to see, such as the user that a proxy in
+// front has found; it refuses one with "". It is called for each order, concurrently.
+// The page itself knows nobody: mount it behind what asks for a password.
+//
+// What other sites make a browser send is refused, by its Origin. So that a site whose
+// name suddenly stands for this machine cannot pass for this page (DNS rebinding), the
+// page also obeys only under the hosts given, without a port, and under localhost and
+// IP addresses.
+func WithOperator(o *distributed.Operator, who func(*http.Request) string, hosts ...string) Option {
+	return func(page *Page) { page.orders = &orders{operator: o, who: who, hosts: hosts} }
+}
+
+// orders is what takes orders for a page.
+type orders struct {
+	operator *distributed.Operator
+	who      func(*http.Request) string
+	hosts    []string
+	origins  http.CrossOriginProtection
+}
+
+// request is an order as the page sends it.
+type request struct {
+	Verb     string `json:"verb"`
+	Job      string `json:"job"`
+	Instance string `json:"instance"`
+	Why      string `json:"why"`
+}
+
+const maxRequest = 16 << 10
+
+// serve answers GET with the orders that there are, and carries out what is posted.
+func (o *orders) serve(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		writeJSON(w, http.StatusOK, o.operator.Orders())
+		return
+	case http.MethodPost:
+	default:
+		w.Header().Set("Allow", "GET, HEAD, POST")
+		http.Error(w, "orders are posted", http.StatusMethodNotAllowed)
+		return
+	}
+	by, status, err := o.admit(r)
+	if err != nil {
+		http.Error(w, err.Error(), status)
+		return
+	}
+	var q request
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&q); err != nil {
+		http.Error(w, "this is no order: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := o.carryOut(r, q, distributed.Note{By: by, Why: q.Why}); err != nil {
+		http.Error(w, strings.TrimPrefix(err.Error(), "distributed: "), statusOf(err))
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// admit returns who sends the request, or why nobody may.
+func (o *orders) admit(r *http.Request) (by string, status int, err error) {
+	if err := o.origins.Check(r); err != nil {
+		return "", http.StatusForbidden, errors.New("another site has sent this")
+	}
+	if !o.knows(r.Host) {
+		return "", http.StatusForbidden, fmt.Errorf("no orders are taken under the name %q: see statuspage.WithOperator", r.Host)
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return "", http.StatusUnsupportedMediaType, errors.New("orders are application/json")
+	}
+	if o.who == nil {
+		return "", http.StatusForbidden, errors.New("nobody may order anything: see statuspage.WithOperator")
+	}
+	if by = o.who(r); by == "" {
+		return "", http.StatusForbidden, errors.New("you may not order anything")
+	}
+	return by, 0, nil
+}
+
+// knows reports whether host, with or without a port, can be nobody else's name.
+func (o *orders) knows(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" {
+		return true
+	}
+	return slices.ContainsFunc(o.hosts, func(h string) bool { return strings.EqualFold(h, host) })
+}
+
+func (o *orders) carryOut(r *http.Request, q request, n distributed.Note) error {
+	ctx := r.Context()
+	switch q.Verb {
+	case "pause":
+		return o.operator.Pause(ctx, q.Job, n)
+	case "pause-all":
+		return o.operator.PauseAll(ctx, n)
+	case "resume":
+		return o.operator.Resume(ctx, q.Job)
+	case "resume-all":
+		return o.operator.ResumeAll(ctx)
+	case "move":
+		return o.operator.Move(ctx, q.Job, q.Instance, n)
+	case "pin":
+		return o.operator.Pin(ctx, q.Job, q.Instance, n)
+	case "unpin":
+		return o.operator.Unpin(ctx, q.Job)
+	case "drain":
+		return o.operator.Drain(ctx, q.Instance, n)
+	case "undrain":
+		return o.operator.Undrain(ctx, q.Instance)
+	case "resign":
+		return o.operator.Resign(ctx, q.Job, n)
+	case "forget":
+		return o.operator.Forget(ctx, q.Job)
+	}
+	return fmt.Errorf("%w: there is no order %q", distributed.ErrInvalidConfig, q.Verb)
+}
+
+func statusOf(err error) int {
+	switch {
+	case errors.Is(err, distributed.ErrUnknown) || errors.Is(err, distributed.ErrNotOrdered):
+		return http.StatusNotFound
+	case errors.Is(err, distributed.ErrOrdered):
+		return http.StatusConflict
+	case errors.Is(err, distributed.ErrInvalidConfig):
+		return http.StatusBadRequest
+	}
+	return http.StatusServiceUnavailable
+}
+
+// pausedJobs returns whether a job is paused, and the names of those that are paused by
+// themselves, sorted.
+func pausedJobs(view *distributed.View) (paused func(job string) bool, names []string) {
+	all := false
+	for i := range view.Orders {
+		if o := &view.Orders[i]; o.Kind == distributed.OrderPause {
+			if o.Job == "" {
+				all = true
+			} else {
+				names = append(names, o.Job)
+			}
+		}
+	}
+	slices.Sort(names)
+	return func(job string) bool {
+		_, ok := slices.BinarySearch(names, job)
+		return all || ok
+	}, names
+}

@@ -1,0 +1,218 @@
+package distributed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// StuckAction says what is done about a Work that does not stop; see [WithStuck].
+type StuckAction int
+
+const (
+	// DumpStuck logs the stacks of the goroutines of its job: of the one that runs
+	// Work, and of those that came from it.
+	DumpStuck StuckAction = iota
+
+	// ReturnStuck also ends Execute: all other jobs are stopped and released, and then
+	// it returns what wraps [ErrStuck] and names the job, although that Work has not
+	// returned. The process should end soon after that: as long as it lives it keeps
+	// the lease, so that nobody runs the job beside it.
+	ReturnStuck
+)
+
+// WithStuck does what about a Work that has not returned for a time after its context
+// was done, which is above 0. It is in addition to what is reported of it in any case;
+// the goroutines of such a job have the pprof labels distributed_app,
+// distributed_instance and distributed_job. Default: it is only reported, and Execute
+// waits.
+func WithStuck(after time.Duration, what StuckAction) ProcessorOption {
+	return processorOption(func(o *processorOptions) { o.stuck = stuckOptions{after, what, true} })
+}
+
+type stuckOptions struct {
+	after time.Duration
+	what  StuckAction
+	set   bool
+}
+
+func (o *stuckOptions) validate() error {
+	switch {
+	case o.set && o.after <= 0:
+		return fmt.Errorf("%w: WithStuck: after is %v: must be above 0", ErrInvalidConfig, o.after)
+	case o.what != DumpStuck && o.what != ReturnStuck:
+		return fmt.Errorf("%w: WithStuck: what is %d: must be DumpStuck or ReturnStuck", ErrInvalidConfig, o.what)
+	}
+	return nil
+}
+
+// reportStuck says so when Work goes on although its context is done, until the
+// function that it returns is called.
+func (p *LeadershipBasedJobProcessor) reportStuck(l *Leadership) (returned func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Add(1)
+	stop := context.AfterFunc(l.ctx, func() {
+		defer wg.Done()
+		since := p.noteEnd(l)
+		if after := p.options.stuck.after; after > 0 {
+			defer later(context.WithoutCancel(l.ctx), after, func() { p.expose(l, since) })()
+		}
+		for wait := stuckAfter; ; wait = min(wait, time.Minute) {
+			select {
+			case <-done:
+				if late := time.Since(since); late >= stuckAfter {
+					p.concurrency.log.Info("work has stopped", "job", l.name, "token", l.token, "late", late, "cause", context.Cause(l.ctx))
+				}
+				return
+			case <-time.After(wait):
+			}
+			stuck := time.Since(since)
+			p.concurrency.log.Warn("work does not stop", "job", l.name, "token", l.token, "since", stuck, "cause", context.Cause(l.ctx))
+			p.concurrency.hooks.stuck(l.name, l.token, stuck)
+			wait = stuck // so that the time until the next report doubles
+		}
+	})
+	return func() {
+		close(done)
+		if stop() {
+			wg.Done()
+		}
+		wg.Wait()
+	}
+}
+
+// stuckAfter is when a Work that does not stop is reported first.
+const stuckAfter = time.Second
+
+// expose logs what a Work does that has not returned, for so long after its context
+// was done, and gives it up if that is wanted.
+func (p *LeadershipBasedJobProcessor) expose(l *Leadership, since time.Time) {
+	p.concurrency.log.Error("work is stuck", "job", l.name, "token", l.token, "since", time.Since(since), "cause", context.Cause(l.ctx), "goroutines", p.goroutines(l))
+	if p.options.stuck.what == ReturnStuck && p.giveUp(l) {
+		p.fail(failureOf(l.name, fmt.Errorf("%w after %v", ErrStuck, p.options.stuck.after)))
+	}
+}
+
+// giveUp notes that Execute does not wait for a Work any more.
+func (p *LeadershipBasedJobProcessor) giveUp(l *Leadership) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.jobs[l.name].tenure
+	if !t.returned.IsZero() {
+		return false
+	}
+	t.given = true
+	p.crew.giveUp(1)
+	return true
+}
+
+// close waits until all loops have ended, and closes the lease. It returns earlier if
+// only such are left whose Work has been given up; then the lease is not closed before
+// those have returned.
+func (p *LeadershipBasedJobProcessor) close() error {
+	done := make(chan struct{})
+	go func() { // nobody waits for it if a Work does not return
+		defer close(done)
+		p.loops.Wait()
+		_ = p.concurrency.Close() // logged there
+	}()
+	select {
+	case <-done:
+	case <-p.crew.left:
+		p.concurrency.reports.flush()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failure
+}
+
+// labelled returns the Work of a job, on a goroutine with labels by which it is found,
+// and those that it starts.
+func (p *LeadershipBasedJobProcessor) labelled(job *plannedJob, l *Leadership) func(context.Context) error {
+	if !p.options.stuck.set && job.Watchdog == 0 {
+		return job.Work
+	}
+	return func(ctx context.Context) (err error) {
+		pprof.Do(ctx, pprof.Labels(p.labels(l)...), func(ctx context.Context) { err = job.Work(ctx) })
+		return err
+	}
+}
+
+func (p *LeadershipBasedJobProcessor) labels(l *Leadership) []string {
+	return []string{"distributed_app", p.concurrency.app, "distributed_instance", p.concurrency.instance, "distributed_job", l.name}
+}
+
+// goroutines returns the stacks of those that Work runs on, as far as they have kept
+// its labels.
+func (p *LeadershipBasedJobProcessor) goroutines(l *Leadership) string {
+	var all bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
+		return err.Error()
+	}
+	labels := p.labels(l)
+	var own []string
+	for stack := range strings.SplitSeq(all.String(), "\n\n") {
+		if hasLabels(stack, labels) {
+			own = append(own, stack)
+		}
+	}
+	text := strings.Join(own, "\n\n")
+	return text[:min(len(text), maxDump)]
+}
+
+// maxDump is how much of the stacks is logged.
+const maxDump = 64 << 10
+
+func hasLabels(stack string, labels []string) bool {
+	for i := 0; i < len(labels); i += 2 {
+		if !strings.Contains(stack, strconv.Quote(labels[i])+":"+strconv.Quote(labels[i+1])) {
+			return false
+		}
+	}
+	return true
+}
+
+// Alive is a sign of life of the Work that runs under this leadership, for a job with a
+// [Job].Watchdog. It takes some 50 ns.
+func (l *Leadership) Alive() { l.sign.Store(int64(time.Since(l.since))) }
+
+// watch ends the leadership if Work gives no sign of life for as long as the job says,
+// until the function that it returns is called.
+func (p *LeadershipBasedJobProcessor) watch(job *plannedJob, l *Leadership) (returned func()) {
+	if job.Watchdog == 0 {
+		return func() {}
+	}
+	l.Alive()
+	ctx, cancel := context.WithCancel(l.ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			silent := time.Since(l.since) - time.Duration(l.sign.Load())
+			if sleep(ctx, job.Watchdog-silent) != nil {
+				return
+			}
+			if silent >= job.Watchdog {
+				p.concurrency.log.Warn("work gives no sign of life", "job", l.name, "token", l.token, "since", silent, "goroutines", p.goroutines(l))
+				l.cancel(ErrNotAlive)
+				return
+			}
+		}
+	})
+	return func() { cancel(); watching.Wait() }
+}
+
+var (
+	// ErrStuck is what Execute returns, wrapped, with [ReturnStuck].
+	ErrStuck = errors.New("distributed: Work does not stop")
+
+	// ErrNotAlive is the cause of the context of a Work that has not called
+	// [Leadership.Alive] for longer than [Job].Watchdog.
+	ErrNotAlive = errors.New("distributed: Work gives no sign of life")
+)

@@ -1,0 +1,132 @@
+package distributed
+
+import (
+	"context"
+	"time"
+)
+
+// Warmth is how far a node is with a job that has to warm up; see [Job].Prepare and
+// [Job].SaysReady.
+type Warmth string
+
+// A node prepares while it stands by, and warms up once it leads.
+const (
+	Preparing Warmth = "preparing" // it stands for the job, and Prepare has not returned nil yet
+	Prepared  Warmth = "prepared"  // it stands for the job, and a planned move can hand over to it
+	Warming   Warmth = "warming"   // it leads the job, whose Work has not called Ready yet
+)
+
+// maxWarmthNames is how many bytes of names a node tells of at most. Jobs that it does
+// not tell of count as ready, and no planned move is made to them.
+const maxWarmthNames = 16 << 10
+
+// Ready says that the Work under this leadership is warm, for a job with
+// [Job].SaysReady. It does not block, and does nothing the second time.
+func (l *Leadership) Ready() {
+	if f := l.ready.Swap(nil); f != nil {
+		(*f)()
+	}
+}
+
+// warming reports whether the Work has still to call Ready.
+func (l *Leadership) warming() bool { return l.ready.Load() != nil }
+
+// awaitReady has f called when Work says that it is ready.
+func (l *Leadership) awaitReady(f func()) { l.ready.Store(&f) }
+
+// All that follows is called with the balancer's mu held, but for prepared.
+
+// warms reports whether the job has to warm up at all.
+func (s *seat) warms() bool { return s.job.Prepare != nil || s.job.SaysReady }
+
+// cool is how warm a job is that is wanted here and does not run yet.
+func (s *seat) cool() Warmth {
+	switch {
+	case !s.warms() || s.standing == nil:
+		return ""
+	case s.job.Prepare != nil:
+		return Preparing
+	}
+	return Prepared
+}
+
+// setWarmth notes how warm a job is, and has that announced.
+func (b *balancer) setWarmth(s *seat, w Warmth) {
+	if s.warmth != w {
+		s.warmth = w
+		b.publish()
+	}
+}
+
+// prepareNext calls Prepare of jobs that another node runs: first of those that are to
+// move here now, and then of those that this node is the standby of; not of more at a
+// time than may move.
+func (b *balancer) prepareNext(p *placement, seats []*seat, due []bool, limit int) {
+	for _, now := range []bool{true, false} {
+		for j, s := range seats {
+			if s != nil && due[j] == now && s.warmth == Preparing && p.jobs[j].runner != none && b.preparing < limit {
+				b.prepare(s)
+			}
+		}
+	}
+}
+
+func (b *balancer) prepare(s *seat) {
+	if s.preparing != nil || time.Now().Before(s.pause) {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(s.standing.ctx)
+	s.preparing = cancel
+	b.preparing++
+	answers := ask("Job.Prepare of "+s.info.Name, func() (struct{}, error) { return struct{}{}, s.job.Prepare(ctx) })
+	b.processor.loops.Go(func() {
+		answer := <-answers // two of them are not to run at once, however long it takes
+		b.prepared(ctx, s, answer.err)
+	})
+}
+
+// prepared takes in that Prepare has returned err, or is not needed any more. After an
+// error it is called again, after a pause.
+func (b *balancer) prepared(ctx context.Context, s *seat, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer signal(b.wake)
+	unneeded := ctx.Err() != nil
+	s.preparing(nil)
+	s.preparing = nil
+	b.preparing--
+	switch {
+	case unneeded:
+	case err == nil:
+		b.setWarmth(s, Prepared)
+	default:
+		b.processor.concurrency.log.Warn("job could not be prepared, trying again", "name", s.info.Name, "error", err)
+		s.pause = time.Now().Add(restTime)
+		time.AfterFunc(restTime, func() { signal(b.wake) })
+	}
+}
+
+// lets reports whether a job may be handed over to its target: at once, or when that is
+// prepared.
+func (s *seat) lets(target *placedNode) bool {
+	return !s.warms() || target.Warming[s.info.Name] == Prepared
+}
+
+// warmths are what is to be announced: first of what runs.
+func (b *balancer) warmths() map[string]Warmth {
+	all := map[string]Warmth{}
+	room := maxWarmthNames
+	for _, led := range []bool{true, false} {
+		for _, s := range b.sorted() {
+			name := s.info.Name
+			if s.warmth != "" && (s.leading != nil) == led && len(name) <= room {
+				all[name] = s.warmth
+				room -= len(name)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}

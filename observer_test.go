@@ -206,6 +206,7 @@ func TestALeaderIsTheSameWhenItsTokenBecomesKnown(t *testing.T) {
 		require.Equal(t, began, after.Since)
 
 		require.NoError(t, x.Resign(t.Context()))
+		time.Sleep(time.Second)
 		_, err = node.Campaign(t.Context(), "x")
 		require.NoError(t, err)
 		synctest.Wait()

@@ -107,7 +107,7 @@ func TestKeysAreTakenApart(t *testing.T) {
 		"ns/app/nodes":                            {},
 		"ns/app/nodes/a/b":                        {},
 		"ns/app/epoch/x":                          {},
-		"ns/app/orders/pause/a":                   {},
+		"ns/app/orders/pause/a":                   {orderDocument, "pause/a", 0},
 		"ns/app/state/a/b":                        {stateDocument, "a/b", 0},
 		"ns/app/saved/a":                          {},
 		"ns/other/nodes/x":                        {},

@@ -381,6 +381,7 @@ func (o *Order) checkInstance(v *View) error {
 }
 
 // has reports whether a node has the job: one of the instance, if that is not empty.
+// Without balancing, nobody stands for one that is paused or done, but it is known.
 func (v *View) has(job, instance string) bool {
 	for _, n := range v.Nodes {
 		_, listed := slices.BinarySearchFunc(n.Jobs, job, func(i JobInfo, name string) int { return cmp.Compare(i.Name, name) })
@@ -388,7 +389,9 @@ func (v *View) has(job, instance string) bool {
 			return true
 		}
 	}
-	return instance == "" && slices.ContainsFunc(v.Jobs, func(j JobView) bool { return j.Name == job })
+	return instance == "" && (slices.ContainsFunc(v.Jobs, func(j JobView) bool { return j.Name == job }) ||
+		slices.ContainsFunc(v.Orders, func(o Order) bool { return o.Job == job }) ||
+		slices.ContainsFunc(v.Records, func(r JobRecord) bool { return r.Job == job }))
 }
 
 // sweep deletes orders that have been carried out, or can have no effect any more. If

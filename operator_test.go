@@ -68,6 +68,7 @@ func TestAPausedJobRunsNowhereUntilItIsResumed(t *testing.T) {
 				view, ok := a.View()
 				require.True(t, ok)
 				require.Len(t, view.Orders, 1)
+				require.ErrorIs(t, o.Pause(t.Context(), "x", ann), distributed.ErrOrdered)
 				if len(opts) > 0 {
 					e, ok := view.Explain("x")
 					require.True(t, ok)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,7 @@ type fleet struct {
 	t         *testing.T
 	endpoints []string
 	observer  *distributed.Observer
+	gone      string // the node that was stopped last
 }
 
 func newFleet(t *testing.T, cluster *etcdtest.Cluster) *fleet {
@@ -41,11 +43,13 @@ func (f *fleet) start(name string, jobs int, opts ...distributed.ProcessorOption
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Execute(ctx) }()
-	for i := range jobs {
-		_, err := f.observer.Await(f.t.Context(), fmt.Sprint("job-", i))
-		require.NoError(f.t, err)
+	for leaders := range f.observer.Updates(f.t.Context()) { // until what was there before is gone, and all is led
+		there := slices.ContainsFunc(f.observer.View().Nodes, func(n distributed.NodeView) bool { return n.Instance == name })
+		if there && len(leaders) >= jobs && !slices.ContainsFunc(leaders, func(l distributed.Leader) bool { return l.Instance == f.gone }) {
+			break
+		}
 	}
-	return func() { cancel(); assert.NoError(f.t, <-ended) }
+	return func() { cancel(); assert.NoError(f.t, <-ended); f.gone = name }
 }
 
 func (f *fleet) run(args ...string) (code int, out, errs string) {

@@ -127,7 +127,7 @@ func TestJSONSaysWhoRunsWhatSinceWhenAndWhatMoved(t *testing.T) {
 		s := &shop{t: t}
 		_, stop := s.execute("node-1", untilDone, []string{"invoices", "newsletter"}, distributed.WithLoadBalancing(),
 			distributed.WithVersion("v1"), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
-		time.Sleep(2 * time.Second) // it runs the jobs
+		time.Sleep(10 * time.Second) // it has waited for others, and runs the jobs
 		page := show(t, s.provider(), statuspage.WithTitle("The shop"))
 		s.execute("node-2", untilDone, []string{"invoices", "newsletter"}, distributed.WithLoadBalancing(), distributed.WithVersion("v2"))
 		time.Sleep(time.Minute)

@@ -211,7 +211,7 @@ func colorOf(instance string, next int) int {
 // departed tells how a node went. Nodes give four signs a TTL, and others wait for a
 // TTL before they pass over one; how long that is shows from the signs before.
 func (h *history) departed(id string, now time.Time) departure {
-	if beat := h.beats[id]; beat > 0 && now.Sub(h.heard[id]) > 3*beat {
+	if beat := h.beats[id]; beat > 0 && now.Sub(h.heard[id]) > 2*beat {
 		return wentSilent
 	}
 	return wentLeft

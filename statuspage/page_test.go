@@ -224,7 +224,7 @@ func TestANodeThatIsCutOffFellSilent(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			hub := new(distributed.MemoryHub)
 			provider := distributed.NewMemoryLeaseProvider(hub, distributed.WithLeaseTTL(ttl))
-			page := show(t, provider)
+			page := show(t, provider, statuspage.WithSilence(ttl))
 			campaign := func(instance string) *distributed.Concurrency {
 				node := distributed.NewConcurrency("shop", instance, provider)
 				t.Cleanup(func() { _ = node.Close() })

@@ -32,10 +32,10 @@ type service struct {
 
 type function = func(ctx context.Context, at time.Time) error
 
-// start runs a node. make makes the Work of the job out of a function that notes each
-// call, and then calls do if that is not nil.
-func (s *service) start(node string, make func(function) (func(context.Context) error, error), do function) (stop func() error) {
-	work, err := make(func(ctx context.Context, at time.Time) error {
+// start runs a node. Its job is the schedule of a function that notes each call, and then
+// calls do if that is not nil.
+func (s *service) start(node string, of func(function) (func(context.Context) error, error), do function) (stop func() error) {
+	work, err := of(func(ctx context.Context, at time.Time) error {
 		s.note(node, at)
 		if do == nil {
 			return nil
@@ -43,7 +43,7 @@ func (s *service) start(node string, make func(function) (func(context.Context) 
 		return do(ctx, at)
 	})
 	require.NoError(s.t, err)
-	provider := distributed.NewMemoryLeaseProvider(&s.hub, distributed.WithLeaseTTL(time.Minute))
+	provider := distributed.NewMemoryLeaseProvider(&s.hub, distributed.WithLeaseTTL(5*time.Minute)) // few heartbeats, so that days take seconds
 	p := distributed.NewLeadershipBasedJobProcessor("app", node, provider, nil)
 	require.NoError(s.t, p.AddJob(distributed.Job{Name: "job", Work: work}))
 	ctx, cancel := context.WithCancel(s.t.Context())

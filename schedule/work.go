@@ -16,10 +16,11 @@ type Option func(*work)
 // Missed is what is done about times that were missed: see [WithMissed].
 type Missed int
 
+// What [WithMissed] may say.
 const (
-	Once Missed = iota // run for the last of them, at once: none but that is still on
-	Skip               // leave them out: run at a time, or not at all for it
-	All                // run for each of them, one after the other; one that fails is tried until it succeeds, and the later ones wait
+	Once Missed = iota // run for the last of them, late
+	Skip               // run for none of them
+	All                // run for each of them, in order; if one fails it is tried until it succeeds, and the later ones wait
 )
 
 // WithMissed says what is done about times that came while no node led the job, however

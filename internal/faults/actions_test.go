@@ -50,6 +50,39 @@ func (w *world) stoppedAfter(holders map[string]written, woken time.Duration) ti
 	return latest
 }
 
+// awaitStopped waits until the runs that were under way have all been told to stop, and
+// have ended, and returns how long after since they had been told.
+func (w *world) awaitStopped(holders map[string]written, since time.Duration, what string) (after time.Duration) {
+	w.t.Helper()
+	defer func() {
+		if w.t.Failed() {
+			w.showRuns(holders, since)
+		}
+	}()
+	w.await(what, func() bool {
+		after = w.stoppedAfter(holders, since)
+		return after >= 0
+	})
+	return after
+}
+
+// showRuns prints what is known of the last runs of jobs, with times that count from
+// since.
+func (w *world) showRuns(holders map[string]written, since time.Duration) {
+	records, err := verify.ReadFiles(w.records())
+	require.NoError(w.t, err)
+	runs, err := verify.Runs(records)
+	require.NoError(w.t, err)
+	for job, held := range holders {
+		w.t.Logf("%s was run by %s with token %d, which last wrote at %v", job, held.process, held.token, held.at-since)
+		for _, r := range runs {
+			if r.Job == job && r.End > since-5*time.Second {
+				w.t.Logf("  %s, token %d: from %v to %v, ended %v, told %v at %v", r.Process, r.Token, r.Start-since, r.End-since, r.Ended, r.Told, r.Stop-since)
+			}
+		}
+	}
+}
+
 // toldTogether requires that the runs that were under way were all told to stop
 // within a moment: the first one waits for no other.
 func (w *world) toldTogether(holders map[string]written) {

@@ -189,8 +189,7 @@ func tear(w *world, _ *node) {
 		}
 		torn := monotonic()
 		l.do(w, node, claims)
-		w.await(l.name+": the leader has stopped", func() bool { return w.stoppedAfter(before, torn) >= 0 })
-		after := w.stoppedAfter(before, torn)
+		after := w.awaitStopped(before, torn, l.name+": the leader has stopped")
 		w.t.Logf("%s: told to stop %v later", l.name, after.Round(time.Millisecond))
 		require.LessOrEqual(w.t, after, w.ttl/4+250*time.Millisecond+w.stalls.worst(), l.name)
 		w.toldTogether(before)

@@ -90,7 +90,7 @@ type worker struct {
 func (w *worker) work(ctx context.Context, job string, token int64, valid func() bool) error {
 	run, noted := w.records.Begin(job, token), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { run.Stopping(); close(noted) }) // at once, also while the register is slow
-	defer func() { // nothing is noted after the end
+	defer func() {                                                          // nothing is noted after the end
 		switch {
 		case !stop():
 			<-noted

@@ -159,7 +159,7 @@ func TestACrashIsNotFollowedByAnotherWaveOfMoves(t *testing.T) {
 		before, runs := maps.Clone(s.spread(jobs)), s.runsOf(jobs)
 		require.Len(t, before, 4)
 		s.hub.Refuse("b", errAway)
-		time.Sleep(s.ttl)
+		time.Sleep(2 * s.ttl) // the others wait a bit longer than that from its last heartbeat
 		loads := s.spread(jobs)
 		require.Len(t, loads, 3)
 		for node, n := range loads {

@@ -321,6 +321,8 @@ func TestARefusedRequestIsSentAgainWithItsBody(t *testing.T) {
 		require.NoError(t, err)
 		if size < 1<<20 {
 			require.Equal(t, http.StatusOK, status, body)
+		}
+		if status == http.StatusOK { // one that may be longer than what is kept is sent again if nothing more was read
 			require.Equal(t, size, <-other.bodies)
 		}
 	}

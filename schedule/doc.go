@@ -26,8 +26,7 @@
 // If the function returns an error, also because ctx is done, or panics, then its run is
 // known to be over. That is saved, and the same time is tried again, by whichever node
 // leads, until the next time comes (with [All]: until it succeeds). It is a failure of
-// the job, so it is seen, and pauses, as [distributed.Job].Work says. The job's end by
-// [distributed.ErrDone] is no failure. So when a node is stopped in the middle of a run,
+// the job, so it is seen, and pauses, as [distributed.Job].Work says. So when a node is stopped in the middle of a run,
 // a function that returns the error of ctx is called again on the next node, and one
 // that returns nil is not.
 //

@@ -98,7 +98,7 @@ func (w *work) run(ctx context.Context, l *distributed.Leadership, at time.Time)
 	}
 	err = errNotReturned
 	defer func() {
-		if err != nil && !errors.Is(err, distributed.ErrDone) {
+		if err != nil {
 			err = errors.Join(err, save(ctx, l, record{Time: at, Failed: true}))
 		}
 	}()

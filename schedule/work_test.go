@@ -122,6 +122,23 @@ func TestWhatIsDoneAboutMissedTimes(t *testing.T) {
 	}
 }
 
+func TestATimeIsNotMissedByWhoBeginsToLeadJustThen(t *testing.T) {
+	for _, missed := range []schedule.Missed{schedule.Once, schedule.Skip} {
+		in(t, func(t *testing.T, s *service) {
+			l := s.lead("a")
+			require.NoError(t, l.Save(t.Context(), []byte(`{"time":"2000-01-01T00:00:00Z"}`)))
+			time.Sleep(time.Until(time.Date(2000, 1, 1, 2, 0, 0, 0, time.UTC)))
+			work, err := hourly(schedule.WithMissed(missed))(func(_ context.Context, at time.Time) error {
+				s.note("a", at)
+				return l.Resign(t.Context())
+			})
+			require.NoError(t, err)
+			require.NoError(t, work(l.Context()))
+			require.Equal(t, []call{{"a", "02:00", "02:00"}}, s.take())
+		})
+	}
+}
+
 func TestTimesThatComeWhileTheFunctionRunsAreMissed(t *testing.T) {
 	for missed, want := range map[schedule.Missed][]call{
 		schedule.Once: {{"a", "01:00", "01:00"}, {"a", "03:00", "03:10"}, {"a", "05:00", "05:20"}},
@@ -274,6 +291,37 @@ func TestAStaleLeaderBeginsNothing(t *testing.T) {
 		require.Empty(t, s.take())
 		require.NoError(t, stopB())
 		require.NoError(t, stopA())
+	})
+}
+
+// Its clock stands still, so it takes itself for the leader: only the store knows better.
+func TestALeaderThatTakesItselfForValidBeginsNothing(t *testing.T) {
+	in(t, func(t *testing.T, s *service) {
+		l := s.lead("a")
+		work, err := hourly()(func(_ context.Context, at time.Time) error { s.note("a", at); return nil })
+		require.NoError(t, err)
+		ended := make(chan error, 1)
+		go func() { ended <- work(l.Context()) }()
+		sleepUntil(t, "00:30")
+
+		later := &service{t: t} // where more has been written, so tokens are greater
+		b := later.lead("b")
+		for b.Token() <= l.Token() {
+			require.NoError(t, b.Resign(t.Context()))
+			b = later.lead(fmt.Sprint("b", b.Token()))
+		}
+		require.NoError(t, b.Save(t.Context(), []byte(`{"time":"2000-01-01T00:00:00Z"}`)))
+		theirs, _ := later.hub.Documents("app/saved/")
+		ours, _ := s.hub.Documents("app/saved/")
+		store := s.hub.Open("b")
+		defer store.Close()
+		_, err = store.Put(t.Context(), ours[0].Key, theirs[0].Value, ours[0].Revision)
+		require.NoError(t, err)
+
+		sleepUntil(t, "01:30")
+		require.Empty(t, s.take())
+		require.True(t, l.Valid())
+		require.ErrorIs(t, <-ended, distributed.ErrLeadershipLost)
 	})
 }
 

@@ -192,6 +192,12 @@ func (h *history) takeNodes(view *distributed.View, now time.Time) {
 	h.gone = h.gone[max(0, len(h.gone)-maxGone):]
 }
 
+// fellSilent reports whether a node is gone, and was not heard of for long enough.
+func (h *history) fellSilent(id string, now time.Time) bool {
+	_, there := h.nodes[id]
+	return !there && h.departed(id, now) == wentSilent
+}
+
 // colorOf gives node-1 the first color wherever it is shown, and so on; a name without
 // a number the next.
 func colorOf(instance string, next int) int {
@@ -205,7 +211,7 @@ func colorOf(instance string, next int) int {
 // departed tells how a node went. Nodes give four signs a TTL, and others wait for a
 // TTL before they pass over one; how long that is shows from the signs before.
 func (h *history) departed(id string, now time.Time) departure {
-	if beat := h.beats[id]; beat > 0 && now.Sub(h.heard[id]) > 3*beat {
+	if beat := h.beats[id]; beat > 0 && now.Sub(h.heard[id]) > 2*beat {
 		return wentSilent
 	}
 	return wentLeft
@@ -225,6 +231,8 @@ func (h *history) takeLeader(job *distributed.JobView, now time.Time, cutOff boo
 	switch {
 	case before != nil && cutOff:
 		h.moved(before, t, move{At: now, Job: job.Name})
+	case before != nil && h.fellSilent(before.node, now):
+		h.moved(before, t, move{At: now, Job: job.Name, Gap: milliseconds(now.Sub(h.heard[before.node])), Lost: true})
 	case before != nil:
 		h.moved(before, t, move{At: now, Job: job.Name, Gap: new(float64)})
 	case vacated && !v.heard.IsZero():

@@ -127,7 +127,7 @@ func TestJSONSaysWhoRunsWhatSinceWhenAndWhatMoved(t *testing.T) {
 		s := &shop{t: t}
 		_, stop := s.execute("node-1", untilDone, []string{"invoices", "newsletter"}, distributed.WithLoadBalancing(),
 			distributed.WithVersion("v1"), distributed.WithMetadata(map[string]string{"address": "10.0.0.1:80"}))
-		time.Sleep(2 * time.Second) // it runs the jobs
+		time.Sleep(10 * time.Second) // it has waited for others, and runs the jobs
 		page := show(t, s.provider(), statuspage.WithTitle("The shop"))
 		s.execute("node-2", untilDone, []string{"invoices", "newsletter"}, distributed.WithLoadBalancing(), distributed.WithVersion("v2"))
 		time.Sleep(time.Minute)
@@ -224,21 +224,26 @@ func TestANodeThatIsCutOffFellSilent(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			hub := new(distributed.MemoryHub)
 			provider := distributed.NewMemoryLeaseProvider(hub, distributed.WithLeaseTTL(ttl))
-			page := show(t, provider)
-			campaign := func(instance string) {
+			page := show(t, provider, statuspage.WithSilence(ttl))
+			campaign := func(instance string) *distributed.Concurrency {
 				node := distributed.NewConcurrency("shop", instance, provider)
 				t.Cleanup(func() { _ = node.Close() })
 				_, err := node.Campaign(t.Context(), instance)
 				require.NoError(t, err)
+				return node
 			}
 			campaign("node-1")
-			campaign("node-2")
+			other := campaign("node-2")
+			go func() { _, _ = other.Campaign(t.Context(), "node-1") }() // waits
 			time.Sleep(2 * ttl)
 			hub.Refuse("node-1", errors.New("cut off"))
 			time.Sleep(ttl + ttl/2)
 			got := jobs(t, page, "")
 			require.True(t, got.Nodes[0].Gone)
 			require.Equal(t, "silent", got.Nodes[0].Went)
+			require.Len(t, got.Moves, 1)
+			require.True(t, got.Moves[0].Lost)
+			require.Greater(t, *got.Moves[0].Gap, float64(ttl.Milliseconds()))
 			hub.Refuse("node-1", nil)
 		})
 	}

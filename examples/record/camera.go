@@ -57,8 +57,8 @@ func (c *camera) frame(width, height int64, scale float64) error {
 }
 
 // film opens url, waits for the cue, and returns each frame from then on that
-// differs from the one before.
-func (c *camera) film(url, cue string, length time.Duration) ([]shot, error) {
+// differs from the one before. Meanwhile it presses buttons.
+func (c *camera) film(url, cue string, length time.Duration, presses []press) ([]shot, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, time.Minute+length)
 	defer cancel()
 	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
@@ -94,7 +94,7 @@ func (c *camera) film(url, cue string, length time.Duration) ([]shot, error) {
 	if _, err := chromedp.Call(ctx, page.StartScreencast, page.StartScreencastParams{Format: "png"}); err != nil {
 		return nil, err
 	}
-	if err := chromedp.Do(ctx, chromedp.Sleep(length)); err != nil {
+	if err := play(ctx, length, presses); err != nil {
 		return nil, err
 	}
 	cancel()
@@ -104,6 +104,21 @@ func (c *camera) film(url, cue string, length time.Duration) ([]shot, error) {
 		return nil, errors.New("the browser has shown nothing")
 	}
 	return shots, nil
+}
+
+// play presses buttons at their times until length has passed.
+func play(ctx context.Context, length time.Duration, presses []press) error {
+	began := time.Now()
+	for _, p := range presses {
+		if err := chromedp.Do(ctx, chromedp.Sleep(p.at-time.Since(began))); err != nil {
+			return err
+		}
+		button := fmt.Sprintf(`(() => { const b = document.querySelector('form[action="%s"] button:not([disabled])'); b?.click(); return b !== null })()`, p.action)
+		if err := await(ctx, button); err != nil {
+			return fmt.Errorf("%s: %w", p.action, err)
+		}
+	}
+	return chromedp.Do(ctx, chromedp.Sleep(length-time.Since(began)))
 }
 
 // still takes a picture of the whole status page.

@@ -23,8 +23,15 @@ type film struct {
 	width, height int64
 	cue           string        // is true on the page when it is time to begin
 	length        time.Duration // from then on
+	presses       []press       // while it is filmed, in order
 	interval      time.Duration // between frames, at least: the less moves, the more there may be
 	still         string        // if not empty, the file of a picture of the status page afterwards
+}
+
+// press is a click on a button of the demo's page.
+type press struct {
+	at     time.Duration
+	action string // of its form
 }
 
 // What is in the first frame of a demo.
@@ -35,7 +42,8 @@ const (
 )
 
 var films = []film{
-	{demo: "rolling-restart", file: "rolling-restart.gif", width: 830, height: 400, cue: even, length: 14 * time.Second, interval: 60 * time.Millisecond, still: "status-page.png"},
+	{demo: "rolling-restart", file: "rolling-restart.gif", width: 830, height: 400, cue: even, length: 23 * time.Second, interval: 80 * time.Millisecond, still: "status-page.png",
+		presses: []press{{13 * time.Second, "nodes/node-1/kill"}, {18 * time.Second, "nodes/node-3/pause"}, {23 * time.Second, "nodes/node-3/resume"}}},
 	{demo: "load-balancing", file: "job-load-balancing.gif", width: 830, height: 550, cue: all, length: 14 * time.Second, interval: 100 * time.Millisecond},
 }
 
@@ -79,7 +87,7 @@ func (f film) make(ctx context.Context, frames, dir string) (err error) {
 		return err
 	}
 	defer c.close()
-	shots, err := c.film(d.address, f.cue, f.length)
+	shots, err := c.film(d.address, f.cue, f.length, f.presses)
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,22 @@ func main() {
 	fmt.Println(distributed.WithHooks(hooks) != nil, err)
 }
 `},
+	{"schedule", `package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/schedule"
+)
+
+func main() {
+	work, err := schedule.Cron("@daily", func(context.Context, time.Time) error { return nil })
+	fmt.Println(distributed.Job{Name: "report", Work: work}.Name, err)
+}
+`},
 }
 
 func main() {

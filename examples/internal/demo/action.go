@@ -12,7 +12,7 @@ type action struct {
 
 var actions = []action{
 	{
-		Name: "restart", Label: "Restart", Hint: "stop it in order (SIGTERM), and start it again",
+		Name: "restart", Label: "Restart", Hint: "stop it cleanly (SIGTERM), and start it again",
 		can:   func(n *node) bool { return n.state == up && !n.paused },
 		begin: func(_ *fleet, n *node) { n.state = stopping },
 		do:    (*fleet).restart,
@@ -39,7 +39,7 @@ var actions = []action{
 		begin: (*fleet).cut,
 	},
 	{
-		Name: "mend", Label: "Mend", Hint: "let everything through again between it and etcd",
+		Name: "mend", Label: "Heal", Hint: "let everything through again between it and etcd",
 		can:   func(n *node) bool { return n.cut },
 		begin: func(_ *fleet, n *node) { n.cut = false; n.heal() },
 	},

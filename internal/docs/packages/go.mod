@@ -9,6 +9,7 @@ require (
 	github.com/b2552be4/distributed/otelmetrics v0.1.0
 	github.com/b2552be4/distributed/postgres v0.1.0
 	github.com/b2552be4/distributed/prometheusmetrics v0.1.0
+	github.com/b2552be4/distributed/schedule v0.1.0
 	github.com/jackc/pgx/v5 v5.13.0
 	github.com/prometheus/client_golang v1.23.2
 	go.etcd.io/etcd/client/v3 v3.7.3
@@ -60,6 +61,7 @@ require (
 	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.67.5 // indirect
 	github.com/prometheus/procfs v0.16.1 // indirect
+	github.com/robfig/cron/v3 v3.0.1 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	go.etcd.io/etcd/api/v3 v3.7.3 // indirect
 	go.etcd.io/etcd/client/pkg/v3 v3.7.3 // indirect
@@ -101,4 +103,5 @@ replace (
 	github.com/b2552be4/distributed/otelmetrics => ../../../otelmetrics
 	github.com/b2552be4/distributed/postgres => ../../../postgres
 	github.com/b2552be4/distributed/prometheusmetrics => ../../../prometheusmetrics
+	github.com/b2552be4/distributed/schedule => ../../../schedule
 )

@@ -27,6 +27,7 @@ import (
 	_ "github.com/b2552be4/distributed/postgres"
 	_ "github.com/b2552be4/distributed/prometheusmetrics"
 	_ "github.com/b2552be4/distributed/routing"
+	_ "github.com/b2552be4/distributed/schedule"
 	_ "github.com/b2552be4/distributed/statuspage"
 	_ "github.com/b2552be4/distributed/storetest"
 	_ "github.com/b2552be4/distributed/verify"

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -295,8 +296,11 @@ func (s *store) explain(err error) error {
 	if isFinal(err) && !errors.Is(err, distributed.ErrRefused) {
 		err = fmt.Errorf("%w: %w", distributed.ErrRefused, err)
 	}
-	return fmt.Errorf("nats at %s: %w", strings.Join(s.Servers, ", "), err)
+	return fmt.Errorf("nats at %s: %w", login.ReplaceAllString(strings.Join(s.Servers, ", "), ""), err)
 }
+
+// login is what a URL has of a user: no error says it.
+var login = regexp.MustCompile(`[^/ ]*@`)
 
 func isConflict(err error) bool {
 	_, ok := errors.AsType[*distributed.ConflictError](err)

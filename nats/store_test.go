@@ -120,6 +120,12 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 	require.NoError(t, node.Delete(t.Context(), "app/key", at))
 }
 
+func TestAnErrorNamesTheServersAndNoPassword(t *testing.T) {
+	config := Config{Servers: []string{"nats://me:secret@127.0.0.1:1", "nats://127.0.0.1:2"}}
+	_, err := config.open(t.Context(), distributed.LeaseRequest{})
+	require.ErrorContains(t, err, "nats at nats://127.0.0.1:1, nats://127.0.0.1:2: ")
+}
+
 // A user that may not write is told so, and so is one that is not known.
 func TestWhoIsRefusedIsToldWhy(t *testing.T) {
 	as := startWithUsers(t, &server.User{Username: "owner", Password: "secret"}, &server.User{Username: "reader", Password: "secret",

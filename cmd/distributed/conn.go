@@ -16,7 +16,6 @@ import (
 
 	"github.com/b2552be4/distributed"
 	"github.com/spf13/pflag"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/term"
 )
 
@@ -35,7 +34,8 @@ type conn struct {
 }
 
 func (c *conn) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.store, "store", os.Getenv("DISTRIBUTED_STORE"), "where the app's documents are: etcd://HOST:PORT,HOST:PORT, or etcds:// for TLS (or DISTRIBUTED_STORE)")
+	f.StringVar(&c.store, "store", os.Getenv("DISTRIBUTED_STORE"), "where the app's documents are: a URL of etcd, PostgreSQL, NATS or Kubernetes (or DISTRIBUTED_STORE)")
+	f.Lookup("store").DefValue = "" // not for help to print: there may be a password in it
 	f.StringVar(&c.app, "app", os.Getenv("DISTRIBUTED_APP"), "name of the app (or DISTRIBUTED_APP)")
 	f.StringVar(&c.namespace, "namespace", os.Getenv("DISTRIBUTED_NAMESPACE"), "what the service puts before every key (or DISTRIBUTED_NAMESPACE)")
 	f.StringVar(&c.user, "user", "", "user, or user:password, of the store (or DISTRIBUTED_USER)")
@@ -54,7 +54,7 @@ func (c *conn) validate() error {
 	case c.output != "table" && c.output != "json":
 		return fmt.Errorf("--output %q: must be table or json", c.output)
 	case c.store == "":
-		return errors.New("say where the store is: --store etcd://HOST:PORT, or DISTRIBUTED_STORE")
+		return errors.New("say where the store is: --store etcd://HOST:PORT, or DISTRIBUTED_STORE; distributed help lists all kinds")
 	case c.app == "":
 		return errors.New("say which app: --app NAME, or DISTRIBUTED_APP")
 	case c.timeout <= 0:
@@ -68,51 +68,45 @@ func (c *conn) provider() (distributed.LeaseProvider, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	scheme, addresses, ok := strings.Cut(c.store, "://")
-	if !ok || scheme != "etcd" && scheme != "etcds" {
-		return nil, fmt.Errorf("--store %q: must begin with etcd:// or etcds://", c.store)
-	}
-	config, err := c.login()
+	p, err := parse(c.store)
 	if err != nil {
 		return nil, err
 	}
-	if config.TLS, err = c.tls(scheme == "etcds"); err != nil {
-		return nil, err
-	}
-	prefix := "http://"
-	if config.TLS != nil {
-		prefix = "https://"
-	}
-	endpoints := strings.Split(strings.TrimSuffix(addresses, "/"), ",")
-	for i := range endpoints {
-		endpoints[i] = prefix + endpoints[i]
-	}
-	return distributed.NewETCDLeaseProvider(endpoints, distributed.WithETCDConfig(config), distributed.WithNamespace(c.namespace)), nil
+	return stores[p.scheme](c, p)
 }
 
-func (c *conn) login() (clientv3.Config, error) {
+// given returns what is said of the user; either may be empty.
+func (c *conn) given() (user, password string) {
 	user, password, ok := strings.Cut(cmp.Or(c.user, os.Getenv("DISTRIBUTED_USER")), ":")
 	if !ok {
 		password = cmp.Or(c.password, os.Getenv("DISTRIBUTED_PASSWORD"))
 	}
-	if user != "" && password == "" {
-		in, isFile := c.in.(*os.File)
-		if !isFile || !term.IsTerminal(int(in.Fd())) {
-			return clientv3.Config{}, errors.New("there is a user, and no password: --password, or DISTRIBUTED_PASSWORD")
-		}
-		fmt.Fprintf(c.errs, "Password of %s: ", user)
-		typed, err := term.ReadPassword(int(in.Fd()))
-		fmt.Fprintln(c.errs)
-		if err != nil {
-			return clientv3.Config{}, err
-		}
-		password = string(typed)
+	return user, password
+}
+
+// login asks for the password, if there is a user and none.
+func (c *conn) login() (user, password string, err error) {
+	user, password = c.given()
+	if user == "" || password != "" {
+		return user, password, nil
 	}
-	return clientv3.Config{Username: user, Password: password}, nil
+	in, isFile := c.in.(*os.File)
+	if !isFile || !term.IsTerminal(int(in.Fd())) {
+		return "", "", errors.New("there is a user, and no password: --password, or DISTRIBUTED_PASSWORD")
+	}
+	fmt.Fprintf(c.errs, "Password of %s: ", user)
+	typed, err := term.ReadPassword(int(in.Fd()))
+	fmt.Fprintln(c.errs)
+	return user, string(typed), err
+}
+
+// hasTLS reports whether a flag says how to use it.
+func (c *conn) hasTLS() bool {
+	return c.cacert != "" || c.cert != "" || c.key != "" || c.insecure || c.serverName != ""
 }
 
 func (c *conn) tls(wanted bool) (*tls.Config, error) {
-	if !wanted && c.cacert == "" && c.cert == "" && !c.insecure && c.serverName == "" {
+	if !wanted && !c.hasTLS() {
 		return nil, nil
 	}
 	config := &tls.Config{InsecureSkipVerify: c.insecure, ServerName: c.serverName, MinVersion: tls.VersionTLS12}

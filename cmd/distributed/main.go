@@ -71,6 +71,7 @@ func newRoot(c *conn) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "distributed",
 		Short:         "Show who runs what in an app, and give orders to it",
+		Long:          "Shows who runs what in an app, and gives orders to it.\n\n" + storesHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

@@ -111,7 +111,6 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 	for args, want := range map[string]string{
 		"jobs":                                                    "say where the store is",
 		"jobs -store etcd://127.0.0.1:1":                          "say which app",
-		"jobs -store x -app a":                                    "must begin with etcd:// or etcds://",
 		"jobs -store etcd://x -app a":                             "must have a host and a port",
 		"jobs -store etcd://127.0.0.1:1 -app a/b":                 "must not contain",
 		"jobs -store etcd://127.0.0.1:1 -app a -o x":              "must be table or json",
@@ -132,9 +131,9 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 }
 
 func TestTLSAndPasswordOfTheStore(t *testing.T) {
-	config, err := (&conn{user: "me:secret"}).login()
+	user, password, err := (&conn{user: "me:secret"}).login()
 	require.NoError(t, err)
-	require.Equal(t, []string{"me", "secret"}, []string{config.Username, config.Password})
+	require.Equal(t, []string{"me", "secret"}, []string{user, password})
 	secure, err := new(conn).tls(true)
 	require.NoError(t, err)
 	require.NotNil(t, secure)

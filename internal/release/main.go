@@ -18,8 +18,8 @@ import (
 )
 
 // users are the directories of the modules that are for users, the root first, as
-// the others require it, with a program for each. The other modules are for tests
-// and examples: nobody requires them.
+// the others require it, with a program for each that is no command. The other
+// modules are for tests and examples: nobody requires them.
 var users = []struct{ dir, program string }{
 	{".", `package main
 
@@ -39,6 +39,7 @@ func main() {
 	fmt.Println(statuspage.New(observer) != nil, err)
 }
 `},
+	{"cmd/distributed", ""}, // the command itself
 	{"kubernetes", `package main
 
 import (

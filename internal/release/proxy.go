@@ -20,7 +20,7 @@ import (
 // https://go.dev/ref/mod#goproxy-protocol has it: what git has of it, without the
 // modules below it, and with the license of the root.
 func publish(modules map[string]module, dir, version, proxy string) error {
-	files, err := filesOf(modules, dir)
+	files, err := filesOf(dir)
 	if err != nil {
 		return err
 	}
@@ -46,15 +46,23 @@ func publish(modules map[string]module, dir, version, proxy string) error {
 	)
 }
 
-// filesOf returns the files of a module, by their name in it.
-func filesOf(modules map[string]module, dir string) (map[string]string, error) {
+// filesOf returns the files of a module, by their name in it. Modules below it are
+// left out also where nobody else looks, as in a testdata directory.
+func filesOf(dir string) (map[string]string, error) {
 	out, err := exec.Command("git", "ls-files", "-z", "--", dir).Output()
 	if err != nil {
 		return nil, fmt.Errorf("git ls-files: %w", err)
 	}
+	names := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+	isModule := map[string]bool{dir: true}
+	for _, name := range names {
+		if path.Base(name) == "go.mod" {
+			isModule[path.Dir(name)] = true
+		}
+	}
 	files := map[string]string{"LICENSE": "LICENSE"}
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		if moduleOf(modules, name) != dir {
+	for _, name := range names {
+		if moduleOf(isModule, name) != dir {
 			continue
 		}
 		inModule, err := filepath.Rel(dir, name)
@@ -67,12 +75,12 @@ func filesOf(modules map[string]module, dir string) (map[string]string, error) {
 }
 
 // moduleOf returns the directory of the module that a file belongs to.
-func moduleOf(modules map[string]module, file string) string {
-	for dir := path.Dir(file); ; dir = path.Dir(dir) {
-		if _, ok := modules[dir]; ok {
-			return dir
-		}
+func moduleOf(isModule map[string]bool, file string) string {
+	dir := path.Dir(file)
+	for !isModule[dir] {
+		dir = path.Dir(dir)
 	}
+	return dir
 }
 
 func pack(files map[string]string, prefix string) ([]byte, error) {
@@ -114,18 +122,23 @@ func goEnv(name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// install requires the module in an empty one, and runs a program with it.
+// install requires the module in an empty one, and runs a program with it; or, if
+// there is none, the command that the module is.
 func install(in, path, version, program string, env []string) error {
 	if err := os.MkdirAll(in, 0o777); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(in, "main.go"), []byte(program), 0o666); err != nil {
-		return err
+	command := path
+	if program != "" {
+		command = "."
+		if err := os.WriteFile(filepath.Join(in, "main.go"), []byte(program), 0o666); err != nil {
+			return err
+		}
 	}
 	for _, args := range [][]string{
 		{"mod", "init", "example.com/user"},
 		{"get", path + "@" + version},
-		{"run", "."},
+		{"run", command, "help"},
 		{"mod", "verify"},
 	} {
 		cmd := exec.Command("go", args...)

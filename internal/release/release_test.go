@@ -59,6 +59,7 @@ func TestAModuleIsPublishedWithoutThoseBelowIt(t *testing.T) {
 	modules := tree(t, map[string]string{
 		"go.mod": goMod, "LICENSE": "free", "a.go": "package app", "b/b.go": "package b", "not/in/git.go": "",
 		"sub/go.mod": "module example.com/app/sub\n", "sub/s.go": "package sub",
+		"sub/testdata/server/go.mod": "module server\n", "sub/testdata/server/main.go": "package main", "sub/testdata/t.txt": "text",
 	})
 	for _, args := range [][]string{{"init", "-q"}, {"add", "go.mod", "LICENSE", "a.go", "b", "sub"}} {
 		require.NoError(t, exec.Command("git", args...).Run())
@@ -71,7 +72,7 @@ func TestAModuleIsPublishedWithoutThoseBelowIt(t *testing.T) {
 	}, unpack(t, "proxy/example.com/app/@v/v1.2.3.zip"))
 	require.Equal(t, map[string]string{
 		"example.com/app/sub@v1.2.3/go.mod": "module example.com/app/sub\n", "example.com/app/sub@v1.2.3/LICENSE": "free",
-		"example.com/app/sub@v1.2.3/s.go": "package sub",
+		"example.com/app/sub@v1.2.3/s.go": "package sub", "example.com/app/sub@v1.2.3/testdata/t.txt": "text",
 	}, unpack(t, "proxy/example.com/app/sub/@v/v1.2.3.zip"))
 }
 

@@ -126,17 +126,19 @@ func TestAnErrorNamesTheServersAndNoPassword(t *testing.T) {
 	require.ErrorContains(t, err, "nats at nats://127.0.0.1:1, nats://127.0.0.1:2: ")
 }
 
-// A user that may not write is told so, and so is one that is not known.
+// A user that may not write is told so, and can look on; one that is not known is told so, too.
 func TestWhoIsRefusedIsToldWhy(t *testing.T) {
 	as := startWithUsers(t, &server.User{Username: "owner", Password: "secret"}, &server.User{Username: "reader", Password: "secret",
-		Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"distributed.*.>"}}}})
+		Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: permissions[1:]}}})
 	_, err := as("owner", "wrong").open(t.Context(), distributed.LeaseRequest{})
 	require.ErrorIs(t, err, distributed.ErrRefused)
 	owner, err := as("owner", "secret").open(t.Context(), distributed.LeaseRequest{})
 	require.NoError(t, err)
+	require.True(t, follow(t, owner.(*store), "app/", 0).Whole) // with the first message
 	require.NoError(t, owner.Close())
 	reader, err := as("reader", "secret").open(t.Context(), distributed.LeaseRequest{})
 	require.NoError(t, err)
+	require.True(t, follow(t, reader.(*store), "app/", 0).Whole)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err = reader.Put(ctx, "app/key", []byte("value"), 0)

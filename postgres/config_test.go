@@ -101,14 +101,16 @@ func TestTheLeastPermissions(t *testing.T) {
 	s := commonServer(t)
 	put(t, open(t, s.config()), "app/document", "value", 0) // somebody has made it
 	for _, sql := range []string{
+		"CREATE ROLE reader LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO reader", "GRANT SELECT ON S.document, S.counter TO reader",
 		"CREATE ROLE node LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO node", "GRANT SELECT, INSERT, UPDATE, DELETE ON S.document TO node", "GRANT SELECT, UPDATE ON S.counter TO node",
 	} {
 		s.exec(sql)
 	}
 	config := s.config()
+	config.URL = fmt.Sprintf("postgres://reader@%s/postgres?sslmode=disable", s.addr)
+	f := follow(t, open(t, config), "app/")
 	config.URL = fmt.Sprintf("postgres://node@%s/postgres?sslmode=disable", s.addr)
 	store := open(t, config)
-	f := follow(t, store, "app/")
 	at := put(t, store, "app/more", "more", 0)
 	f.awaitValue("app/more", "more")
 	require.NoError(t, store.Delete(t.Context(), "app/more", at))

@@ -141,11 +141,21 @@ func (c *conn) observe(ctx context.Context) (*distributed.Observer, error) {
 	var down atomic.Pointer[error]
 	o, err := distributed.Observe(opening, c.app, provider,
 		distributed.WithLogger(quiet()),
-		distributed.WithHooks(distributed.Hooks{StoreDown: func(cause error) { down.Store(&cause) }}))
-	if why := down.Load(); err != nil && why != nil && errors.Is(err, context.DeadlineExceeded) {
+		distributed.WithHooks(distributed.Hooks{StoreDown: func(cause error) {
+			down.Store(&cause)
+			if errors.Is(cause, distributed.ErrRefused) {
+				cancel() // nobody is going to change that while we wait
+			}
+		}}))
+	switch why := down.Load(); {
+	case err == nil || why == nil || ctx.Err() != nil:
+		return o, err
+	case errors.Is(err, context.Canceled):
+		return nil, *why
+	case errors.Is(err, context.DeadlineExceeded):
 		return nil, fmt.Errorf("the store has not answered within %v: %w", c.timeout, *why)
 	}
-	return o, err
+	return nil, err
 }
 
 // look calls show with a picture of the app.

@@ -2,11 +2,13 @@
 // orders to it: which nodes there are, who runs what and why, and what is to move.
 //
 //	distributed --store etcd://etcd-1:2379,etcd-2:2379 --app shop jobs
+//	distributed --store postgres://db/shop --app shop jobs    # or nats://nats-1:4222, or kubernetes://NAMESPACE
 //	distributed watch                 # with DISTRIBUTED_STORE and DISTRIBUTED_APP set
 //	distributed verify node-*.jsonl   # what services recorded with the package verify
 //
-// distributed help explains the rest. Verbs that look change nothing in the store;
-// they need the permission to read, and the others that to write below orders/.
+// distributed help explains the rest. Verbs that look change no documents; they need
+// the permission to read, and the others that to write below orders/. The schema of
+// PostgreSQL and the stream of NATS are made if they are not there, as by a node.
 // Output is a table, or JSON with -o json. It exits with 0 if all is well, with 1 if
 // the answer is no (there is no such job, or a run was not exclusive), and with 2 if
 // it was called wrongly or the store cannot be reached.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -10,15 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// kubeconfig has the context "here", of an API server that is not there.
-const kubeconfig = `{apiVersion: v1, kind: Config, current-context: here,
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}],
-users: [{name: u, user: {token: secret}}],
-contexts: [{name: here, context: {cluster: c, user: u}}]}`
-
-func writeKubeconfig(t *testing.T) (path string) {
+// writeKubeconfig writes one with the context "here", which is the current one.
+func writeKubeconfig(t *testing.T, server string) (path string) {
 	path = filepath.Join(t.TempDir(), "kubeconfig")
-	require.NoError(t, os.WriteFile(path, []byte(kubeconfig), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(`{apiVersion: v1, kind: Config, current-context: here,
+clusters: [{name: c, cluster: {server: "`+server+`", insecure-skip-tls-verify: true}}],
+users: [{name: u, user: {token: secret}}],
+contexts: [{name: here, context: {cluster: c, user: u}}]}`), 0o600))
 	return path
 }
 
@@ -39,7 +39,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestWrongStoresSayWhatIsWrong(t *testing.T) {
-	t.Setenv("KUBECONFIG", writeKubeconfig(t))
+	t.Setenv("KUBECONFIG", writeKubeconfig(t, "https://127.0.0.1:1"))
 	for args, want := range map[string]string{
 		"x":                                        "must begin with etcd://, etcds://, postgres://, nats://, tls:// or kubernetes://",
 		"redis://me:secret@x":                      "must begin with etcd://, etcds://, postgres://, nats://, tls:// or kubernetes://",
@@ -79,7 +79,7 @@ func TestWrongStoresSayWhatIsWrong(t *testing.T) {
 
 // Both to look and to give an order.
 func TestAStoreThatCannotBeReachedIsNamed(t *testing.T) {
-	t.Setenv("KUBECONFIG", writeKubeconfig(t))
+	t.Setenv("KUBECONFIG", writeKubeconfig(t, "https://127.0.0.1:1"))
 	for store, want := range map[string]string{
 		"etcd://127.0.0.1:1":               "connection refused",
 		"postgres://me:secret@127.0.0.1:1": "connection refused",
@@ -95,6 +95,22 @@ func TestAStoreThatCannotBeReachedIsNamed(t *testing.T) {
 			require.NotContains(t, errs.String(), "secret", store)
 		}
 	}
+}
+
+// What is refused stays so, and nobody waits for the time to run out.
+func TestARefusalEndsTheCall(t *testing.T) {
+	asked := make(chan string, 100)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path + " " + r.Header.Get("Authorization")
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer server.Close()
+	path := writeKubeconfig(t, server.URL)
+	var out, errs strings.Builder
+	call := []string{"nodes", "-app", "a", "-timeout", "1h", "-store", "kubernetes://jobs?context=here&kubeconfig=" + path}
+	require.Equal(t, exitFailed, run(t.Context(), call, strings.NewReader(""), &out, &errs))
+	require.Contains(t, errs.String(), "kubernetes at "+server.URL+", namespace jobs: distributed: refused by the store")
+	require.Equal(t, "/apis/coordination.k8s.io/v1/namespaces/jobs/leases Bearer secret", <-asked)
 }
 
 func TestHelpDoesNotTellThePassword(t *testing.T) {

@@ -584,7 +584,7 @@ func (m *model) check() {
 		}
 	}
 	for i, n := range m.nodes {
-		if (m.head+int64(i))%3 == 0 { // several changes to a view
+		if (m.head+int64(i))%23 == 0 { // several changes to a view, which takes a while to make anew
 			n.checkView()
 		}
 	}

@@ -19,12 +19,14 @@ func TestReportsAreToldInTheirOrderAndNobodyWaitsForThem(t *testing.T) {
 		var log bytes.Buffer
 		r := newReporter(slog.New(slog.NewTextHandler(&log, nil)))
 		var told []int
+		began := time.Now()
 		for i := range 100 {
 			r.tell(func() { told = append(told, i); time.Sleep(time.Millisecond) })
 		}
 		r.log.Info("behind them")
-		require.Empty(t, told)
+		require.Zero(t, time.Since(began), "nobody waits for them")
 		r.flush()
+		require.Equal(t, 100*time.Millisecond, time.Since(began))
 		require.Len(t, told, 100)
 		require.True(t, slices.IsSorted(told))
 		require.Contains(t, log.String(), "time=2000-01-01T00:00:00.000Z", "of when it happened, not of when it was told")

@@ -119,13 +119,15 @@ func (m *mirror) step(s Step, now time.Duration) change {
 	for _, d := range slices.Backward(s.Documents) { // mostly in order: nodes before what they claim
 		t.take(d)
 	}
+	if !m.listed {
+		m.changes++
+	}
 	m.rev, m.listed = s.Revision, true
 	for _, n := range t.nodes {
 		n.touched = false
 		t.settle(n)
 	}
 	if s.Whole {
-		m.changes++
 		t.all = true
 		if m.epoch == "" && m.shown == "" && len(m.nodes) > 0 {
 			t.doubtEverybody() // the epoch comes before anything else

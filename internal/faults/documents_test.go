@@ -177,12 +177,8 @@ func lossesInTurn() []fault {
 // tear does each of the losses to whoever leads.
 func tear(w *world, _ *node) {
 	for _, l := range losses {
-		before, leader := w.holders(), w.holder()
-		for job, last := range before { // the others may run elsewhere by now
-			if last.node != leader.name {
-				delete(before, job)
-			}
-		}
+		leader := w.holder()
+		before := w.heldBy(leader)
 		node, claims := w.documents(leader)
 		if strings.HasPrefix(l.name, "node") {
 			w.awaitHeartbeat(node) // the next one is far, and would notice as well

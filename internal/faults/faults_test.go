@@ -183,7 +183,7 @@ func cutOffTogether(w *world, leader *node) {
 
 func frozenForLong(w *world, leader *node) {
 	for range 2 {
-		before := w.holders()
+		before := w.heldBy(leader)
 		leader.Pause()
 		w.awaitTaken(before)
 		time.Sleep(w.ttl / 2)
@@ -210,7 +210,8 @@ func TestACrashCostsTheTTL(t *testing.T) {
 			w := newWorld(t, cluster, options{jobs: 20, ttl: ttl, tick: 20 * time.Millisecond})
 			w.startAll()
 			for range times(3, 20) {
-				before, leader := w.holders(), w.holder()
+				leader := w.holder()
+				before := w.heldBy(leader)
 				leader.crash()
 				w.awaitTaken(before)
 				w.start(slices.Index(w.nodes, leader))

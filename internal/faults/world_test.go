@@ -256,6 +256,17 @@ func (w *world) holders() map[string]written {
 	return out
 }
 
+// heldBy returns the jobs that n runs: after a fault the others may run elsewhere.
+func (w *world) heldBy(n *node) map[string]written {
+	out := w.holders()
+	for job, last := range out {
+		if last.node != n.name {
+			delete(out, job)
+		}
+	}
+	return out
+}
+
 // holder returns the node that runs the first job.
 func (w *world) holder() *node {
 	last, _ := w.register.holder(w.jobNames[0])

@@ -665,7 +665,7 @@ func TestStreamTellsWhatChanges(t *testing.T) {
 		Silence map[string]int `json:"silence_ms"`
 	}](stream, "beat")
 	require.Equal(t, "reachable", beat.Store.State)
-	require.Equal(t, map[string]int{stage.ID(1): 1200, stage.ID(2): 1200, stage.ID(3): 1200}, beat.Silence)
+	require.Equal(t, map[string]int{stage.ID(1): 200, stage.ID(2): 200, stage.ID(3): 200}, beat.Silence)
 
 	s.Lead(stage.Job(1), stage.ID(2), stage.ID(3))
 	change := next[shown](stream, "change")

@@ -132,7 +132,7 @@ func (s *Stage) Silence() map[string]time.Duration {
 		if at, ok := s.heard[n.ID]; ok {
 			silence[n.ID] = time.Since(at)
 		} else {
-			silence[n.ID] = 1200 * time.Millisecond
+			silence[n.ID] = 200 * time.Millisecond
 		}
 	}
 	return silence

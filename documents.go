@@ -219,7 +219,7 @@ type infoValue struct {
 	Capacity int               `json:"capacity,omitempty"`
 	Draining bool              `json:"draining,omitempty"`
 	Warming  map[string]Warmth `json:"warming,omitempty"`
-	Listed   bool              `json:"listed"` // it says which jobs it can run: those of Lists
+	Listed   bool              `json:"listed"` // it says which jobs it can run: those of Lists; else those are barred
 	Lists    []string          `json:"lists,omitempty"`
 }
 

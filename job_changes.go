@@ -90,6 +90,7 @@ func (p *LeadershipBasedJobProcessor) dismiss(name string) (gone <-chan struct{}
 	}
 	job.removed, job.gone = true, make(chan struct{})
 	p.balancer.dismiss(name)
+	p.rebar()
 	if job.cancel != nil {
 		job.cancel(ErrJobRemoved)
 	}

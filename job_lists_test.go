@@ -43,6 +43,9 @@ func TestWhatANodeTellsIsReadAsItWasWritten(t *testing.T) {
 	})
 	none, _ := readBack(t, NodeInfo{})
 	require.Nil(t, none.Jobs, "a node that takes no part")
+	barred, _ := readBack(t, NodeInfo{Barred: jobList(500, 10)})
+	require.Nil(t, barred.Jobs)
+	require.Equal(t, jobList(500, 10), barred.Barred)
 	empty, _ := readBack(t, NodeInfo{Jobs: []JobInfo{}})
 	require.NotNil(t, empty.Jobs, "no jobs, but it takes part")
 }

@@ -32,7 +32,7 @@ func shown() map[string]any {
 		`{"job":"x","token":9,"node":"7","instance":"a","metadata":null,"warming":false}`: distributed.Leader{Job: "x", Token: 9, Node: "7", Instance: "a"},
 		`{"self":"7","nodes":[{"id":"7","instance":"a","version":"v1","started":"2026-03-01T12:30:00Z","labels":{"zone":"1"},"metadata":{"k":"v"},` +
 			`"capacity":3,"draining":true,"jobs":[{"name":"x","weight":2,"prefer":["zone=1"],"avoid":["zone=2"]}]},` +
-			`{"id":"8","instance":"b","version":"","labels":null,"metadata":null,"capacity":0,"draining":false,"jobs":null}],` +
+			`{"id":"8","instance":"b","version":"","labels":null,"metadata":null,"capacity":0,"draining":false,"jobs":null,"barred":[{"name":"y","weight":1,"prefer":null,"avoid":null}]}],` +
 			`"jobs":[{"name":"x","queue":[{"node":"7","token":9},{"node":"8","token":10}],"led":true}],"orders":null,"records":[{"job":"x","token":9,"instance":"a","at":"2026-03-01T12:30:00Z","done":false,"failures":2,"error":"broken","pause":2000000000}]}`: distributed.View{
 			Self: "7",
 			Nodes: []distributed.NodeView{
@@ -40,7 +40,7 @@ func shown() map[string]any {
 					Version: "v1", Started: at, Labels: map[string]string{"zone": "1"}, Metadata: map[string]string{"k": "v"}, Capacity: 3, Draining: true,
 					Jobs: []distributed.JobInfo{{Name: "x", Weight: 2, Prefer: []string{"zone=1"}, Avoid: []string{"zone=2"}}},
 				}},
-				{ID: "8", Instance: "b"},
+				{ID: "8", Instance: "b", NodeInfo: distributed.NodeInfo{Barred: []distributed.JobInfo{{Name: "y", Weight: 1}}}},
 			},
 			Jobs:    []distributed.JobView{{Name: "x", Queue: []distributed.CandidateView{{Node: "7", Token: 9}, {Node: "8", Token: 10}}, Led: true}},
 			Records: []distributed.JobRecord{{Job: "x", Token: 9, Instance: "a", At: at, Failures: 2, Error: "broken", Pause: 2 * time.Second}},

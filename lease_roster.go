@@ -174,8 +174,12 @@ func (k keys) announcement(id string, info NodeInfo) (*announcement, error) {
 		Version: info.Version, Started: info.Started.UnixMilli(), Labels: info.Labels, Metadata: info.Metadata,
 		Capacity: info.Capacity, Draining: info.Draining, Warming: info.Warming, Listed: info.Jobs != nil,
 	}
+	jobs := info.Jobs
+	if !v.Listed {
+		jobs = info.Barred
+	}
 	var err error
-	if a.lists, v.Lists, err = k.cutJobs(info.Jobs); err != nil {
+	if a.lists, v.Lists, err = k.cutJobs(jobs); err != nil {
 		return nil, err
 	}
 	if a.info, err = k.encode(k.info(id), v); err != nil {

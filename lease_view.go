@@ -176,22 +176,25 @@ func (m *mirror) sketchJob(v *sketch, job string, q *queue, candidates []Candida
 func (v *sketch) view(k keys, before *View, known jobLists) (*View, jobLists) {
 	slices.SortStableFunc(v.jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(v.records, func(a, b JobRecord) int { return cmp.Compare(a.Job, b.Job) })
-	if v.all {
-		view := &View{Self: v.self, Jobs: v.jobs, Records: v.records, Orders: v.orders}
-		return v.addNodes(k, view, known)
+	view := &View{Self: v.self, Jobs: v.jobs, Records: v.records}
+	if !v.all {
+		view.Nodes, view.Jobs = before.Nodes, patchJobs(before.Jobs, v.jobs)
+		if !v.news.records {
+			view.Records = before.Records
+		}
 	}
-	view := &View{Self: v.self, Nodes: before.Nodes, Jobs: patchJobs(before.Jobs, v.jobs), Records: before.Records, Orders: v.orders}
-	if v.news.records {
-		view.Records = v.records
+	if v.all || v.news.nodes {
+		view.Nodes, known = v.readNodes(k, known)
 	}
-	if v.news.nodes {
-		return v.addNodes(k, view, known)
+	view.Orders = v.orders
+	if over := func(o Order) bool { return o.over(view) }; slices.ContainsFunc(v.orders, over) {
+		view.Orders = slices.DeleteFunc(slices.Clone(v.orders), over)
 	}
 	return view, known
 }
 
-// addNodes completes a view.
-func (v *sketch) addNodes(k keys, view *View, known jobLists) (*View, jobLists) {
+// readNodes reads what the nodes tell.
+func (v *sketch) readNodes(k keys, known jobLists) ([]NodeView, jobLists) {
 	lists := known.read(k, v.lists)
 	for x := range v.nodes {
 		n := &v.nodes[x]
@@ -201,8 +204,7 @@ func (v *sketch) addNodes(k keys, view *View, known jobLists) (*View, jobLists) 
 		}
 	}
 	slices.SortFunc(v.nodes, func(a, b NodeView) int { return cmp.Compare(a.ID, b.ID) })
-	view.Nodes = v.nodes
-	return view, lists
+	return v.nodes, lists
 }
 
 // patchJobs returns jobs with the news in place of what is old; both are sorted, and
@@ -236,8 +238,11 @@ func (k keys) readInfo(id string, value []byte, lists jobLists) NodeInfo {
 		Version: v.Version, Started: time.UnixMilli(v.Started), Labels: v.Labels, Metadata: v.Metadata,
 		Capacity: v.Capacity, Draining: v.Draining, Warming: v.Warming,
 	}
-	if v.Listed {
+	switch {
+	case v.Listed:
 		info.Jobs = lists.join(k, v.Lists)
+	case len(v.Lists) > 0:
+		info.Barred = lists.join(k, v.Lists)
 	}
 	return info
 }

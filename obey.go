@@ -2,6 +2,7 @@ package distributed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,6 +85,84 @@ func (in *instructions) bars(job string, balanced bool) error {
 	return nil
 }
 
+// barred returns the jobs that are not to run on a node without balancing, sorted, and
+// what is closed when they may be others.
+func (p *LeadershipBasedJobProcessor) barred() (jobs []JobInfo, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rebarred == nil {
+		p.rebarred = make(chan struct{})
+	}
+	if in := p.ordered; in == nil || in.all == nil && in.drained == nil && len(in.paused) == 0 {
+		return nil, p.rebarred
+	}
+	for name, job := range p.jobs {
+		if !job.removed && p.ordered.bars(name, false) != nil {
+			jobs = append(jobs, job.info())
+		}
+	}
+	slices.SortFunc(jobs, func(a, b JobInfo) int { return strings.Compare(a.Name, b.Name) })
+	return jobs, p.rebarred
+}
+
+// rebar has those looked at again. It is called with mu held.
+func (p *LeadershipBasedJobProcessor) rebar() {
+	if p.rebarred != nil {
+		close(p.rebarred)
+		p.rebarred = nil
+	}
+}
+
+// stay has a lease held while orders bar jobs on a node without balancing: with none, it
+// would not hear that they do not any more.
+func (p *LeadershipBasedJobProcessor) stay() {
+	c := p.concurrency
+	for {
+		if jobs, changed := p.barred(); jobs == nil {
+			select {
+			case <-changed:
+				continue
+			case <-p.ctx.Done():
+				return
+			}
+		}
+		held, err := c.hold(p.ctx)
+		if err == nil {
+			err = p.tellBarred(held.lease)
+			c.drop(held, errors.Is(err, ErrLeaseLost))
+		}
+		if err != nil && !errors.Is(err, ErrLeaseLost) {
+			if p.ctx.Err() == nil {
+				p.fail(err)
+			}
+			return
+		}
+	}
+}
+
+// tellBarred tells the others which jobs are barred, until there are none: they are in
+// no queue, and nobody would know of them.
+func (p *LeadershipBasedJobProcessor) tellBarred(lease Lease) error {
+	for {
+		info := p.options.node
+		var changed <-chan struct{}
+		info.Barred, changed = p.barred()
+		if err := lease.Announce(p.ctx, info); err != nil || info.Barred == nil {
+			return err
+		}
+		_, outdated := lease.Orders()
+		if outdated == nil {
+			return ErrLeaseLost
+		}
+		select {
+		case <-changed:
+		case <-outdated: // perhaps as the lease has ended; to tell the same again writes nothing
+		case <-p.ctx.Done():
+			return p.ctx.Err()
+		}
+	}
+}
+
 // ends returns why a leadership is to end, nil if it may go on.
 func (in *instructions) ends(l *Leadership, balanced bool) error {
 	if o := in.resigns[l.name]; o != nil && o.token == l.token {
@@ -97,6 +176,7 @@ func (p *LeadershipBasedJobProcessor) obey(orders []Order) {
 	in := p.instructions(orders)
 	p.mu.Lock()
 	p.ordered = in
+	p.rebar()
 	if p.reordered != nil {
 		close(p.reordered)
 		p.reordered = nil

@@ -161,12 +161,12 @@ func (o *Observer) Leaders() []Leader {
 }
 
 // Updates yields what Leaders returns, now and each time the app has changed,
-// until ctx is done or the observer is closed. Changes that come while a round of
+// until ctx is done or the observer is closed: nothing if that is so already. Changes that come while a round of
 // the loop is under way, or within a tenth of a second of others, are seen together in
 // the next.
 func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
 	return func(yield func([]Leader) bool) {
-		for o.made() == nil {
+		for o.made() == nil && !o.ended() && ctx.Err() == nil {
 			leaders, changed := o.led()
 			if !yield(leaders) {
 				return
@@ -174,10 +174,6 @@ func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
 			select {
 			case <-changed:
 			case <-ctx.Done():
-				return
-			}
-			if o.ended() {
-				return
 			}
 		}
 	}

@@ -55,9 +55,15 @@ func TestUpdatesEndWhenTheObserverIsClosed(t *testing.T) {
 			})
 		}
 		synctest.Wait() // all wait for a change
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range o.Updates(over) {
+			t.Error("something is yielded though ctx is done")
+		}
 		require.NoError(t, o.Close())
 		loops.Wait()
 		for range o.Updates(context.Background()) {
+			t.Error("something is yielded though the observer is closed")
 		}
 	})
 }

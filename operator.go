@@ -17,7 +17,7 @@ import (
 //
 // Each method that orders something checks it against what it sees of the app, writes
 // the order, and returns once the store has accepted it. It returns [ErrUnknown] for a
-// job that no node has or an instance that is not there; [ErrOrdered] for what has been
+// job that no node has or an instance that cannot do it; [ErrOrdered] for what has been
 // ordered already, or contradicts that; [ErrNotOrdered] when there is nothing to take
 // back; [ErrInvalidConfig] for what breaks the rules of names; ctx's error; and errors
 // of the store, after which the order may have been given all the same.
@@ -373,31 +373,46 @@ func (o *Order) checkInstance(v *View) error {
 	case o.Kind == OrderDrain:
 		return nil
 	case !slices.ContainsFunc(v.Nodes, func(n NodeView) bool { return at(n) && n.Jobs != nil }):
-		return fmt.Errorf("%w: %s runs without WithLoadBalancing: no job can be moved or pinned to it", ErrUnknown, o.Instance)
+		return unbalanced{o.Instance}
 	case !v.has(o.Job, o.Instance):
 		return fmt.Errorf("%w: %s does not have the job %q", ErrUnknown, o.Instance, o.Job)
 	}
 	return nil
 }
 
+// unbalanced is an [ErrUnknown] about an instance that is there.
+type unbalanced struct{ instance string }
+
+func (u unbalanced) Error() string {
+	return "distributed: " + u.instance + " runs without WithLoadBalancing: no job can be moved or pinned to it"
+}
+
+func (u unbalanced) Is(target error) bool { return target == ErrUnknown }
+
 // has reports whether a node has the job: one of the instance, if that is not empty.
 // Without balancing, nobody stands for one that is paused or done, but it is known.
 func (v *View) has(job, instance string) bool {
 	for _, n := range v.Nodes {
-		_, listed := slices.BinarySearchFunc(n.Jobs, job, func(i JobInfo, name string) int { return cmp.Compare(i.Name, name) })
-		if listed && (instance == "" || n.Instance == instance) {
+		if inList(n.Jobs, job) && (instance == "" || n.Instance == instance) {
 			return true
 		}
 	}
-	return instance == "" && (slices.ContainsFunc(v.Jobs, func(j JobView) bool { return j.Name == job }) ||
+	return instance == "" && (slices.ContainsFunc(v.Nodes, func(n NodeView) bool { return inList(n.Barred, job) }) ||
+		slices.ContainsFunc(v.Jobs, func(j JobView) bool { return j.Name == job }) ||
 		slices.ContainsFunc(v.Orders, func(o Order) bool { return o.Job == job }) ||
 		slices.ContainsFunc(v.Records, func(r JobRecord) bool { return r.Job == job }))
+}
+
+// inList reports whether the job is in the list.
+func inList(list []JobInfo, job string) bool {
+	_, ok := slices.BinarySearchFunc(list, job, func(i JobInfo, name string) int { return cmp.Compare(i.Name, name) })
+	return ok
 }
 
 // sweep deletes orders that have been carried out, or can have no effect any more. If
 // that fails, another does it.
 func (o *Operator) sweep(ctx context.Context, v *View) {
-	for _, order := range v.Orders {
+	for _, order := range o.viewer.orders() {
 		if !order.over(v) {
 			continue
 		}
@@ -408,13 +423,23 @@ func (o *Operator) sweep(ctx context.Context, v *View) {
 	}
 }
 
+// orders returns all that there are, also those that have been carried out.
+func (v *viewer) orders() []Order {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.mirror.listOrders()
+}
+
 // over reports whether a move or resignation has been carried out.
 func (o *Order) over(v *View) bool {
 	if o.Kind != OrderMove && o.Kind != OrderResign {
 		return false
 	}
-	i := slices.IndexFunc(v.Jobs, func(j JobView) bool { return j.Name == o.Job && j.Led })
-	if i < 0 || v.Jobs[i].Queue[0].Token <= o.token {
+	i, stands := v.job(o.Job)
+	if !stands {
+		return o.Kind == OrderResign // nobody is left to let go of it
+	}
+	if !v.Jobs[i].Led || v.Jobs[i].Queue[0].Token <= o.token {
 		return false
 	}
 	first := v.Jobs[i].Queue[0].Node
@@ -424,7 +449,8 @@ func (o *Order) over(v *View) bool {
 
 var (
 	// ErrUnknown is returned for an order about what is not there: a job that no node
-	// has, an instance that does not run, a job that the instance does not have.
+	// has, an instance that does not run, or to which no job can be moved, a job that
+	// the instance does not have.
 	ErrUnknown = errors.New("distributed: unknown to the app")
 
 	// ErrOrdered is returned for an order that was given already, or contradicts one

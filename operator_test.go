@@ -125,8 +125,126 @@ func TestResignLetsTheNextLeadOnce(t *testing.T) {
 			require.Equal(t, next, s.runner("x"), "once")
 		}
 		require.Len(t, s.history("x"), 4)
-		require.Len(t, o.Orders(), 1, "what has been carried out is swept away by the next")
+		require.Empty(t, o.Orders(), "what has been carried out is no order any more")
+		require.Empty(t, s.view().Orders)
+		require.Equal(t, 1, s.orderDocuments(), "it is swept away by the next")
+		for _, n := range s.view().Nodes {
+			require.Zero(t, n.Started, "there was nothing to tell")
+		}
+		s.order(o.Resign(t.Context(), "x", ann))
+		s.order(o.Pause(t.Context(), "x", ann))
+		require.Len(t, s.view().Orders, 1, "nobody stands for it any more")
 	})
+}
+
+// orderDocuments returns how many documents of orders there are.
+func (s *service) orderDocuments() (n int) {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	_ = s.hub.Open("reader").Follow(ctx, "app/orders/", 0, func(step distributed.Step) { n = len(step.Documents); cancel() })
+	return n
+}
+
+// Nobody campaigns meanwhile, and so nothing but the orders makes it want a lease.
+func TestANodeThatLosesItsLeaseWhileAllIsPausedHearsOfResume(t *testing.T) {
+	for name, opts := range map[string][]distributed.ProcessorOption{
+		"plain": nil, "delayed": {distributed.WithStartDelay(func(string) time.Duration { return time.Second })},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService(t)
+				s.execute("other", works{"y": untilDone}, balancedAtOnce())
+				o := s.operator()
+				s.order(o.PauseAll(t.Context(), ann))
+				s.execute("a", works{"x": untilDone}, opts...)
+				time.Sleep(time.Minute)
+				require.Empty(t, s.runner("x"))
+				s.hub.Expire("a")
+				time.Sleep(time.Minute)
+				s.order(o.ResumeAll(t.Context()))
+				time.Sleep(time.Minute)
+				require.Equal(t, "a", s.runner("x"))
+			})
+		})
+	}
+}
+
+// Without balancing, nobody stands for a job that an order is against.
+func TestJobsThatOrdersBarStayKnown(t *testing.T) {
+	for name, opts := range map[string][]distributed.ProcessorOption{
+		"plain": nil, "described": {distributed.WithVersion("v1")}, "balanced": {balancedAtOnce()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, jobs := newService(t), works{"x": untilDone, "y": untilDone}
+				a := s.execute("a", jobs, opts...)
+				s.execute("b", jobs, opts...)
+				o := s.operator()
+				why := func(job string) string {
+					t.Helper()
+					time.Sleep(time.Minute)
+					e, ok := s.view().Explain(job)
+					require.True(t, ok, job)
+					return e.Reason
+				}
+				s.order(o.PauseAll(t.Context(), ann))
+				require.Equal(t, "all jobs are paused by ann: the ledger is repaired", why("x"))
+				s.order(o.Pause(t.Context(), "x", ann))
+				require.NoError(t, a.AddJob(s.job("a", "z", untilDone)))
+				require.Contains(t, why("z"), "all jobs are paused")
+				s.hub.Expire("a")
+				require.Contains(t, why("z"), "all jobs are paused", "it says so under its next lease, too")
+				require.NoError(t, a.RemoveJob(t.Context(), "z"))
+				time.Sleep(time.Minute)
+				require.ErrorIs(t, o.Pause(t.Context(), "z", ann), distributed.ErrUnknown)
+				s.order(o.ResumeAll(t.Context()))
+				require.Equal(t, "x is paused by ann: the ledger is repaired", why("x"))
+				s.order(o.Resume(t.Context(), "x"))
+				time.Sleep(time.Minute)
+				require.NotEmpty(t, s.runner("x"))
+
+				s.order(o.Drain(t.Context(), "a", ann))
+				s.order(o.Drain(t.Context(), "b", ann))
+				if name != "balanced" {
+					drained := why("x")
+					require.Contains(t, drained, "a is drained by ann: the ledger is repaired")
+					require.Contains(t, drained, "; ")
+					require.Contains(t, drained, "b is drained by ann")
+				}
+				s.order(o.Pause(t.Context(), "x", ann))
+				s.order(o.Resume(t.Context(), "x"))
+				s.order(o.Undrain(t.Context(), "a"))
+				s.order(o.Undrain(t.Context(), "b"))
+				time.Sleep(time.Minute)
+				require.NotEmpty(t, s.runner("x"))
+				for _, n := range s.view().Nodes {
+					require.Empty(t, n.Barred)
+				}
+			})
+		})
+	}
+}
+
+func TestExplainSaysWhoLeadsAJobThatIsNotBalanced(t *testing.T) {
+	view := &distributed.View{
+		Nodes: []distributed.NodeView{{ID: "1", Instance: "a"}, {ID: "2", Instance: "b"}, {ID: "3", Instance: "c", NodeInfo: distributed.NodeInfo{Jobs: []distributed.JobInfo{}}}},
+		Jobs: []distributed.JobView{
+			{Name: "x", Led: true, Queue: []distributed.CandidateView{{Node: "2", Token: 1}, {Node: "1", Token: 2}}},
+			{Name: "y", Queue: []distributed.CandidateView{{Node: "1", Token: 3}}},
+		},
+		Records: []distributed.JobRecord{{Job: "d", Done: true}, {Job: "f", Failures: 2, Error: "no paper"}},
+	}
+	for job, want := range map[string]distributed.Explanation{
+		"x": {Job: "x", Runs: "b", Belongs: "b", Standby: "a", Reason: "its nodes do not balance, and the first to claim it leads"},
+		"y": {Job: "y", Belongs: "a", Reason: "its nodes do not balance, and the first to claim it leads"},
+		"d": {Job: "d", Reason: "it is done, for good"},
+		"f": {Job: "f", Reason: "no node stands for it; it failed 2 times, at last: no paper"},
+	} {
+		e, ok := view.Explain(job)
+		require.True(t, ok, job)
+		require.Equal(t, want, e)
+	}
+	_, ok := view.Explain("nothing")
+	require.False(t, ok)
 }
 
 func TestADrainedInstanceHasNoJobs(t *testing.T) {
@@ -177,6 +295,7 @@ func TestAMovedJobStaysWhereItIsUntilThatGoes(t *testing.T) {
 		nodes[to].stop(nil)
 		synctest.Wait()
 		require.Equal(t, from, s.runner("x"))
+		require.Empty(t, s.view().Orders, "it is over")
 		s.execute(to, jobs, balancedAtOnce())
 		time.Sleep(time.Minute)
 		require.Len(t, s.history("x"), 3+map[bool]int{true: 0, false: 1}[s.runner("x") == from])
@@ -240,6 +359,7 @@ func TestWhatCannotBeOrderedSaysWhy(t *testing.T) {
 			require.True(t, known, err)
 			require.ErrorContains(t, err, want)
 		}
+		require.NotContains(t, o.Move(ctx, "x", "a", ann).Error(), "unknown", "it is there")
 		require.Empty(t, o.Orders())
 
 		_, err := distributed.NewOperator(ctx, "a/b", s.provider())

@@ -38,7 +38,7 @@ type Move struct {
 // Explanation says why a job runs where it runs.
 type Explanation struct {
 	Job     string `json:"job"`
-	Runs    string `json:"runs"`    // instance that leads it; empty if none does that takes part
+	Runs    string `json:"runs"`    // instance that leads it; empty if none does
 	Belongs string `json:"belongs"` // instance that should; empty if no node can take it
 	Standby string `json:"standby"` // instance that takes over when that fails; empty if there is none
 	Reason  string `json:"reason"`
@@ -100,17 +100,83 @@ func (v *View) Plan() Plan {
 	return plan
 }
 
-// Explain says why a job runs where it runs with load balancing. It returns
-// false for a job that no node has.
+// Explain says why a job runs where it runs. It returns false for a job that no node
+// has.
 func (v *View) Explain(job string) (Explanation, bool) {
+	if !v.has(job, "") {
+		return Explanation{}, false
+	}
 	p := place(v)
 	j, ok := p.job(job)
-	if !ok {
-		return Explanation{}, false
+	if !ok || p.jobs[j].runner == none && !slices.ContainsFunc(v.Nodes, func(n NodeView) bool { return inList(n.Jobs, job) }) {
+		return v.explainUnplaced(job), true
 	}
 	e := Explanation{Job: job, Reason: p.why(j)}
 	e.Runs, e.Belongs, e.Standby = p.instance(p.jobs[j].runner), p.instance(p.jobs[j].target), p.instance(p.jobs[j].standby)
 	return e, true
+}
+
+// explainUnplaced explains a job that no node with load balancing has or runs.
+func (v *View) explainUnplaced(job string) Explanation {
+	e := Explanation{Job: job}
+	i, stands := v.job(job)
+	if stands {
+		queue := v.Jobs[i].Queue
+		e.Belongs = v.instance(queue[0].Node)
+		if v.Jobs[i].Led {
+			e.Runs = e.Belongs
+		}
+		if len(queue) > 1 {
+			e.Standby = v.instance(queue[1].Node)
+		}
+	}
+	e.Reason = v.whyUnplaced(job, stands)
+	return e
+}
+
+// whyUnplaced says why such a job runs where it runs; stands says whether any node stands
+// for it.
+func (v *View) whyUnplaced(job string, stands bool) string {
+	for _, o := range v.Orders {
+		if o.Kind == OrderPause && (o.Job == job || o.Job == "") {
+			return o.String()
+		}
+	}
+	r := slices.IndexFunc(v.Records, func(r JobRecord) bool { return r.Job == job })
+	var drains []string
+	for _, n := range v.Nodes {
+		if o, drained := drainedBy(v.Orders, n.Instance); drained && inList(n.Barred, job) {
+			drains = append(drains, o.String())
+		}
+	}
+	why := "its nodes do not balance, and the first to claim it leads"
+	switch {
+	case r >= 0 && v.Records[r].Done:
+		return "it is done, for good"
+	case stands:
+	case drains != nil:
+		why = strings.Join(drains, "; ")
+	default:
+		why = "no node stands for it"
+	}
+	if r >= 0 {
+		why += fmt.Sprintf("; it failed %d times, at last: %s", v.Records[r].Failures, v.Records[r].Error)
+	}
+	return why
+}
+
+// job returns where a job is in v.Jobs.
+func (v *View) job(name string) (i int, ok bool) {
+	return slices.BinarySearchFunc(v.Jobs, name, func(j JobView, name string) int { return strings.Compare(j.Name, name) })
+}
+
+// instance returns that of a node, "" for one that is not in the view.
+func (v *View) instance(node string) string {
+	x, ok := slices.BinarySearchFunc(v.Nodes, node, func(n NodeView, id string) int { return strings.Compare(n.ID, id) })
+	if !ok {
+		return ""
+	}
+	return v.Nodes[x].Instance
 }
 
 func (p *placement) instance(x int) string {
@@ -153,13 +219,6 @@ func (p *placement) reasonOf(job *placedJob) string {
 	if job.done {
 		return "it is done, for good"
 	}
-	has := func(n placedNode) bool {
-		_, ok := slices.BinarySearchFunc(n.Jobs, job.Name, func(i JobInfo, name string) int { return strings.Compare(i.Name, name) })
-		return ok
-	}
-	if !slices.ContainsFunc(p.nodes, has) {
-		return "no node that takes part has it"
-	}
 	return "all nodes that have it drain, or run as many jobs as they can"
 }
 
@@ -172,7 +231,7 @@ type PartialJob struct {
 
 // Partial returns the jobs that not all nodes have, sorted by name: as after a mistake
 // in a configuration, or while one version replaces another. It is known of nodes with
-// [WithLoadBalancing] only; the others tell nobody which jobs they have.
+// [WithLoadBalancing] only; the others tell of no jobs but those that orders bar.
 func (v *View) Partial() []PartialJob {
 	var lists [][]JobInfo // each once; most often there is one
 	var holders [][]string

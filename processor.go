@@ -40,6 +40,7 @@ type LeadershipBasedJobProcessor struct {
 
 	ordered   *instructions // nil before the first lease
 	reordered chan struct{} // closed when that is replaced; nil while nobody waits
+	rebarred  chan struct{} // closed when orders may bar other jobs; likewise
 }
 
 // plannedJob is a job of a processor, whose mutex guards all but what is said to be of
@@ -118,6 +119,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 		return fmt.Errorf("%w: %q", ErrJobExists, job.Name)
 	}
 	p.jobs[job.Name] = planned
+	p.rebar()
 	if p.opened {
 		p.ready(planned)
 		p.keep(planned, func() { p.loop(planned) })
@@ -276,6 +278,8 @@ func (p *LeadershipBasedJobProcessor) open() {
 	jobs := p.admit()
 	if p.balancer != nil {
 		p.loops.Go(func() { p.balancer.run(p.ctx) })
+	} else {
+		p.loops.Go(p.stay)
 	}
 	for wave := range slices.Chunk(jobs, jobsInWave) {
 		for _, job := range wave {

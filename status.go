@@ -121,8 +121,8 @@ func (p *LeadershipBasedJobProcessor) recall(jobs []JobStatus) {
 			continue
 		}
 		j.Record = &record
-		if record.Done && j.State == JobWaiting {
-			j.State = JobDone
+		if record.Done && (j.State == JobWaiting || j.State == JobPaused) {
+			j.State, j.Cause = JobDone, nil
 		}
 	}
 }

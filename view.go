@@ -16,7 +16,8 @@ type View struct {
 	Nodes []NodeView `json:"nodes"` // sorted by ID
 	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
 
-	// Orders are those of operators, by Kind, Job and Instance.
+	// Orders are those of operators, by Kind, Job and Instance; those that have been
+	// carried out are not among them.
 	Orders []Order `json:"orders"`
 
 	// Records are of the jobs that have failed, and of those that are done, sorted by Job.
@@ -60,6 +61,10 @@ type NodeInfo struct {
 	// Jobs are those that the node can run, sorted by Name, each once; nil for a
 	// node that takes no part in placement, and campaigns for whatever it has.
 	Jobs []JobInfo `json:"jobs"`
+
+	// Barred are the jobs that a node without Jobs would campaign for, if no order of
+	// an operator were against that; sorted by Name, each once.
+	Barred []JobInfo `json:"barred,omitempty"`
 }
 
 // takesJobs reports whether placement may give jobs to the node.

@@ -136,7 +136,7 @@ func sameInfo(a, b distributed.NodeInfo) bool {
 	return a.Version == b.Version && a.Started.Equal(b.Started) &&
 		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Metadata, b.Metadata) &&
 		a.Capacity == b.Capacity && a.Draining == b.Draining &&
-		(a.Jobs == nil) == (b.Jobs == nil) && slices.EqualFunc(a.Jobs, b.Jobs, sameJob)
+		(a.Jobs == nil) == (b.Jobs == nil) && slices.EqualFunc(a.Jobs, b.Jobs, sameJob) && slices.EqualFunc(a.Barred, b.Barred, sameJob)
 }
 
 func sameJob(a, b distributed.JobInfo) bool {

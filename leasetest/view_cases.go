@@ -50,6 +50,11 @@ func announceJobs(r *run) {
 		a.announce(info)
 		r.awaitInfo(b, a, info)
 	}
+	for _, barred := range [][]distributed.JobInfo{blue.Jobs, nil, green.Jobs} {
+		info := distributed.NodeInfo{Version: "v1", Barred: barred}
+		a.announce(info)
+		r.awaitInfo(b, a, info)
+	}
 }
 
 func announceContext(r *run) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -61,14 +62,24 @@ func (o *orders) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "orders are posted", http.StatusMethodNotAllowed)
 		return
 	}
-	by, status, err := o.admit(r)
-	if err != nil {
+	if status, err := o.admit(r); err != nil {
 		http.Error(w, err.Error(), status)
 		return
 	}
-	var q request
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&q); err != nil {
+	// All is read before who is asked, which may take long: only then does a server
+	// notice that the client has gone.
+	q, err := readRequest(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
 		http.Error(w, "this is no order: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	by := o.who(r)
+	if by == "" {
+		http.Error(w, "you may not order anything", http.StatusForbidden)
+		return
+	}
+	if err := r.Context().Err(); err != nil { // who sent it takes it for not given
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	if err := o.carryOut(r, q, distributed.Note{By: by, Why: q.Why}); err != nil {
@@ -78,24 +89,33 @@ func (o *orders) serve(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// admit returns who sends the request, or why nobody may.
-func (o *orders) admit(r *http.Request) (by string, status int, err error) {
+// readRequest reads an order, and nothing beside it.
+func readRequest(r io.Reader) (q request, err error) {
+	d := json.NewDecoder(r)
+	if err := d.Decode(&q); err != nil {
+		return q, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return q, errors.New("there is something behind it")
+	}
+	return q, nil
+}
+
+// admit returns why nobody may send such a request, if that is so.
+func (o *orders) admit(r *http.Request) (status int, err error) {
 	if err := o.origins.Check(r); err != nil {
-		return "", http.StatusForbidden, errors.New("another site has sent this")
+		return http.StatusForbidden, errors.New("another site has sent this")
 	}
 	if !o.knows(r.Host) {
-		return "", http.StatusForbidden, fmt.Errorf("no orders are taken under the name %q: see statuspage.WithOperator", r.Host)
+		return http.StatusForbidden, fmt.Errorf("no orders are taken under the name %q: see statuspage.WithOperator", r.Host)
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return "", http.StatusUnsupportedMediaType, errors.New("orders are application/json")
+		return http.StatusUnsupportedMediaType, errors.New("orders are application/json")
 	}
 	if o.who == nil {
-		return "", http.StatusForbidden, errors.New("nobody may order anything: see statuspage.WithOperator")
+		return http.StatusForbidden, errors.New("nobody may order anything: see statuspage.WithOperator")
 	}
-	if by = o.who(r); by == "" {
-		return "", http.StatusForbidden, errors.New("you may not order anything")
-	}
-	return by, 0, nil
+	return 0, nil
 }
 
 // knows reports whether host, with or without a port, can be nobody else's name.

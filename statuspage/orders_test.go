@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,6 +72,8 @@ func TestOrdersOfOtherSitesAreRefused(t *testing.T) {
 	}
 	require.Equal(t, http.StatusBadRequest, post(page, "nonsense", ann).Code)
 	require.Equal(t, http.StatusBadRequest, post(page, `{"verb":"explode"}`, ann).Code)
+	require.Equal(t, http.StatusBadRequest, post(page, pause+` {"verb":"pause-all"}`, ann).Code, "two orders")
+	require.Equal(t, http.StatusBadRequest, post(page, pause+`}`, ann).Code)
 	require.Equal(t, http.StatusBadRequest, post(page, `{"verb":"pause","why":"`+strings.Repeat("x", 32<<10)+`"}`, ann).Code)
 	require.Equal(t, http.StatusBadRequest, post(page, `{"verb":"pause"}`, ann).Code, "not all of them")
 	require.Equal(t, http.StatusNotFound, post(page, `{"verb":"pause","job":"y"}`, ann).Code)
@@ -83,6 +87,51 @@ func TestOrdersOfOtherSitesAreRefused(t *testing.T) {
 		require.Equal(t, status, post(page, pause, ann, func(r *http.Request) { r.Host = host }).Code, host)
 	}
 	require.Contains(t, post(page, pause, ann).Body.String(), "x is paused by ann: repair")
+}
+
+func TestAnOrderOfAClientThatHasGoneIsNotGiven(t *testing.T) {
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	page, operator := operated(t, func(r *http.Request) string {
+		leave()
+		select {
+		case <-r.Context().Done():
+		case <-time.After(10 * time.Second): // it is not told
+		}
+		return "ann"
+	})
+	server := httptest.NewServer(page)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/orders", strings.NewReader(`{"verb":"pause","job":"x"}`))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	_, err = server.Client().Do(r)
+	require.ErrorIs(t, err, context.Canceled)
+	server.Close() // once the order has been dealt with
+	require.NoError(t, operator.Pause(t.Context(), "x", distributed.Note{By: "bob"}), "it was not paused")
+}
+
+// A node without balancing stands for no job that is paused; what is done stays so.
+func TestJobsThatArePausedTogetherAreShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shop{t: t}
+		p, _ := s.execute("node-1", untilDone, []string{"invoices"})
+		require.NoError(t, p.AddJob(distributed.Job{Name: "migration", Work: func(context.Context) error { return distributed.ErrDone }}))
+		o, err := distributed.NewOperator(t.Context(), "shop", s.provider())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		time.Sleep(time.Minute)
+		require.NoError(t, o.PauseAll(t.Context(), distributed.Note{By: "ann"}))
+		time.Sleep(time.Minute)
+		page := show(t, s.provider())
+		states := map[string]string{}
+		for _, j := range jobs(t, page, "").Jobs {
+			states[j.Name] = j.State
+		}
+		require.Equal(t, map[string]string{"invoices": "paused", "migration": "done"}, states)
+		for _, j := range p.Status().Jobs {
+			require.Equal(t, states[j.Job], string(j.State), j.Job)
+		}
+	})
 }
 
 func TestEachButtonGivesItsOrder(t *testing.T) {

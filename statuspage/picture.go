@@ -199,6 +199,9 @@ func allJobs(view *distributed.View, vacant map[string]vacancy, status *distribu
 	var last *distributed.JobInfo
 	for i := range view.Nodes {
 		jobs := view.Nodes[i].Jobs
+		if jobs == nil {
+			jobs = view.Nodes[i].Barred
+		}
 		if len(jobs) == 0 || &jobs[0] == last { // nodes with the same list share it
 			continue
 		}

@@ -35,7 +35,7 @@ func (pic *picture) addRecords(view *distributed.View, now time.Time) {
 func (j *job) addRecord(r distributed.JobRecord, now time.Time) {
 	idle := j.State == distributed.JobWaiting
 	switch {
-	case r.Done && idle:
+	case r.Done && (idle || j.State == distributed.JobPaused):
 		j.State, j.Since = distributed.JobDone, stampOf(r.At)
 	case r.Failures > 0 && (idle || (j.State == distributed.JobRunning && now.Before(r.Next()))):
 		j.State, j.Since = distributed.JobFailed, stampOf(r.At)

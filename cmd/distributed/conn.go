@@ -165,7 +165,11 @@ func (c *conn) look(ctx context.Context, show func(o *distributed.Observer, v *d
 		return err
 	}
 	view := o.View()
-	if len(view.Nodes) == 0 {
+	switch {
+	case len(view.Nodes) > 0:
+	case len(view.Orders)+len(view.Records) == 0:
+		return errors.Join(no{fmt.Errorf("there is nothing of the app %q: no node, no order, and nothing on record", c.app)}, o.Close())
+	case c.output == "table":
 		fmt.Fprintf(c.errs, "There are no nodes of the app %q.\n", c.app)
 	}
 	return errors.Join(show(o, view), o.Close())

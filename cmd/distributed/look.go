@@ -101,7 +101,7 @@ func (l *jobLine) recall(v *distributed.View) {
 		switch {
 		case o.Kind == distributed.OrderPause && (o.Job == l.Job || o.Job == ""):
 			l.Why = o.String()
-			if l.State != "led" {
+			if l.State != "led" && l.State != "done" {
 				l.State = "paused"
 			}
 		case o.Job == l.Job && l.Why == "" && o.Kind != distributed.OrderResign:
@@ -137,7 +137,7 @@ func jobsOf(v *distributed.View) []jobLine {
 		}
 	}
 	for _, n := range v.Nodes {
-		for _, j := range n.Jobs {
+		for _, j := range slices.Concat(n.Jobs, n.Barred) {
 			if !seen[j.Name] {
 				seen[j.Name] = true
 				lines = append(lines, jobLine{Job: j.Name, State: "nowhere", Waiting: []string{}})
@@ -149,10 +149,30 @@ func jobsOf(v *distributed.View) []jobLine {
 			lines = append(lines, jobLine{Job: o.Job, State: "nowhere", Waiting: []string{}})
 		}
 	}
+	drains := drainsOf(v)
 	for i := range lines {
+		if lines[i].State == "nowhere" {
+			lines[i].Why = strings.Join(drains[lines[i].Job], "; ")
+		}
 		lines[i].recall(v)
 	}
 	return sorted(lines, func(l jobLine) string { return l.Job })
+}
+
+// drainsOf returns the drains that keep nodes from standing for jobs, by job.
+func drainsOf(v *distributed.View) map[string][]string {
+	drains := map[string][]string{}
+	for _, n := range v.Nodes {
+		for _, o := range v.Orders {
+			if o.Kind != distributed.OrderDrain || o.Instance != n.Instance {
+				continue
+			}
+			for _, j := range n.Barred {
+				drains[j.Name] = append(drains[j.Name], o.String())
+			}
+		}
+	}
+	return drains
 }
 
 func jobsCommand(c *conn) *cobra.Command {
@@ -165,6 +185,9 @@ func jobsCommand(c *conn) *cobra.Command {
 		return c.look(cmd.Context(), func(_ *distributed.Observer, v *distributed.View) error {
 			jobs := jobsOf(v)
 			if *node != "" {
+				if !slices.ContainsFunc(v.Nodes, func(n distributed.NodeView) bool { return n.Instance == *node }) {
+					return no{fmt.Errorf("there is no node %q", *node)}
+				}
 				jobs = filter(jobs, func(j jobLine) bool { return j.Node == *node })
 			}
 			if c.output == "json" {
@@ -190,10 +213,6 @@ func explainCommand(c *conn) *cobra.Command {
 		Short: "Say why a job runs where it runs",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.look(cmd.Context(), func(_ *distributed.Observer, v *distributed.View) error {
-				if text, ok := unbalanced(v, args[0]); ok && c.output == "table" {
-					fmt.Fprintln(cmd.OutOrStdout(), plain(text))
-					return nil
-				}
 				e, ok := v.Explain(args[0])
 				if !ok {
 					return no{fmt.Errorf("no node has the job %q", args[0])}
@@ -248,24 +267,4 @@ func planCommand(c *conn) *cobra.Command {
 // balances reports whether any node takes part in balancing.
 func balances(v *distributed.View) bool {
 	return slices.ContainsFunc(v.Nodes, func(n distributed.NodeView) bool { return n.Jobs != nil })
-}
-
-// unbalanced explains a job of nodes that do not balance.
-func unbalanced(v *distributed.View, job string) (text string, ok bool) {
-	jobs := jobsOf(v)
-	j := slices.IndexFunc(jobs, func(l jobLine) bool { return l.Job == job })
-	if j < 0 || balances(v) {
-		return "", false
-	}
-	text = job + " runs nowhere"
-	if jobs[j].Node != "" {
-		text = job + " runs on " + jobs[j].Node
-	}
-	if len(jobs[j].Waiting) > 0 {
-		text += ", and then on " + strings.Join(jobs[j].Waiting, ", ")
-	}
-	if jobs[j].Why != "" {
-		return text + ": " + jobs[j].Why, true
-	}
-	return text + ": no node balances, the first to claim it leads", true
 }

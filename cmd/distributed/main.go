@@ -9,9 +9,10 @@
 // distributed help explains the rest. Verbs that look change no documents; they need
 // the permission to read, and the others that to write below orders/. The schema of
 // PostgreSQL and the stream of NATS are made if they are not there, as by a node.
-// Output is a table, or JSON with -o json. It exits with 0 if all is well, with 1 if
-// the answer is no (there is no such job, or a run was not exclusive), and with 2 if
-// it was called wrongly or the store cannot be reached.
+// Output is a table, or JSON with -o json, also of what was ordered, and of errors, which
+// go to standard error: {"error": "..."}. It exits with 0 if all is well, with 1 if the
+// answer is no (there is no such job or app, or a run was not exclusive), and with 2 if it
+// was called wrongly or the store cannot be reached.
 package main
 
 import (
@@ -59,11 +60,32 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	case errors.Is(err, errSilent):
 		return exitNo
 	}
-	fmt.Fprintln(errs, "distributed:", strings.TrimPrefix(err.Error(), "distributed: "))
+	text := strings.TrimPrefix(err.Error(), "distributed: ")
+	if wantsJSON(args) {
+		_ = printJSON(errs, map[string]string{"error": text}) // there is nobody else to tell
+	} else {
+		fmt.Fprintln(errs, "distributed:", text)
+	}
 	if errors.As(err, new(no)) {
 		return exitNo
 	}
 	return exitFailed
+}
+
+// wantsJSON reports whether errors are to be JSON: also those about flags, which have
+// not been read then.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "-ojson", "-o=json", "-output=json", "--output=json":
+			return true
+		case "-o", "-output", "--output":
+			return i+1 < len(args) && args[i+1] == "json"
+		}
+	}
+	return false
 }
 
 // errSilent is a no that has been said.
@@ -89,7 +111,24 @@ func newRoot(c *conn) *cobra.Command {
 	for _, v := range verbs {
 		root.AddCommand(v.command(c))
 	}
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() == "help" {
+			refuseUnknown(help)
+		}
+	}
 	return root
+}
+
+// refuseUnknown has help fail for what there is no help on.
+func refuseUnknown(help *cobra.Command) {
+	help.RunE = func(cmd *cobra.Command, args []string) error {
+		if _, _, err := cmd.Root().Find(args); err != nil {
+			return err
+		}
+		help.Run(cmd, args)
+		return nil
+	}
 }
 
 // doubleDashes lets -store mean --store, as Go's own flags are written.

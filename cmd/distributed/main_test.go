@@ -62,8 +62,8 @@ func (f *fleet) run(args ...string) (code int, out, errs string) {
 func TestLooking(t *testing.T) {
 	f := newFleet(t, etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true}))
 	code, _, errs := f.run("nodes")
-	require.Zero(t, code)
-	require.Contains(t, errs, `There are no nodes of the app "shop"`)
+	require.Equal(t, exitNo, code)
+	require.Contains(t, errs, `there is nothing of the app "shop"`)
 
 	stop := f.start("a", 2, distributed.WithLoadBalancing(), distributed.WithMetadata(map[string]string{"address": "10.0.0.7"}))
 	code, out, errs := f.run("nodes")
@@ -72,9 +72,10 @@ func TestLooking(t *testing.T) {
 	code, out, _ = f.run("jobs")
 	require.Zero(t, code)
 	require.Regexp(t, `(?m)^job-1 +led +a +\d+ +- +-$`, out)
-	code, out, _ = f.run("jobs", "--node", "b", "-o", "json")
-	require.Zero(t, code)
-	require.Equal(t, "[]\n", out)
+	code, out, errs = f.run("jobs", "--node", "b", "-o", "json")
+	require.Equal(t, exitNo, code)
+	require.Empty(t, out)
+	require.JSONEq(t, `{"error": "there is no node \"b\""}`, errs)
 	code, out, _ = f.run("jobs", "-o", "json")
 	require.Zero(t, code)
 	var jobs []jobLine
@@ -97,10 +98,17 @@ func TestLooking(t *testing.T) {
 	stop = f.start("plain", 1)
 	code, out, _ = f.run("explain", "job-0")
 	require.Zero(t, code)
-	require.Equal(t, "job-0 runs on plain: no node balances, the first to claim it leads\n", out)
+	require.Equal(t, "job-0 runs on plain: its nodes do not balance, and the first to claim it leads\n", out)
+	code, out, _ = f.run("explain", "job-0", "-o", "json")
+	require.Zero(t, code)
+	require.JSONEq(t, `{"job": "job-0", "runs": "plain", "belongs": "plain", "standby": "", "reason": "its nodes do not balance, and the first to claim it leads"}`, out)
 	code, _, errs = f.run("plan")
 	require.Equal(t, exitNo, code)
 	require.Contains(t, errs, "no node balances")
+	code, out, errs = f.run("plan", "--output=json")
+	require.Equal(t, exitNo, code)
+	require.Empty(t, out)
+	require.JSONEq(t, `{"error": "no node balances: each job runs where it was first claimed"}`, errs)
 	code, _, errs = f.run("watch")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "needs a terminal")
@@ -121,13 +129,39 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 		"jobs -store etcd://127.0.0.1:1 -app a -timeout 0s":       "must be above 0",
 		"jobs -nonsense":                                          "unknown",
 		"nonsense":                                                "unknown command",
+		"help nonsense":                                           "unknown command",
+		"pause --all a":                                           "--all takes no job",
+		"pause":                                                   "say which JOB, or --all",
+		"resume a b":                                              "accepts 1 arg",
 		"explain -store etcd://127.0.0.1:1 -app a":                "accepts 1 arg",
 	} {
 		var out, errs strings.Builder
 		require.Equal(t, exitFailed, run(t.Context(), strings.Fields(args), strings.NewReader(""), &out, &errs), args)
 		require.Contains(t, errs.String(), want, args)
 		require.Empty(t, out.String(), args)
+
+		errs.Reset()
+		require.Equal(t, exitFailed, run(t.Context(), append([]string{"-o", "json"}, strings.Fields(strings.ReplaceAll(args, "-o x", "-timeout x"))...), strings.NewReader(""), &out, &errs), args)
+		var told struct{ Error string }
+		require.NoError(t, json.Unmarshal([]byte(errs.String()), &told), errs.String())
+		require.NotEmpty(t, told.Error)
 	}
+}
+
+func TestHelpIsGivenOnWhatThereIs(t *testing.T) {
+	for _, args := range []string{"help", "help pause", "pause --help", "help completion bash"} {
+		var out, errs strings.Builder
+		require.Zero(t, run(t.Context(), strings.Fields(args), strings.NewReader(""), &out, &errs), args)
+		require.Contains(t, out.String(), "Usage:", args)
+	}
+}
+
+func TestAJobThatIsDoneIsNotPaused(t *testing.T) {
+	jobs := jobsOf(&distributed.View{
+		Orders:  []distributed.Order{{Kind: distributed.OrderPause, By: "ann"}},
+		Records: []distributed.JobRecord{{Job: "migration", Done: true}},
+	})
+	require.Equal(t, "done", jobs[0].State)
 }
 
 func TestTLSAndPasswordOfTheStore(t *testing.T) {

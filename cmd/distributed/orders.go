@@ -106,14 +106,21 @@ func (v verb) command(c *conn) *cobra.Command {
 		cmd.Flags().StringVar(&note.Why, "why", "", "why, for others to see")
 		cmd.Flags().StringVar(&note.By, "by", "", "who orders it (default: the user of this machine)")
 	}
-	if v.stops != "" {
-		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask first")
+	asks := "do not ask first"
+	if v.stops == "" {
+		asks = "for scripts that say it to all verbs: this one asks nothing"
 	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, asks)
 	if v.all {
 		cmd.Flags().BoolVar(&all, "all", false, "all jobs of the app")
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if all {
-				return cobra.NoArgs(cmd, args)
+			switch {
+			case all && len(args) > 0:
+				return errors.New("--all takes no job")
+			case all:
+				return nil
+			case len(args) == 0:
+				return errors.New("say which JOB, or --all")
 			}
 			return cobra.ExactArgs(1)(cmd, args)
 		}
@@ -138,12 +145,36 @@ func (v verb) command(c *conn) *cobra.Command {
 		err := c.operate(cmd.Context(), func(ctx context.Context, o *distributed.Operator) error {
 			return v.order(ctx, o, args, note)
 		})
-		if err == nil {
-			fmt.Fprintf(cmd.OutOrStdout(), v.done+"\n", names...)
+		if err != nil {
+			return err
 		}
-		return err
+		done := fmt.Sprintf(v.done, names...)
+		if c.output == "json" {
+			return printJSON(cmd.OutOrStdout(), v.given(args, done))
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), done)
+		return nil
 	}
 	return cmd
+}
+
+// given is what is said in JSON after an order.
+type given struct {
+	Order string `json:"order"`        // the verb
+	Name  string `json:"name"`         // of the job or instance; empty for all jobs
+	To    string `json:"to,omitempty"` // the instance on which the job is to run
+	Done  string `json:"done"`         // in words
+}
+
+func (v verb) given(args []string, done string) given {
+	g := given{Done: done}
+	g.Order, _, _ = strings.Cut(v.use, " ")
+	for i, to := range []*string{&g.Name, &g.To} {
+		if i < len(args) {
+			*to = args[i]
+		}
+	}
+	return g
 }
 
 // ask has somebody agree to what stops work. Where there is nobody to ask, it refuses.

@@ -90,6 +90,9 @@ func (c *conn) etcd(p place) (distributed.LeaseProvider, error) {
 	if p.login != "" {
 		return nil, fmt.Errorf("--store %v: the user must be in --user", p)
 	}
+	if p.address == "" {
+		return nil, fmt.Errorf("--store %v: must have a host: %s://HOST:PORT", p, p.scheme)
+	}
 	var config clientv3.Config
 	var err error
 	if config.Username, config.Password, err = c.login(); err != nil {

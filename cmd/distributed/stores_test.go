@@ -45,6 +45,8 @@ func TestWrongStoresSayWhatIsWrong(t *testing.T) {
 		"redis://me:secret@x":                      "must begin with etcd://, etcds://, postgres://, nats://, tls:// or kubernetes://",
 		"nats://a?creds=%":                         "--store nats://: behind the ?",
 		"etcd://me:secret@a:1":                     "--store etcd://a:1: the user must be in --user",
+		"etcd://":                                  "--store etcd://: must have a host: etcd://HOST:PORT",
+		"etcds://":                                 "must have a host: etcds://HOST:PORT",
 		"etcd://a:1?x=1":                           `--store etcd://a:1: there is no parameter "x"`,
 		"postgres://me:secret@a -user b:c":         "--store postgres://a: there is a user in it",
 		"postgres://a -cacert f":                   "--store postgres://a: the URL must say how to use TLS",

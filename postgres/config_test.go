@@ -100,16 +100,18 @@ func TestTheLeastPermissions(t *testing.T) {
 	t.Parallel()
 	s := commonServer(t)
 	put(t, open(t, s.config()), "app/document", "value", 0) // somebody has made it
+	reader, node := s.schema+"_reader", s.schema+"_node" // roles are the server's, and the schema is this test's
 	for _, sql := range []string{
-		"CREATE ROLE reader LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO reader", "GRANT SELECT ON S.document, S.counter TO reader",
-		"CREATE ROLE node LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO node", "GRANT SELECT, INSERT, UPDATE, DELETE ON S.document TO node", "GRANT SELECT, UPDATE ON S.counter TO node",
+		"CREATE ROLE " + reader + " LOGIN", "CREATE ROLE " + node + " LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO " + reader + ", " + node,
+		"GRANT SELECT ON S.document, S.counter TO " + reader,
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON S.document TO " + node, "GRANT SELECT, UPDATE ON S.counter TO " + node,
 	} {
 		s.exec(sql)
 	}
 	config := s.config()
-	config.URL = fmt.Sprintf("postgres://reader@%s/postgres?sslmode=disable", s.addr)
+	config.URL = fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable", reader, s.addr)
 	f := follow(t, open(t, config), "app/")
-	config.URL = fmt.Sprintf("postgres://node@%s/postgres?sslmode=disable", s.addr)
+	config.URL = fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable", node, s.addr)
 	store := open(t, config)
 	at := put(t, store, "app/more", "more", 0)
 	f.awaitValue("app/more", "more")

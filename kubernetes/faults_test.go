@@ -73,6 +73,24 @@ func TestFaultsOfServers(t *testing.T) {
 	w.Hold()
 }
 
+// Nodes that are on several API servers elect one another's leaders, and those of a
+// server that is gone stop in time.
+func TestNodesOnTwoServers(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	w := nodetest.Start(t, []string{c.Servers[0].Addr, c.Servers[1].Addr}, 3*time.Second)
+	before := w.Holders() // on the first server, as is the third node
+	c.Servers[0].Kill()
+	w.AwaitTaken(before)
+	require.NoError(t, c.StartServer(c.Servers[0]))
+	before = w.Holders()
+	c.Servers[1].Kill()
+	w.AwaitTaken(before)
+	require.NoError(t, c.StartServer(c.Servers[1]))
+	w.AwaitRunning()
+	w.Hold()
+}
+
 // An API server whose etcd was put back to a backup shows what is lost until it is
 // restarted, keeps watches open that lack what happens now, and takes writes on lost
 // revisions. Nodes notice it.

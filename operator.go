@@ -206,12 +206,17 @@ func (o *Operator) give(ctx context.Context, order Order, n Note) error {
 		return err
 	}
 	return o.change(ctx, key, func(there Document) (bool, []byte, error) {
-		if there.Value != nil {
-			if was, ok := o.keys.readOrder(order.name(), there.Value); ok && !order.replaces(&was) {
-				return false, nil, fmt.Errorf("%w: %s", ErrOrdered, was)
-			}
+		if there.Value == nil {
+			return true, value, nil
 		}
-		return true, value, nil
+		was, err := o.keys.readOrder(order.name(), there.Value)
+		switch {
+		case errors.Is(err, errUnreadable) || order.replaces(&was):
+			return true, value, nil
+		case err != nil: // whatever a newer version wants, it is not for this one to undo unseen
+			return false, nil, fmt.Errorf("%w: %w", ErrOrdered, err)
+		}
+		return false, nil, fmt.Errorf("%w: %s", ErrOrdered, was)
 	})
 }
 
@@ -402,8 +407,8 @@ func (o *Operator) sweep(ctx context.Context, v *View) {
 			continue
 		}
 		_ = o.change(ctx, o.keys.order(order.name()), func(there Document) (bool, []byte, error) {
-			was, ok := o.keys.readOrder(order.name(), there.Value)
-			return ok && was == order, nil, nil
+			was, err := o.keys.readOrder(order.name(), there.Value)
+			return err == nil && was == order, nil, nil
 		})
 	}
 }

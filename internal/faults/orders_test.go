@@ -38,7 +38,7 @@ func orders(t *testing.T, seed uint64) {
 	v := newLives(w, seed)
 	w.startAll()
 	v.setCalm(false)
-	until := time.Now().Add(time.Duration(times(14, 40)) * time.Second)
+	until := time.Now().Add(time.Duration(times(9, 40)) * time.Second)
 	var wg sync.WaitGroup
 	actor := func(who string, stream uint64, pause time.Duration, act func(*mixer)) {
 		m := &mixer{w, rand.New(rand.NewPCG(seed, stream)), who, until, true}

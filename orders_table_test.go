@@ -223,7 +223,7 @@ func (order tableOrder) in(t *testing.T, situation string, want error) {
 	if situation == "stopping" {
 		s.reluctant()
 	}
-	if order.before != nil && want != distributed.ErrNotOrdered {
+	if order.before != nil && !errors.Is(want, distributed.ErrNotOrdered) {
 		s.order(order.before(s))
 	}
 	switch situation {
@@ -348,4 +348,23 @@ func TestEachOrderByTwoOperatorsAtOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Without balancing a node tells of its jobs by standing for them only.
+func TestAJobThatNobodyStandsForCanBePaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, []string{"a"})
+		s.order(s.o.PauseAll(t.Context(), ann))
+		time.Sleep(time.Minute)
+		s.order(s.o.Pause(t.Context(), "x", ann))
+		s.order(s.o.ResumeAll(t.Context()))
+		s.order(s.o.Drain(t.Context(), "a", ann))
+		time.Sleep(time.Minute)
+		s.order(s.o.Pause(t.Context(), "y", ann))
+		s.order(s.o.Undrain(t.Context(), "a"))
+		time.Sleep(time.Minute)
+		require.Empty(t, s.runner("x"))
+		require.Empty(t, s.runner("y"))
+		require.ErrorIs(t, s.o.Pause(t.Context(), "nope", ann), distributed.ErrUnknown)
+	})
 }

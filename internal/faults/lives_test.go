@@ -5,6 +5,7 @@ package faults
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -163,13 +164,7 @@ func (v *lives) quiet(node string, from, to time.Duration) bool {
 // lost says what was lost of what was saved, or taken back: O5.
 func (v *lives) lost() (wrong []string) {
 	for job, s := range v.saves {
-		tokens := slices.Sorted(func(yield func(int64) bool) {
-			for token := range s.found {
-				if !yield(token) {
-					return
-				}
-			}
-		})
+		tokens := slices.Sorted(maps.Keys(s.found))
 		before := saved{}
 		for i, token := range tokens {
 			least, there := saved{}, s.found[token]
@@ -241,7 +236,7 @@ func (v *lives) paused(pause given) time.Duration {
 // executing returns when a run was executing between from and to. A process that was
 // frozen may go on for a moment when it wakes.
 func executing(r verify.Run, from, to time.Duration) (at time.Duration, ran bool) {
-	last, woken := r.Start, time.Duration(-wake-1)
+	last, woken := r.Start, -wake-1
 	for _, at := range slices.Concat([]time.Duration{r.Start}, r.Ticks, []time.Duration{r.End}) {
 		if at-last > silence {
 			woken = at

@@ -93,8 +93,8 @@ type hand struct {
 	operator *distributed.Operator // nil if he has not come yet, or has died
 }
 
-// live returns an operator, if there can be one now.
-func (h *hand) live(ctx context.Context) *distributed.Operator {
+// come returns an operator, if there can be one now.
+func (h *hand) come(ctx context.Context) *distributed.Operator {
 	if h.operator == nil {
 		h.operator, _ = distributed.NewOperator(ctx, h.app, distributed.NewETCDLeaseProvider(h.cluster.client.Endpoints()))
 	}
@@ -118,7 +118,7 @@ func (h *hand) order(m *mixer) {
 	}
 	opening, cancel := context.WithTimeout(m.ctx, 2*time.Second)
 	defer cancel()
-	o := h.live(opening)
+	o := h.come(opening)
 	if o == nil {
 		return
 	}
@@ -194,7 +194,7 @@ func (h *hand) takeAllBack() {
 	h.await("nothing is ordered any more", func() bool {
 		ctx, cancel := context.WithTimeout(h.ctx, 5*time.Second)
 		defer cancel()
-		o := h.live(ctx)
+		o := h.come(ctx)
 		if o == nil {
 			return false
 		}
@@ -219,10 +219,12 @@ func (h *hand) moveAll() {
 			return h.operator.Move(h.ctx, job, to[job], distributed.Note{By: h.name})
 		})
 	}
+	ordered := time.Now()
 	h.await("all jobs run where they were moved to", func() bool {
 		return !slices.ContainsFunc(h.allJobs(), func(job string) bool {
 			last, _ := h.register.holder(job)
 			return last.node != to[job]
 		})
 	})
+	h.t.Logf("all jobs were moved within %v", time.Since(ordered).Round(time.Millisecond))
 }

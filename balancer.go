@@ -30,7 +30,7 @@ type balancer struct {
 	seats     map[string]*seat
 	order     []*seat // by name; nil when there is another seat
 	found     found
-	occupied  int     // seats
+	occupied  int // seats
 	draining  bool
 	preparing int           // calls of Prepare under way
 	edition   int           // of what is to be announced

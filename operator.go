@@ -395,8 +395,7 @@ func (u unbalanced) Error() string {
 func (u unbalanced) Is(target error) bool { return target == ErrUnknown }
 
 // has reports whether a node has the job: one of the instance, if that is not empty.
-// Without balancing, nobody stands for one that is paused or done, but it is known; and
-// while none may run, any name is taken for that of a job.
+// Without balancing, nobody stands for one that is paused or done, but it is known.
 func (v *View) has(job, instance string) bool {
 	for _, n := range v.Nodes {
 		if inList(n.Jobs, job) && (instance == "" || n.Instance == instance) {
@@ -406,14 +405,7 @@ func (v *View) has(job, instance string) bool {
 	return instance == "" && (slices.ContainsFunc(v.Nodes, func(n NodeView) bool { return inList(n.Barred, job) }) ||
 		slices.ContainsFunc(v.Jobs, func(j JobView) bool { return j.Name == job }) ||
 		slices.ContainsFunc(v.Orders, func(o Order) bool { return o.Job == job }) ||
-		slices.ContainsFunc(v.Records, func(r JobRecord) bool { return r.Job == job }) || v.hides())
-}
-
-// hides reports whether there may be jobs that nobody tells of: a node without balancing
-// stands for none of its jobs while orders are against all of them.
-func (v *View) hides() bool {
-	all := slices.ContainsFunc(v.Orders, func(o Order) bool { return o.Kind == OrderPause && o.Job == "" })
-	return slices.ContainsFunc(v.Nodes, func(n NodeView) bool { return n.Jobs == nil && (all || n.Draining) })
+		slices.ContainsFunc(v.Records, func(r JobRecord) bool { return r.Job == job }))
 }
 
 // inList reports whether the job is in the list.

@@ -20,6 +20,7 @@ import (
 // cannot be reached then. It is for finding a node, not for deciding who may do
 // what: that is what [Leadership.Valid] and fencing tokens are for.
 type Observer struct {
+	app     string
 	reports *reporter
 	log     *slog.Logger // hands its records to reports
 	hooks   Hooks        // likewise
@@ -61,7 +62,7 @@ func Observe(ctx context.Context, appName string, provider LeaseProvider, opts .
 		return nil, err
 	}
 	reports, hooks := options.report()
-	o := &Observer{reports: reports, log: reports.log.With("app", appName), hooks: hooks, view: new(View), changed: make(chan struct{})}
+	o := &Observer{app: appName, reports: reports, log: reports.log.With("app", appName), hooks: hooks, view: new(View), changed: make(chan struct{})}
 	o.store.down, o.store.up = o.storeDown, o.storeUp
 	viewer, err := o.open(ctx, appName, provider)
 	if err != nil {
@@ -127,6 +128,9 @@ func (o *Observer) Close() error {
 	defer o.reports.flush()
 	return o.viewer.Close()
 }
+
+// App returns the name of the app that it shows.
+func (o *Observer) App() string { return o.app }
 
 // View returns the whole picture, which is not to be changed.
 func (o *Observer) View() *View {

@@ -114,8 +114,9 @@ func (o *Operator) ResumeAll(ctx context.Context) error {
 
 // Move has the job run on an instance, which needs [WithLoadBalancing]. It moves as
 // any other, when the instance waits for it, and stays there until the instance goes,
-// drains or cannot take it any more; after that the order is over. A later Move
-// replaces an earlier one.
+// drains or cannot take it any more; after that the order is over. It is over at once
+// if the job was just on its way elsewhere: then give it again. A later Move replaces an
+// earlier one.
 func (o *Operator) Move(ctx context.Context, job, instance string, n Note) error {
 	return o.give(ctx, Order{Kind: OrderMove, Job: job, Instance: instance}, n)
 }

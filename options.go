@@ -11,13 +11,11 @@ import (
 // ProcessorOption changes a [LeadershipBasedJobProcessor].
 type ProcessorOption interface{ applyProcessor(*processorOptions) }
 
-// ConcurrencyOption changes a [Concurrency].
-type ConcurrencyOption interface{ applyConcurrency(*commonOptions) }
-
-// CommonOption is an option of both.
-type CommonOption interface {
+// ConcurrencyOption changes a [Concurrency], an [Observer] or an [Operator], or else a
+// [LeadershipBasedJobProcessor], as each is a ProcessorOption too.
+type ConcurrencyOption interface {
 	ProcessorOption
-	ConcurrencyOption
+	applyConcurrency(*commonOptions)
 }
 
 // commonOptions holds what the user gave. It is for the reporter to call.
@@ -243,12 +241,12 @@ func WithMetadata(metadata map[string]string) ProcessorOption {
 // messages are constant, and docs/logs.md lists them. Its handler is called as
 // [Hooks] are. nil means the default: what is logged at Warn and Error goes to
 // [slog.Default]. To silence that, give a logger with [slog.DiscardHandler].
-func WithLogger(l *slog.Logger) CommonOption {
+func WithLogger(l *slog.Logger) ConcurrencyOption {
 	return commonOption(func(o *commonOptions) { o.log = l })
 }
 
 // WithHooks calls the functions in h as things happen. Of an option given more
 // than once all count, in that order. Default: none.
-func WithHooks(h Hooks) CommonOption {
+func WithHooks(h Hooks) ConcurrencyOption {
 	return commonOption(func(o *commonOptions) { o.hooks = append(o.hooks, h) })
 }

@@ -337,7 +337,7 @@ func TestAnOrderOfAnotherVersion(t *testing.T) {
 		write("pause/y", "nonsense")
 		require.Equal(t, "a", s.runner("y"), "what cannot be read is no order")
 		write("pause/x", `{"v":2,"sum":"0123456789abcdef","new":true}`)
-		require.Empty(t, s.runner("x"), "a newer pause is heeded, whatever it says")
+		require.Empty(t, s.runner("x"), "a newer pause is obeyed, whatever it says")
 		write("unknown/x", `{"v":2,"sum":"0123456789abcdef","new":true}`)
 		require.Len(t, o.Orders(), 1)
 		require.NoError(t, o.Pause(t.Context(), "y", ann), "it replaces what cannot be read")

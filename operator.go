@@ -390,7 +390,7 @@ func (o *Order) checkInstance(v *View) error {
 }
 
 // has reports whether a node has the job: one of the instance, if that is not empty.
-// Without balancing, nobody stands for one that is paused or done, but it is known.
+// Without balancing, nobody campaigns for one that is paused or done, but it is known.
 func (v *View) has(job, instance string) bool {
 	for _, n := range v.Nodes {
 		_, listed := slices.BinarySearchFunc(n.Jobs, job, func(i JobInfo, name string) int { return cmp.Compare(i.Name, name) })

@@ -156,7 +156,7 @@ func WithJobQuota(n int) ProcessorOption {
 // WithLoadBalancing spreads the jobs of the app evenly over the nodes that have
 // them: the weights on any two nodes differ by one heaviest job at most. A
 // running job moves only if that is needed for it, or its node drains, and then
-// as few as can be. A node stands only for the jobs that are to run on it, and
+// as few as can be. A node campaigns only for the jobs that are to run on it, and
 // for those that it is the standby of, so that the load of a node that fails
 // falls evenly on the others.
 //

@@ -162,19 +162,11 @@ func (b *balancer) sorted() []*seat {
 	return b.order
 }
 
-// serveSeat campaigns for a job, and runs it, while it is wanted here. If Work ends its
-// goroutine, another one goes on.
+// serveSeat campaigns for a job, and runs it, while it is wanted here.
 func (b *balancer) serveSeat(s *seat) {
-	over := false
-	defer func() {
-		if !over {
-			b.processor.loops.Go(func() { b.serveSeat(s) })
-		}
-	}()
 	for standing := b.standing(s); standing != nil; standing = b.standing(s) {
 		b.processor.turn(standing, s.job)
 	}
-	over = true
 }
 
 // standing returns the context to campaign under, or nil if the job is not wanted any

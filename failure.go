@@ -177,6 +177,14 @@ func failureOf(job string, err error) error {
 	return fmt.Errorf("distributed: job %q: %w", job, err)
 }
 
+// silenceThen is the error of a Work that gave no sign of life, and then returned err.
+func silenceThen(err error, ctx context.Context) error {
+	if err == nil || errors.Is(err, ErrNotAlive) || errors.Is(err, ctx.Err()) {
+		return ErrNotAlive
+	}
+	return fmt.Errorf("%w; then: %w", ErrNotAlive, err)
+}
+
 // isPanic reports whether err says that a Work did not return.
 func isPanic(err error) bool {
 	return errors.Is(err, errGoexit) || errors.As(err, new(*PanicError))

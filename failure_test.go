@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -189,24 +190,82 @@ func jobIn(s distributed.Status, name string) distributed.JobStatus {
 
 func TestEachWayToFailIsTheAffairOfItsJob(t *testing.T) {
 	for name, work := range map[string]func(context.Context) error{
-		"an error":                 func(context.Context) error { return errBroken },
-		"a panic":                  workThatPanics,
-		"the end of its goroutine": func(context.Context) error { runtime.Goexit(); return nil },
+		"an error":                            func(context.Context) error { return errBroken },
+		"a panic":                             workThatPanics,
+		"the end of its goroutine":            func(context.Context) error { runtime.Goexit(); return nil },
+		"a nil pointer as an error":           func(context.Context) error { var none *errorOfAField; return none },
+		"an error that panics in Is":          func(context.Context) error { return errorThat{is: func() { panic("in Is") }} },
+		"an error that ends whoever reads it": func(context.Context) error { return errorThat{is: runtime.Goexit} },
+	} {
+		for balanced, opts := range map[string][]distributed.ProcessorOption{"": nil, ", with balancing": {distributed.WithLoadBalancing()}} {
+			t.Run(name+balanced, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newService(t)
+					a := s.execute("a", works{"bad": work, "good": untilDone}, opts...)
+					time.Sleep(time.Hour)
+					require.Greater(t, len(s.history("bad")), 60)
+					require.Less(t, len(s.history("bad")), 120, "with pauses")
+					require.Len(t, s.history("good"), 1)
+					require.False(t, a.returned())
+					a.stop(errShutdown)
+					require.NoError(t, a.result())
+					require.Empty(t, s.hub.Candidates("app", "bad"))
+				})
+			})
+		}
+	}
+}
+
+// errorOfAField is an error that panics if it is nil, as many do.
+type errorOfAField struct{ text string }
+
+func (e *errorOfAField) Error() string { return e.text }
+
+// errorThat does something when it is asked what it is.
+type errorThat struct{ is func() }
+
+func (errorThat) Error() string   { return "error" }
+func (e errorThat) Is(error) bool { e.is(); return false }
+
+// What Work returns after its watchdog has expired is told as well.
+func TestHowAWorkEndsThatGaveNoSignOfLife(t *testing.T) {
+	for name, test := range map[string]struct {
+		end  func(ctx context.Context) error
+		told string
+	}{
+		"nil":             {func(context.Context) error { return nil }, "distributed: Work gives no sign of life"},
+		"ctx's error":     {func(ctx context.Context) error { return ctx.Err() }, "distributed: Work gives no sign of life"},
+		"why ctx ended":   {func(ctx context.Context) error { return context.Cause(ctx) }, "distributed: Work gives no sign of life"},
+		"another error":   {func(context.Context) error { return errBroken }, "distributed: Work gives no sign of life; then: " + errBroken.Error()},
+		"a panic":         {workThatPanics, "distributed: Work gives no sign of life; then: panic: "},
+		"that it is done": {func(context.Context) error { return distributed.ErrDone }, "distributed: Work gives no sign of life; then: " + distributed.ErrDone.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newService(t)
-				a := s.execute("a", works{"bad": work, "good": untilDone})
-				time.Sleep(time.Hour)
-				require.Greater(t, len(s.history("bad")), 60)
-				require.Len(t, s.history("good"), 1)
-				require.False(t, a.returned())
-				a.stop(errShutdown)
-				require.NoError(t, a.result())
-				require.Empty(t, s.hub.Candidates("app", "bad"))
+				s, log := newService(t), new(journal)
+				job := s.job("a", "x", func(ctx context.Context) error { <-ctx.Done(); return test.end(ctx) })
+				job.Watchdog = time.Minute
+				a := start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(), []distributed.Job{job}, log.logger()))
+				time.Sleep(61 * time.Second)
+				record := jobIn(a.Status(), "x").Record
+				require.NotNil(t, record)
+				require.True(t, strings.HasPrefix(record.Error, test.told), record.Error)
+				failed := log.with(t, "work failed, trying again")
+				require.Len(t, failed, 1)
+				require.Equal(t, name == "a panic", failed[0]["stack"] != nil)
 			})
 		})
 	}
+}
+
+func TestRemoveJobSaysThatExecuteHasReturnedWithoutItsWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, free := newService(t), make(chan struct{})
+		a := s.execute("a", works{"x": hangs(free)}, distributed.WithStuck(time.Minute, distributed.ReturnStuck))
+		require.ErrorIs(t, a.RemoveJob(t.Context(), "x"), distributed.ErrStuck)
+		require.ErrorIs(t, a.result(), distributed.ErrStuck)
+		close(free)
+	})
 }
 
 func TestWorkThatReturnsNilHasRecovered(t *testing.T) {

@@ -26,9 +26,10 @@ type Job struct {
 	// ctx carries the values of the context given to Execute, and the
 	// leadership ([LeadershipFromContext]). It is done when the leadership
 	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], [ErrMoved],
-	// [ErrJobRemoved], the cause of Execute's context, or the error that stops the processor. Work
-	// must then return soon: other nodes may start the job a grace period later
-	// when leadership was lost, and wait for its return otherwise.
+	// [ErrJobRemoved], [ErrPaused], [ErrResigned], [ErrNotAlive], the cause of Execute's
+	// context, or the error that stops the processor. Work must then return soon: other
+	// nodes may start the job a grace period later when leadership was lost, and wait
+	// for its return otherwise.
 	//
 	// What it returns matters only while ctx is not done and the leadership valid:
 	// nil releases the job, at once or, if Work was called less than a second ago,
@@ -41,7 +42,8 @@ type Job struct {
 	// nodes, up to a minute, is shortened by up to a quarter at random, and begins anew
 	// after Work has run for longer than the last one. [WithStopOnError] changes that.
 	//
-	// [ErrDone] ends the job for good, on all nodes, also if ctx is done.
+	// [ErrDone] ends the job for good, on all nodes, also if ctx is done, but for a
+	// watchdog that has expired.
 	Work func(ctx context.Context) error
 
 	// Prepare, for [WithLoadBalancing], warms this node up for the job, such as by
@@ -63,7 +65,7 @@ type Job struct {
 	// Watchdog is how often Work calls [Leadership.Alive] at least. If it does not, that
 	// is logged with the stacks of its goroutines, and ctx is done with cause
 	// [ErrNotAlive]; when Work has returned it has failed, whatever it returns. 0 means
-	// that nobody waits for a sign of life. Default: 0.
+	// that nobody waits for a sign of life. At least 1 ms. Default: 0.
 	Watchdog time.Duration
 
 	// Weight is how much the job counts when [WithLoadBalancing] spreads jobs:
@@ -83,6 +85,7 @@ const (
 	maxInstance = 256
 	maxJobName  = 512
 	maxWeight   = 1_000_000
+	minWatchdog = time.Millisecond
 	maxLabels   = 16
 	maxLabel    = 128 // of a key, and of a value
 )
@@ -94,8 +97,8 @@ func (j Job) validate() error {
 	if j.Work == nil {
 		return fmt.Errorf("%w: Job.Work of %q is nil", ErrInvalidConfig, j.Name)
 	}
-	if j.Watchdog < 0 {
-		return fmt.Errorf("%w: Job.Watchdog of %q is %v: must not be negative", ErrInvalidConfig, j.Name, j.Watchdog)
+	if j.Watchdog != 0 && j.Watchdog < minWatchdog {
+		return fmt.Errorf("%w: Job.Watchdog of %q is %v: must be at least %v, or 0 for none", ErrInvalidConfig, j.Name, j.Watchdog, minWatchdog)
 	}
 	if j.Weight < 0 || j.Weight > maxWeight {
 		return fmt.Errorf("%w: Job.Weight of %q is %d: must be between 1 and %d, or 0 for 1", ErrInvalidConfig, j.Name, j.Weight, maxWeight)
@@ -237,7 +240,18 @@ func runWork(ctx context.Context, work func(context.Context) error, report func(
 		}
 		report(err)
 	}()
-	err = work(ctx)
+	returned := work(ctx)
+	examine(returned)
+	err = returned
+}
+
+// examine asks of err what is asked of it later. If that panics, as Error does in a
+// nil pointer that was returned as an error, Work has panicked.
+func examine(err error) {
+	if err != nil {
+		_ = err.Error()
+		_ = isPanic(err) || errors.Is(err, ErrDone) || errors.Is(err, ErrNotAlive)
+	}
 }
 
 // logFailure says that the Work under l failed with err. The stack of a panic is

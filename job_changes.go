@@ -25,7 +25,8 @@ func (p *LeadershipBasedJobProcessor) Jobs() []Job {
 // UpdateJob takes over Weight, Prefer and Avoid of job for the one that has its Name,
 // which runs on undisturbed; it may move because of that. Nothing else of job counts.
 // It does not block: the other nodes are told by and by. It returns [ErrInvalidConfig]
-// for what AddJob would not take, and [ErrUnknown]. It may be called at any time.
+// if AddJob would not take these, and [ErrUnknown]. It may be called at any time; once
+// Execute ends, it has no effect.
 func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
 	if err := p.made(); err != nil {
 		return err
@@ -53,7 +54,8 @@ func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
 // ctx's error, wrapped, and the rest happens all the same. It must not wait for itself:
 // a Work that removes its own job does so in another goroutine.
 //
-// It returns [ErrUnknown] if there is no such job. It may be called at any time, by
+// It returns [ErrUnknown] if there is no such job, and [ErrStuck] if Execute has
+// returned although its Work has not. It may be called at any time, by
 // several at once, and the name can be used again when it has returned nil. Execute
 // goes on without jobs.
 func (p *LeadershipBasedJobProcessor) RemoveJob(ctx context.Context, name string) error {
@@ -68,6 +70,11 @@ func (p *LeadershipBasedJobProcessor) RemoveJob(ctx context.Context, name string
 	case <-gone:
 		err = p.balancer.awaitAnnounced(ctx)
 	case <-p.ended:
+		select {
+		case <-gone:
+		default:
+			err = ErrStuck // Execute has returned, and Work has not
+		}
 	case <-ctx.Done():
 		err = ctx.Err()
 	}

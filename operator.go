@@ -207,12 +207,17 @@ func (o *Operator) give(ctx context.Context, order Order, n Note) error {
 		return err
 	}
 	return o.change(ctx, key, func(there Document) (bool, []byte, error) {
-		if there.Value != nil {
-			if was, ok := o.keys.readOrder(order.name(), there.Value); ok && !order.replaces(&was) {
-				return false, nil, fmt.Errorf("%w: %s", ErrOrdered, was)
-			}
+		if there.Value == nil {
+			return true, value, nil
 		}
-		return true, value, nil
+		was, err := o.keys.readOrder(order.name(), there.Value)
+		switch {
+		case errors.Is(err, errUnreadable) || order.replaces(&was):
+			return true, value, nil
+		case err != nil: // whatever a newer version wants, it is not for this one to undo unseen
+			return false, nil, fmt.Errorf("%w: %w", ErrOrdered, err)
+		}
+		return false, nil, fmt.Errorf("%w: %s", ErrOrdered, was)
 	})
 }
 
@@ -390,7 +395,8 @@ func (o *Order) checkInstance(v *View) error {
 }
 
 // has reports whether a node has the job: one of the instance, if that is not empty.
-// Without balancing, nobody campaigns for one that is paused or done, but it is known.
+// Without balancing, nobody campaigns for one that is paused or done, but it is known; and
+// while none may run, any name is taken for that of a job.
 func (v *View) has(job, instance string) bool {
 	for _, n := range v.Nodes {
 		_, listed := slices.BinarySearchFunc(n.Jobs, job, func(i JobInfo, name string) int { return cmp.Compare(i.Name, name) })
@@ -400,7 +406,14 @@ func (v *View) has(job, instance string) bool {
 	}
 	return instance == "" && (slices.ContainsFunc(v.Jobs, func(j JobView) bool { return j.Name == job }) ||
 		slices.ContainsFunc(v.Orders, func(o Order) bool { return o.Job == job }) ||
-		slices.ContainsFunc(v.Records, func(r JobRecord) bool { return r.Job == job }))
+		slices.ContainsFunc(v.Records, func(r JobRecord) bool { return r.Job == job }) || v.hides())
+}
+
+// hides reports whether there may be jobs that nobody tells of: a node without balancing
+// stands for none of its jobs while orders are against all of them.
+func (v *View) hides() bool {
+	all := slices.ContainsFunc(v.Orders, func(o Order) bool { return o.Kind == OrderPause && o.Job == "" })
+	return slices.ContainsFunc(v.Nodes, func(n NodeView) bool { return n.Jobs == nil && (all || n.Draining) })
 }
 
 // sweep deletes orders that have been carried out, or can have no effect any more. If
@@ -411,8 +424,8 @@ func (o *Operator) sweep(ctx context.Context, v *View) {
 			continue
 		}
 		_ = o.change(ctx, o.keys.order(order.name()), func(there Document) (bool, []byte, error) {
-			was, ok := o.keys.readOrder(order.name(), there.Value)
-			return ok && was == order, nil, nil
+			was, err := o.keys.readOrder(order.name(), there.Value)
+			return err == nil && was == order, nil, nil
 		})
 	}
 }

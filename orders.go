@@ -113,9 +113,9 @@ func (k keys) encodeOrder(o *Order) (key string, value []byte, err error) {
 	return key, value, err
 }
 
-// readOrder reads the order called name. One that cannot be read is none; but who
-// cannot know what a newer version says of a pause had better not run the job.
-func (k keys) readOrder(name string, value []byte) (o Order, ok bool) {
+// readOrder reads the order called name. It returns errUnreadable, and a versionError
+// for one of a newer version, with what its name says.
+func (k keys) readOrder(name string, value []byte) (o Order, err error) {
 	kind, rest, _ := strings.Cut(name, "/")
 	switch kind + "/" {
 	case pauseOrders:
@@ -128,14 +128,14 @@ func (k keys) readOrder(name string, value []byte) (o Order, ok bool) {
 		o = Order{Kind: OrderResign, Job: rest}
 	default:
 		if name != allPaused {
-			return Order{}, false
+			return Order{}, errUnreadable
 		}
 		o = Order{Kind: OrderPause}
 	}
 	var v orderValue
 	if err := k.decode(k.order(name), value, &v); err != nil {
 		o.By, o.Why = "a newer version of this program", err.Error()
-		return o, o.Kind == OrderPause && !errors.Is(err, errUnreadable)
+		return o, err
 	}
 	o.By, o.Why, o.At, o.token = v.By, v.Why, time.UnixMilli(v.At), v.Token
 	if kind+"/" == placeOrders {
@@ -144,13 +144,20 @@ func (k keys) readOrder(name string, value []byte) (o Order, ok bool) {
 	if v.Once {
 		o.Kind = OrderMove
 	}
-	return o, true
+	return o, nil
+}
+
+// counts reports whether an order of which err says whether it can be read is one. It
+// is none if it cannot; but who cannot know what a newer version says of a pause had
+// better not run the job.
+func (o *Order) counts(err error) bool {
+	return err == nil || o.Kind == OrderPause && !errors.Is(err, errUnreadable)
 }
 
 // heldOrder is the document of an order in a picture.
 type heldOrder struct {
 	Order
-	ok   bool // it can be read
+	ok   bool // it counts
 	hash uint64
 }
 
@@ -168,8 +175,8 @@ func (t *transition) takeOrder(name string, d Document) {
 		delete(m.orders, name)
 		return
 	}
-	o, ok := m.keys.readOrder(name, d.Value)
-	m.orders[name] = heldOrder{o, ok, h}
+	o, err := m.keys.readOrder(name, d.Value)
+	m.orders[name] = heldOrder{o, o.counts(err), h}
 }
 
 // listOrders returns the orders of the picture, sorted.

@@ -511,7 +511,7 @@ func (p *LeadershipBasedJobProcessor) returned(job *plannedJob, l *Leadership, e
 	log := func() {}
 	switch {
 	case !lost && errors.Is(context.Cause(l.ctx), ErrNotAlive):
-		log = p.failed(job, l, ErrNotAlive, took)
+		log = p.failed(job, l, silenceThen(err, l.ctx), took)
 	case err == nil:
 	case isPanic(err) || (!asked && !errors.Is(err, ErrDone)):
 		l.cancel(failureOf(l.name, err))

@@ -136,10 +136,10 @@ func TestAWorkWithoutASignOfLifeHasFailed(t *testing.T) {
 func TestWhatIsStuckHasBounds(t *testing.T) {
 	work := func(context.Context) error { return nil }
 	for want, opt := range map[string]distributed.ProcessorOption{
-		"WithStuck: after is 0s: must be above 0":                distributed.WithStuck(0, distributed.DumpStuck),
-		"WithStuck: after is -1s: must be above 0":               distributed.WithStuck(-time.Second, distributed.ReturnStuck),
-		"WithStuck: what is 7: must be DumpStuck or ReturnStuck": distributed.WithStuck(time.Second, 7),
-		`Job.Watchdog of "x" is -1s: must not be negative`:       nil,
+		"WithStuck: after is 0s: must be above 0":                         distributed.WithStuck(0, distributed.DumpStuck),
+		"WithStuck: after is -1s: must be above 0":                        distributed.WithStuck(-time.Second, distributed.ReturnStuck),
+		"WithStuck: what is 7: must be DumpStuck or ReturnStuck":          distributed.WithStuck(time.Second, 7),
+		`Job.Watchdog of "x" is -1s: must be at least 1ms, or 0 for none`: nil,
 	} {
 		job, opts := distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{opt}
 		if opt == nil {

@@ -33,6 +33,7 @@ func TestOnServersThatAreWell(t *testing.T) {
 		"what strangers do to a Lease is shown":               strangers,
 		"followers of an idle server hear that it lives":      idle,
 		"the manifest is enough, and who has less is told so": manifest,
+		"a lease outlives an API server that throttles":       throttled,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c) })
 	}

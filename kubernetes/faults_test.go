@@ -28,7 +28,7 @@ func faultsOfNodes(t *testing.T, c *cluster) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := nodetest.Start(t, []string{c.apis[0].addr}, 3*time.Second)
+			w := nodetest.Start(t, []string{c.Servers[0].Addr}, 3*time.Second)
 			before, n := w.Holders(), w.Leader()
 			do(n)
 			w.AwaitTaken(before)
@@ -47,29 +47,47 @@ func faultsOfNodes(t *testing.T, c *cluster) {
 func TestFaultsOfServers(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
-	w := nodetest.Start(t, []string{c.apis[0].addr}, 3*time.Second)
+	w := nodetest.Start(t, []string{c.Servers[0].Addr}, 3*time.Second)
 	for _, fault := range []func(){
 		func() { c.restartAPI() },
 		func() {
 			before := w.Holders()
-			c.apis[0].Pause()
+			c.Servers[0].Pause()
 			w.AwaitEnded(before)
-			c.apis[0].Resume()
+			c.Servers[0].Resume()
 		},
 		func() {
-			c.etcd.Kill()
+			c.ETCD.Kill()
 			c.startETCD("etcd")
 		},
 		func() {
 			before := w.Holders()
-			c.etcd.Pause()
+			c.ETCD.Pause()
 			w.AwaitEnded(before)
-			c.etcd.Resume()
+			c.ETCD.Resume()
 		},
 	} {
 		fault()
 		w.AwaitRunning()
 	}
+	w.Hold()
+}
+
+// Nodes that are on several API servers elect one another's leaders, and those of a
+// server that is gone stop in time.
+func TestNodesOnTwoServers(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	w := nodetest.Start(t, []string{c.Servers[0].Addr, c.Servers[1].Addr}, 3*time.Second)
+	before := w.Holders() // on the first server, as is the third node
+	c.Servers[0].Kill()
+	w.AwaitTaken(before)
+	require.NoError(t, c.StartServer(c.Servers[0]))
+	before = w.Holders()
+	c.Servers[1].Kill()
+	w.AwaitTaken(before)
+	require.NoError(t, c.StartServer(c.Servers[1]))
+	w.AwaitRunning()
 	w.Hold()
 }
 
@@ -79,14 +97,14 @@ func TestFaultsOfServers(t *testing.T) {
 func TestETCDRolledBackEndsAllLeases(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
-	w := nodetest.Start(t, []string{c.apis[0].addr}, 3*time.Second)
-	c.etcd.Kill()
-	require.NoError(t, os.CopyFS(filepath.Join(c.dir, "backup"), os.DirFS(filepath.Join(c.dir, "etcd"))))
+	w := nodetest.Start(t, []string{c.Servers[0].Addr}, 3*time.Second)
+	c.ETCD.Kill()
+	require.NoError(t, os.CopyFS(filepath.Join(c.Dir, "backup"), os.DirFS(filepath.Join(c.Dir, "etcd"))))
 	c.startETCD("etcd")
 	w.AwaitRunning()
 	c.advance(t, 20)
 	before := w.Holders()
-	c.etcd.Kill()
+	c.ETCD.Kill()
 	c.startETCD("backup")
 	w.AwaitEnded(before)
 	c.restartAPI()
@@ -95,10 +113,11 @@ func TestETCDRolledBackEndsAllLeases(t *testing.T) {
 }
 
 func (c *cluster) restartAPI() {
-	c.apis[0].Kill()
-	c.startAPI(c.apis[0])
-	c.ready(c.apis[0])
+	c.Servers[0].Kill()
+	require.NoError(c.t, c.StartServer(c.Servers[0]))
 }
+
+func (c *cluster) startETCD(data string) { require.NoError(c.t, c.StartETCD(data)) }
 
 // advance waits until there have been more changes.
 func (c *cluster) advance(t *testing.T, changes int64) {

@@ -6,14 +6,19 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -21,6 +26,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/b2552be4/distributed"
+	"github.com/b2552be4/distributed/kubernetes/internal/apiserver"
 )
 
 func TestWhatCannotWorkIsAnErrorBeforeAnythingIsWritten(t *testing.T) {
@@ -182,4 +188,51 @@ func manifest(t *testing.T, c *cluster) {
 	})
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, s.Delete(t.Context(), "role/key", at))
+}
+
+// throttled has an API server answer as priority and fairness do, three times in a row:
+// the client asks no second time by itself, and the next heartbeat counts.
+func throttled(t *testing.T, c *cluster) {
+	at := c.Servers[0].REST(c.Servers[0].Addr)
+	transport, err := rest.TransportFor(at)
+	require.NoError(t, err)
+	target, err := url.Parse(at.Host)
+	require.NoError(t, err)
+	var left, changes atomic.Int64
+	through := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, Transport: transport, FlushInterval: -1}
+	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			changes.Add(1)
+			if left.Add(-1) >= 0 {
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+		}
+		through.ServeHTTP(w, r)
+	}))
+	proxy.EnableHTTP2 = true
+	proxy.StartTLS()
+	defer proxy.Close()
+	config := Config{REST: &rest.Config{Host: proxy.URL, BearerToken: apiserver.Token, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}, Namespace: "default"}
+
+	s, err := config.open(t.Context(), distributed.LeaseRequest{})
+	require.NoError(t, err)
+	left.Store(1)
+	_, err = s.Put(t.Context(), "throttled/key", []byte("value"), 0)
+	require.True(t, apierrors.IsTooManyRequests(err), err)
+	require.NotErrorIs(t, err, distributed.ErrRefused)
+	require.EqualValues(t, 1, changes.Load())
+	_, err = s.Put(t.Context(), "throttled/key", []byte("value"), 0)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+
+	node := distributed.NewConcurrency("throttled", "node", NewLeaseProvider(config))
+	defer node.Close()
+	l, err := node.Campaign(t.Context(), "job")
+	require.NoError(t, err)
+	left.Store(3)
+	before := changes.Load()
+	require.Eventually(t, func() bool { return changes.Load() > before+4 }, time.Minute, 20*time.Millisecond)
+	require.True(t, l.Valid())
 }

@@ -99,6 +99,9 @@ func (f *follower) begin(ctx context.Context) error {
 	if !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return err
 	}
+	if f.looks {
+		return fmt.Errorf("there is nothing in the stream %s yet: %w", f.Stream, err)
+	}
 	_, err = f.publish(ctx, &nats.Msg{Subject: f.first(), Data: []byte("distributed")}, 0)
 	if _, ok := refusedAt(err); ok {
 		return nil

@@ -26,8 +26,8 @@ type Config struct {
 	Options []nats.Option
 
 	// Stream is the name of the stream, and the first part of its subjects: letters,
-	// digits, "-" and "_", at most 64. It is made if there is none. Default:
-	// "distributed".
+	// digits, "-" and "_", at most 64. A node makes it if there is none; who only
+	// looks on waits for that. Default: "distributed".
 	Stream string
 
 	// Replicas is on how many servers the stream is, at least: 1, 3 or 5. One that is
@@ -73,6 +73,7 @@ func (c Config) open(ctx context.Context, req distributed.LeaseRequest) (distrib
 		return nil, err
 	}
 	s := newStore(c)
+	s.looks = req.Instance == ""
 	if err := s.connect(ctx, req.Instance); err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
@@ -112,6 +113,9 @@ func (s *store) connect(ctx context.Context, name string) (err error) {
 // be.
 func (s *store) openStream(ctx context.Context) error {
 	info, err := s.info(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && s.looks {
+		return fmt.Errorf("there is no stream %s yet: the first node makes it: %w", s.Stream, err)
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = s.js.CreateStream(ctx, s.wanted())
 		if err == nil || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {

@@ -39,7 +39,11 @@ type cluster struct {
 }
 
 func startCluster(t testing.TB, members int) *cluster {
-	c := &cluster{t: t, members: make([]*server.Server, members), configs: memberConfigs(t, members)}
+	return startMembers(t, memberConfigs(t, members))
+}
+
+func startMembers(t testing.TB, configs []memberConfig) *cluster {
+	c := &cluster{t: t, members: make([]*server.Server, len(configs)), configs: configs}
 	for i := range c.configs {
 		s, err := server.NewServer(c.configs[i].options())
 		require.NoError(t, err)

@@ -22,6 +22,7 @@ import (
 // sequence of a message is its revision; one without data deletes.
 type store struct {
 	Config
+	looks   bool // and makes nothing, not even the stream
 	conn    *nats.Conn
 	js      jetstream.JetStream
 	created time.Time // the stream was

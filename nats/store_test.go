@@ -69,7 +69,7 @@ func TestAStreamThatBreaksAPromiseIsRefused(t *testing.T) {
 		if says == "asks for 3" {
 			config.Replicas = 3
 		}
-		_, err = config.open(t.Context(), distributed.LeaseRequest{})
+		_, err = config.open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 		require.ErrorIs(t, err, distributed.ErrRefused)
 		require.ErrorContains(t, err, says)
 	}
@@ -105,10 +105,10 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 	as := startWithUsers(t, &server.User{Username: "owner", Password: "secret"}, &server.User{Username: "node", Password: "secret", Permissions: &server.Permissions{
 		Publish: &server.SubjectPermission{Allow: permissions}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
 	}})
-	owner, err := as("owner", "secret").open(t.Context(), distributed.LeaseRequest{})
+	owner, err := as("owner", "secret").open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.NoError(t, err)
 	require.NoError(t, owner.Close())
-	node, err := as("node", "secret").open(t.Context(), distributed.LeaseRequest{})
+	node, err := as("node", "secret").open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.NoError(t, err)
 	defer node.Close()
 	require.True(t, follow(t, node.(*store), "app/", 0).Whole)
@@ -120,9 +120,29 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 	require.NoError(t, node.Delete(t.Context(), "app/key", at))
 }
 
+// Who only looks on makes neither the stream nor its first message.
+func TestToLookMakesNothing(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	_, err := c.config().open(t.Context(), distributed.LeaseRequest{})
+	require.ErrorContains(t, err, "there is no stream distributed yet")
+	node := c.open(c.config()).(*store)
+	defer node.Close()
+	viewer, err := c.config().open(t.Context(), distributed.LeaseRequest{})
+	require.NoError(t, err)
+	defer viewer.Close()
+	err = viewer.Follow(t.Context(), "app/", 0, func(distributed.Step) { require.Fail(t, "it has seen something") })
+	require.ErrorContains(t, err, "there is nothing in the stream distributed yet")
+	info, err := node.info(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, info.State.LastSeq)
+	require.True(t, follow(t, node, "app/", 0).Whole)
+	require.True(t, follow(t, viewer.(*store), "app/", 0).Whole)
+}
+
 func TestAnErrorNamesTheServersAndNoPassword(t *testing.T) {
 	config := Config{Servers: []string{"nats://me:secret@127.0.0.1:1", "nats://127.0.0.1:2"}}
-	_, err := config.open(t.Context(), distributed.LeaseRequest{})
+	_, err := config.open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.ErrorContains(t, err, "nats at nats://127.0.0.1:1, nats://127.0.0.1:2: ")
 }
 
@@ -130,13 +150,13 @@ func TestAnErrorNamesTheServersAndNoPassword(t *testing.T) {
 func TestWhoIsRefusedIsToldWhy(t *testing.T) {
 	as := startWithUsers(t, &server.User{Username: "owner", Password: "secret"}, &server.User{Username: "reader", Password: "secret",
 		Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: permissions[1:]}}})
-	_, err := as("owner", "wrong").open(t.Context(), distributed.LeaseRequest{})
+	_, err := as("owner", "wrong").open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.ErrorIs(t, err, distributed.ErrRefused)
-	owner, err := as("owner", "secret").open(t.Context(), distributed.LeaseRequest{})
+	owner, err := as("owner", "secret").open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.NoError(t, err)
 	require.True(t, follow(t, owner.(*store), "app/", 0).Whole) // with the first message
 	require.NoError(t, owner.Close())
-	reader, err := as("reader", "secret").open(t.Context(), distributed.LeaseRequest{})
+	reader, err := as("reader", "secret").open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.NoError(t, err)
 	require.True(t, follow(t, reader.(*store), "app/", 0).Whole)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)

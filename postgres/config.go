@@ -24,7 +24,8 @@ type Config struct {
 	URL string
 
 	// Schema is where the tables and the function are: 1 to 40 lower-case letters,
-	// digits and _, not beginning with a digit or pg_. It is made if it is not there.
+	// digits and _, not beginning with a digit or pg_. A node makes it if it is not
+	// there; who only looks on waits for that.
 	// Apps in one schema share its order of changes, so they wait for one another's
 	// commits. Default: "distributed".
 	Schema string
@@ -45,11 +46,12 @@ func NewLeaseProvider(config Config, opts ...distributed.LeaseOption) distribute
 
 // OpenStore returns what opens the store that [NewLeaseProvider] runs on, for those
 // who wrap a store or test with one. It makes no call. What it returns makes one
-// connection, creates the schema if it is not there, and fails with
-// [distributed.ErrRefused] on a server that does not keep what it has confirmed.
+// connection, creates the schema if it is not there and the request is that of a
+// lease, and fails with [distributed.ErrRefused] on a server that does not keep what
+// it has confirmed.
 func OpenStore(config Config) distributed.OpenStore {
 	connect, err := config.validate()
-	return func(ctx context.Context, _ distributed.LeaseRequest) (distributed.Store, error) {
+	return func(ctx context.Context, req distributed.LeaseRequest) (distributed.Store, error) {
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +60,7 @@ func OpenStore(config Config) distributed.OpenStore {
 			return nil, err
 		}
 		s := &store{statements{config.Schema}, connections, config.Poll}
-		if err := s.prepare(ctx); err != nil {
+		if err := s.prepare(ctx, req.Instance != ""); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 		return s, nil

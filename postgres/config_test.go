@@ -49,7 +49,7 @@ func TestAWrongConfigIsNamedBeforeAnythingIsWritten(t *testing.T) {
 // refusal returns why a store cannot be opened.
 func refusal(t *testing.T, config postgres.Config) error {
 	t.Helper()
-	s, err := postgres.OpenStore(config)(t.Context(), distributed.LeaseRequest{})
+	s, err := postgres.OpenStore(config)(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	if err == nil {
 		require.NoError(t, s.Close())
 	}
@@ -100,16 +100,18 @@ func TestTheLeastPermissions(t *testing.T) {
 	t.Parallel()
 	s := commonServer(t)
 	put(t, open(t, s.config()), "app/document", "value", 0) // somebody has made it
+	reader, node := s.schema+"_reader", s.schema+"_node"    // roles are the server's, and the schema is this test's
 	for _, sql := range []string{
-		"CREATE ROLE reader LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO reader", "GRANT SELECT ON S.document, S.counter TO reader",
-		"CREATE ROLE node LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO node", "GRANT SELECT, INSERT, UPDATE, DELETE ON S.document TO node", "GRANT SELECT, UPDATE ON S.counter TO node",
+		"CREATE ROLE " + reader + " LOGIN", "CREATE ROLE " + node + " LOGIN", "GRANT USAGE ON SCHEMA " + s.schema + " TO " + reader + ", " + node,
+		"GRANT SELECT ON S.document, S.counter TO " + reader,
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON S.document TO " + node, "GRANT SELECT, UPDATE ON S.counter TO " + node,
 	} {
 		s.exec(sql)
 	}
 	config := s.config()
-	config.URL = fmt.Sprintf("postgres://reader@%s/postgres?sslmode=disable", s.addr)
+	config.URL = fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable", reader, s.addr)
 	f := follow(t, open(t, config), "app/")
-	config.URL = fmt.Sprintf("postgres://node@%s/postgres?sslmode=disable", s.addr)
+	config.URL = fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable", node, s.addr)
 	store := open(t, config)
 	at := put(t, store, "app/more", "more", 0)
 	f.awaitValue("app/more", "more")
@@ -123,6 +125,22 @@ func TestTheLeastPermissions(t *testing.T) {
 	}
 }
 
+func TestToLookMakesNothing(t *testing.T) {
+	t.Parallel()
+	s := commonServer(t)
+	look := postgres.OpenStore(s.config())
+	_, err := look(t.Context(), distributed.LeaseRequest{})
+	require.ErrorContains(t, err, "there is no schema "+s.schema+" yet")
+	require.NotErrorIs(t, err, distributed.ErrRefused)
+	var there bool
+	require.NoError(t, s.scan(&there, "SELECT to_regnamespace($1) IS NOT NULL", s.schema))
+	require.False(t, there)
+	open(t, s.config())
+	viewer, err := look(t.Context(), distributed.LeaseRequest{})
+	require.NoError(t, err)
+	require.NoError(t, viewer.Close())
+}
+
 // Nodes that start at the same time make the schema once.
 func TestManyMakeTheSchemaAtOnce(t *testing.T) {
 	t.Parallel()
@@ -130,7 +148,7 @@ func TestManyMakeTheSchemaAtOnce(t *testing.T) {
 	errs := make(chan error)
 	for i := range 10 {
 		go func() {
-			store, err := postgres.OpenStore(s.config())(context.Background(), distributed.LeaseRequest{})
+			store, err := postgres.OpenStore(s.config())(context.Background(), distributed.LeaseRequest{Instance: "test"})
 			if err == nil {
 				_, err = store.Put(context.Background(), fmt.Sprint("app/", i), []byte("value"), 0)
 				_ = store.Close()

@@ -20,7 +20,7 @@ import (
 // open opens a store, and closes it when the test ends.
 func open(t *testing.T, config postgres.Config) distributed.Store {
 	t.Helper()
-	s, err := postgres.OpenStore(config)(t.Context(), distributed.LeaseRequest{})
+	s, err := postgres.OpenStore(config)(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -63,7 +63,7 @@ func space(t *testing.T, s *server, addr string) storetest.Space {
 	return storetest.Space{
 		Open: func() distributed.Store {
 			l := linkTo(t, addr)
-			store, err := postgres.OpenStore(s.at(l.Addr()))(context.Background(), distributed.LeaseRequest{})
+			store, err := postgres.OpenStore(s.at(l.Addr()))(context.Background(), distributed.LeaseRequest{Instance: "test"})
 			require.NoError(t, err)
 			mu.Lock()
 			defer mu.Unlock()

@@ -18,8 +18,8 @@ type store struct {
 	poll time.Duration
 }
 
-// prepare looks whether the server will do.
-func (s *store) prepare(ctx context.Context) error {
+// prepare looks whether the server will do. It makes the schema if it may.
+func (s *store) prepare(ctx context.Context, may bool) error {
 	results, err := s.send(ctx, s.check())
 	if err != nil {
 		return fmt.Errorf("look at the database: %w", explain(err))
@@ -35,6 +35,9 @@ func (s *store) prepare(ctx context.Context) error {
 	}
 	if string(row[3]) == "t" {
 		return nil
+	}
+	if !may {
+		return fmt.Errorf("there is no schema %s yet: the first node makes it", s.schema)
 	}
 	if _, err := s.send(ctx, s.create()); err != nil {
 		return fmt.Errorf("create schema %s: %w", s.schema, explain(err))

@@ -245,7 +245,7 @@ func TestAStandbyIsNoStore(t *testing.T) {
 	primary := newServer(t)
 	put(t, open(t, primary.config()), "app/document", "value", 0)
 	standby, _ := primary.standby()
-	_, err := postgres.OpenStore(standby.config())(t.Context(), distributed.LeaseRequest{})
+	_, err := postgres.OpenStore(standby.config())(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.ErrorContains(t, err, "read only")
 	both := fmt.Sprintf("postgres://postgres@%s,%s/postgres?sslmode=disable", standby.addr, primary.addr)
 	rejected(t, open(t, postgres.Config{URL: both}), "app/document", 0)

@@ -60,7 +60,7 @@ func TestTLS(t *testing.T) {
 	var store distributed.Store
 	require.Eventually(t, func() (ok bool) { // the server reads its file a moment later
 		var err error
-		store, err = postgres.OpenStore(postgres.Config{URL: url, Poll: poll})(t.Context(), distributed.LeaseRequest{})
+		store, err = postgres.OpenStore(postgres.Config{URL: url, Poll: poll})(t.Context(), distributed.LeaseRequest{Instance: "test"})
 		return err == nil
 	}, time.Minute, 20*time.Millisecond)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })

@@ -22,18 +22,22 @@ import (
 //	go test ./internal/faults -run TestMix -seed 1234 -v
 func TestMix(t *testing.T) {
 	t.Parallel()
-	seeds := []uint64{*seed}
-	if *seed == 0 {
-		seeds = nil
-		for range times(1, 40) {
-			seeds = append(seeds, 1+rand.Uint64()>>32)
-		}
-	}
-	for _, seed := range seeds {
+	for _, seed := range mixSeeds(times(1, 40)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			mix(t, seed)
 		})
 	}
+}
+
+// mixSeeds returns n new seeds, or the one that is to be repeated.
+func mixSeeds(n int) (seeds []uint64) {
+	if *seed != 0 {
+		return []uint64{*seed}
+	}
+	for range n {
+		seeds = append(seeds, 1+rand.Uint64()>>32)
+	}
+	return seeds
 }
 
 // mixer draws what happens to one target. Each target has its own.

@@ -36,6 +36,7 @@ type nodeConfig struct {
 	Term      time.Duration // voluntary timeout, if not 0
 	Balance   bool          // spread the jobs over the nodes
 	Tick      time.Duration // how often a job says that it runs
+	Lively    bool          // jobs fail, are prepared, and save, see lively
 	Username  string
 	Password  string
 	ClockRate string // read by mutants only: how fast the node's clock runs
@@ -82,12 +83,12 @@ type worker struct {
 }
 
 // work records that it runs, and writes to the register, until ctx is done and a
-// little longer. The last write comes after it was told to stop: whoever was
-// frozen tries it with a token that is stale by then.
+// little longer, and besides is closed. The last write comes after it was told to stop:
+// whoever was frozen tries it with a token that is stale by then.
 //
 // valid is asked before each write. Whoever was told that it leads and is then
 // refused, without having been frozen in between, claims what is not true.
-func (w *worker) work(ctx context.Context, job string, token int64, valid func() bool) error {
+func (w *worker) work(ctx context.Context, job string, token int64, valid func() bool, besides <-chan struct{}) error {
 	run, noted := w.records.Begin(job, token), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { run.Stopping(); close(noted) }) // at once, also while the register is slow
 	defer func() {                                                          // nothing is noted after the end
@@ -113,13 +114,29 @@ func (w *worker) work(ctx context.Context, job string, token int64, valid func()
 			return nil // the test is over
 		}
 		run.Tick()
-		if !told.IsZero() && time.Since(told) >= w.config.Linger {
+		if !told.IsZero() && time.Since(told) >= w.config.Linger && isClosed(besides) {
 			return nil
 		}
 		select {
 		case <-time.After(w.config.Tick):
 		case <-untold(ctx, told):
 		}
+	}
+}
+
+// nothing is what a Work does besides, as a rule.
+var nothing = func() <-chan struct{} {
+	closed := make(chan struct{})
+	close(closed)
+	return closed
+}()
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -162,16 +179,21 @@ func (w *worker) process(ctx context.Context, i int) error {
 	}
 	p := distributed.NewLeadershipBasedJobProcessor(c.App, c.Name, provider, nil, opts...)
 	for _, job := range c.Jobs {
-		name := jobOf(job, i)
-		err := p.AddJob(distributed.Job{Name: name, Work: func(ctx context.Context) error {
-			l, _ := distributed.LeadershipFromContext(ctx)
-			return w.work(ctx, name, l.Token(), l.Valid)
-		}})
-		if err != nil {
+		if err := p.AddJob(w.job(jobOf(job, i))); err != nil {
 			return err
 		}
 	}
 	return p.Execute(ctx)
+}
+
+func (w *worker) job(name string) distributed.Job {
+	if w.config.Lively {
+		return w.lively(name)
+	}
+	return distributed.Job{Name: name, Work: func(ctx context.Context) error {
+		l, _ := distributed.LeadershipFromContext(ctx)
+		return w.work(ctx, name, l.Token(), l.Valid, nothing)
+	}}
 }
 
 // handler is where the node logs to.
@@ -254,7 +276,7 @@ func (w *worker) leadNaively(ctx context.Context, client *clientv3.Client, job s
 	if err := election.Campaign(term, w.config.Name); err != nil {
 		return err
 	}
-	if err := w.work(term, job, election.Rev(), func() bool { return false }); err != nil {
+	if err := w.work(term, job, election.Rev(), func() bool { return false }, nothing); err != nil {
 		return err
 	}
 	resigning, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

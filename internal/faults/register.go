@@ -29,6 +29,8 @@ type Register struct {
 	hellos   map[string]int      // how often each node has come
 	reused   []string
 	claims   []string // of refused writers that were told that they lead
+
+	lives func(line string) (answer string) // what lively jobs ask and tell
 }
 
 // written is the state of a job in the register.
@@ -72,8 +74,14 @@ func (r *Register) accept() {
 }
 
 // handle makes a write "<token> <node> <process> <job>", or takes note of
-// a claim or of a node that has come.
+// a claim or of a node that has come, or of what lively jobs say.
 func (r *Register) handle(line string) string {
+	if life, ok := strings.CutPrefix(line, "life "); ok {
+		r.mu.Lock()
+		answer := r.lives
+		r.mu.Unlock()
+		return answer(life)
+	}
 	if node, ok := strings.CutPrefix(line, "hello "); ok {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -120,6 +128,13 @@ func (r *Register) holder(job string) (written, bool) {
 		return written{}, false
 	}
 	return *w, true
+}
+
+// heed has answer answer what lively jobs ask and tell.
+func (r *Register) heed(answer func(line string) string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lives = answer
 }
 
 // unfence has the register take any token from now on.

@@ -47,6 +47,7 @@ type options struct {
 	term   time.Duration
 	naive  bool
 	block  string // what of the user's blocks for ever: "log" or "hooks"
+	lively bool   // jobs fail, are prepared, and save
 
 	balance bool
 	tick    time.Duration // how often a job says that it runs, 5 ms if zero
@@ -179,7 +180,7 @@ func (w *world) start(i int) *node {
 		require.NoError(w.t, err)
 	}
 	config := nodeConfig{
-		Naive: w.naive, Block: w.block, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term, Balance: w.balance, Tick: w.tick,
+		Naive: w.naive, Block: w.block, App: w.app, Name: n.name, TTL: w.ttl, Jobs: w.jobNames, Leases: w.leases, Linger: w.linger, Term: w.term, Balance: w.balance, Tick: w.tick, Lively: w.lively,
 		Records: w.records(), Register: w.register.listener.Addr().String(),
 	}
 	if config.ClockRate = "1.015"; i == 0 {

@@ -17,7 +17,7 @@ import (
 // Leases returns what the package leasetest checks on a store that open opens.
 func Leases(t *testing.T, open distributed.OpenStore) leasetest.Store {
 	const ttl = 5 * time.Second
-	store, err := open(t.Context(), distributed.LeaseRequest{})
+	store, err := open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	var writes atomic.Int64

@@ -46,16 +46,16 @@ type Node struct {
 }
 
 // Start starts three nodes with a few jobs, and returns when the first of them runs
-// all, and the others have come. servers are the addresses of the store's. The test's
-// TestMain calls [RunRole].
+// all, and the others have come. servers are the addresses of the store's, of which each
+// node has another one first. The test's TestMain calls [RunRole].
 func Start(t *testing.T, servers []string, ttl time.Duration) *World {
 	w := &World{t: t, dir: t.TempDir(), servers: len(servers)}
 	w.config = config{App: strings.ReplaceAll(t.Name(), "/", "."), TTL: ttl, Jobs: []string{"a", "b", "c"}}
 	t.Cleanup(w.destroy)
 	for i := range 3 {
 		n := &Node{name: fmt.Sprintf("n%d", i)}
-		for _, server := range servers {
-			l, err := link.New(server)
+		for k := range servers {
+			l, err := link.New(servers[(i+k)%len(servers)])
 			require.NoError(t, err)
 			n.Links = append(n.Links, l)
 		}

@@ -39,6 +39,23 @@ func main() {
 	fmt.Println(statuspage.New(observer) != nil, err)
 }
 `},
+	{"adapters", `package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/b2552be4/distributed"
+	_ "github.com/b2552be4/distributed/adapters/leadercron"
+	"github.com/b2552be4/distributed/adapters/leadergocron"
+	_ "github.com/b2552be4/distributed/adapters/leadermanager"
+)
+
+func main() {
+	var elector leadergocron.Elector
+	fmt.Println(distributed.Job{Name: "tasks", Work: elector.Work}.Name, elector.IsLeader(context.Background()))
+}
+`},
 	{"cmd/distributed", ""}, // the command itself
 	{"kubernetes", `package main
 

@@ -4,10 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,54 +14,26 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 
 	"github.com/b2552be4/distributed"
-	"github.com/b2552be4/distributed/internal/process"
+	"github.com/b2552be4/distributed/internal/contest"
 	"github.com/b2552be4/distributed/postgres"
-	"github.com/b2552be4/distributed/verify"
 )
 
-// contenders run a job, which calls running every tick while it runs here.
-var contenders = []struct {
-	name string
-	run  func(ctx context.Context, n nodeConfig, running func()) error
-}{
-	{"this library", runOurs},
-	{"River", runRiver},
-	{"advisory lock", runAdvisory},
-}
-
-const tick = 20 * time.Millisecond
-
-// nodeConfig is what a node's process is told.
-type nodeConfig struct{ Name, URL, Records string }
-
-func run(n nodeConfig, contend func(context.Context, nodeConfig, func()) error) error {
-	process.ExitWhenOrphaned()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	records, err := verify.Open(n.Records, n.Name)
-	if err != nil {
-		return err
-	}
-	var active *verify.Active
-	err = contend(ctx, n, func() {
-		if active == nil {
-			active = records.Begin("job", 0)
-		}
-		active.Tick()
-	})
-	return errors.Join(err, records.Close())
+var contenders = []contest.Contender{
+	{Name: "this library", Run: runOurs},
+	{Name: "River", Run: runRiver},
+	{Name: "advisory lock", Run: runAdvisory},
 }
 
 // runOurs has the default TTL of 10 s.
-func runOurs(ctx context.Context, n nodeConfig, running func()) error {
+func runOurs(ctx context.Context, n contest.Node, running func()) error {
 	jobs := []distributed.Job{{Name: "job", Work: func(ctx context.Context) error {
 		for ctx.Err() == nil {
 			running()
-			time.Sleep(tick)
+			time.Sleep(contest.Tick)
 		}
 		return nil
 	}}}
-	provider := postgres.NewLeaseProvider(postgres.Config{URL: n.URL, Schema: "bench"})
+	provider := postgres.NewLeaseProvider(postgres.Config{URL: n.Server, Schema: "bench"})
 	return distributed.NewLeadershipBasedJobProcessor("bench", n.Name, provider, jobs).Execute(ctx)
 }
 
@@ -84,7 +53,7 @@ func prepareRiver(ctx context.Context, url string) error {
 
 type everyTick struct{}
 
-func (everyTick) Next(now time.Time) time.Time { return now.Add(tick) }
+func (everyTick) Next(now time.Time) time.Time { return now.Add(contest.Tick) }
 
 type nothing struct{}
 
@@ -95,8 +64,8 @@ type worker struct{ river.WorkerDefaults[nothing] }
 func (worker) Work(context.Context, *river.Job[nothing]) error { return nil }
 
 // runRiver takes the making of periodic jobs for the job: that is what River's leader does.
-func runRiver(ctx context.Context, n nodeConfig, running func()) error {
-	pool, err := pgxpool.New(ctx, n.URL)
+func runRiver(ctx context.Context, n contest.Node, running func()) error {
+	pool, err := pgxpool.New(ctx, n.Server)
 	if err != nil {
 		return err
 	}
@@ -125,9 +94,9 @@ func runRiver(ctx context.Context, n nodeConfig, running func()) error {
 
 // runAdvisory is the usual loop: try each second, and look each second whether the
 // session is still there, for 5 s.
-func runAdvisory(ctx context.Context, n nodeConfig, running func()) error {
+func runAdvisory(ctx context.Context, n contest.Node, running func()) error {
 	for ctx.Err() == nil {
-		holdAdvisory(ctx, n.URL, running)
+		holdAdvisory(ctx, n.Server, running)
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
@@ -175,7 +144,7 @@ func holdAdvisory(ctx context.Context, url string, running func()) {
 	for {
 		running()
 		select {
-		case <-time.After(tick):
+		case <-time.After(contest.Tick):
 		case <-lost:
 			return
 		}

@@ -1,6 +1,6 @@
 //go:build unix
 
-// Command mutants breaks the library on purpose, one rule of the protocol at a
+// Command mutants breaks the library on purpose, one rule at a
 // time, and checks that the tests notice. It changes a copy of the source in a
 // temporary directory, so no mutant can reach a user.
 //

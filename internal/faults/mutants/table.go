@@ -2,6 +2,8 @@
 
 package main
 
+import "slices"
+
 // mutant is a change that takes one rule out of the library.
 type mutant struct {
 	name     string
@@ -28,6 +30,7 @@ var (
 	fault      = func(name string) detector {
 		return detector{pkg: "./internal/faults", run: "^TestFaultsOfNodes$/^" + name + "$", tries: 3}
 	}
+	orders = detector{pkg: "./internal/faults", run: "^TestOrders$", tries: 3}
 )
 
 // clocks makes the clock of a node run at a rate that is computed from what the
@@ -49,7 +52,10 @@ func newClock() *clock {`},
 	}
 }
 
-var mutants = []mutant{
+var mutants = slices.Concat(protocol, lives)
+
+// protocol are the rules of the protocol.
+var protocol = []mutant{
 	{
 		name:     "validity counted from the receipt",
 		changes:  []change{{"lease_heartbeat.go", "until := h.sent + s.timing.validity()", "until := now + s.timing.validity()"}},
@@ -214,5 +220,70 @@ var mutants = []mutant{
 			{"lease_timing.go", "return ttl + time.Duration(float64(ttl)*drift)", "return ttl"},
 		},
 		caughtBy: []detector{unit("TestClocksMayBeAsBadAsAllowedAndNoWorse")},
+	},
+}
+
+// lives are the rules for jobs and orders.
+var lives = []mutant{
+	{
+		name:     "a paused job runs",
+		changes:  []change{{"obey.go", "if o := in.pausedBy(job); o != nil {", "if o := in.pausedBy(job); o != nil && o.Job == \"\" {"}},
+		caughtBy: []detector{unit("TestAPausedJobRunsNowhereUntilItIsResumed"), unit("TestEachOrderInEachSituation"), orders},
+	},
+	{
+		name:     "failures counted on each node",
+		changes:  []change{{"failure.go", "	r := before.failed(err, ran)\n", "	if before.Instance != p.concurrency.instance {\n		before = JobRecord{}\n	}\n	r := before.failed(err, ran)\n"}},
+		caughtBy: []detector{unit("TestPausesDoubleUpToAMinuteWhicheverNodeFails")},
+	},
+	{
+		name: "a job that is done runs again",
+		changes: []change{
+			{"failure.go", "		case record.Done:\n			return false\n", "		case record.Done:\n			return true\n"},
+			{"failure.go", "		if !record.Done {\n", "		if !record.Done || true {\n"},
+		},
+		caughtBy: []detector{unit("TestAJobThatIsDoneRunsNowhereAnyMore")},
+	},
+	{
+		name:     "saved whatever a later leader has saved",
+		changes:  []change{{"lease_state.go", "case err == nil && v.Token > e.token:\n			return nil, errOutdated\n		case err != nil && !", "case err != nil && !"}},
+		caughtBy: []detector{unit("TestALeaderThatTakesItselfForValidIsRefusedByItsToken")},
+	},
+	{
+		name:     "saved not taken over by who asks for it",
+		changes:  []change{{"lease_state.go", "&savedValue{e.token, data}", "&savedValue{max(v.Token, 1), data}"}},
+		caughtBy: []detector{unit("TestTheStoreRefusesWhatAStaleLeaderSaves")},
+	},
+	{
+		name:     "a job counted as moved before it is ready",
+		changes:  []change{{"placement.go", "return p.jobs[j].led && !p.jobs[j].warming", "return p.jobs[j].led"}},
+		caughtBy: []detector{unit("TestNoMoreJobsWarmUpThanMayMove")},
+	},
+	{
+		name:     "a planned move to a node that is not prepared",
+		changes:  []change{{"warmth.go", "return !s.warms() || target.Warming[s.job.Name] == Prepared", "return true"}},
+		caughtBy: []detector{unit("TestAPlannedMoveHandsOverToANodeThatIsPrepared"), orders},
+	},
+	{
+		name: "a drained node keeps its jobs",
+		changes: []change{
+			{"lease_view.go", "			n.Draining = true\n", "			_ = n\n"},
+			{"obey.go", "if in.drained != nil && !balanced {", "if false {"},
+		},
+		caughtBy: []detector{unit("TestADrainedInstanceHasNoJobs"), unit("TestEachOrderInEachSituation")},
+	},
+	{
+		name:     "forgotten what is not on record",
+		changes:  []change{{"operator.go", "if !slices.ContainsFunc(view.Records, ", "if false && !slices.ContainsFunc(view.Records, "}},
+		caughtBy: []detector{unit("TestForgetLetsADoneJobRunAgain"), unit("TestEachOrderInEachSituation")},
+	},
+	{
+		name:     "a resignation obeyed twice",
+		changes:  []change{{"obey.go", "o != nil && o.token == l.token {", "o != nil {"}},
+		caughtBy: []detector{{pkg: ".", run: "^TestResignLetsTheNextLeadOnce$", args: []string{"-test.timeout", "30s"}}}, // it goes on for ever
+	},
+	{
+		name:     "an order of a newer version replaced",
+		changes:  []change{{"operator.go", "case errors.Is(err, errUnreadable) || order.replaces(&was):", "case err != nil || order.replaces(&was):"}},
+		caughtBy: []detector{unit("TestEachOrderInEachSituation")},
 	},
 }

@@ -29,7 +29,8 @@ type balancer struct {
 	mu        sync.Mutex
 	seats     map[string]*seat
 	order     []*seat // by name; nil when there is another seat
-	occupied  int     // seats
+	found     found
+	occupied  int // seats
 	draining  bool
 	preparing int           // calls of Prepare under way
 	edition   int           // of what is to be announced
@@ -48,6 +49,14 @@ type seat struct {
 	warmth    Warmth                  // "" if it is ready, or nothing is wanted
 	preparing context.CancelCauseFunc // ends a call of Prepare; nil if none is under way
 	pause     time.Time               // before the next
+}
+
+// found are the seats of the jobs of a placement, nil for those that this node does not
+// have.
+type found struct {
+	placed *placement
+	order  []*seat // they were looked for in; each of these is there
+	seats  []*seat
 }
 
 // standingOrder is the context of a seat's campaigns, while it is wanted.
@@ -257,6 +266,7 @@ func (b *balancer) run(ctx context.Context) {
 // serve does this node's part under one lease.
 func (b *balancer) serve(ctx context.Context, lease Lease) error {
 	var calm calm
+	var placer placer
 	announce := true
 	for {
 		if edition, news := b.news(); news || announce {
@@ -274,11 +284,9 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		wait := b.gather(view, &calm, started)
 		if wait == 0 {
 			wait = calm.wait(view, started, b.options.settleTime)
-			b.act(ctx, place(view), wait == 0)
+			b.act(ctx, placer.place(view), wait == 0)
 		}
-
-		// No more than a fifth of a processor for this.
-		if err := sleep(ctx, 4*time.Since(started)); err != nil {
+		if err := sleep(ctx, rest(time.Since(started), len(view.Nodes))); err != nil {
 			return b.leave(ctx, lease)
 		}
 		select {
@@ -290,6 +298,17 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		}
 	}
 }
+
+// rest returns how long a node rests after it has computed a placement. What one node
+// does, the others see, and compute as well: so that all of them together take no more
+// than one processor for it, however many they are, and each no more than a fifth.
+func rest(took time.Duration, nodes int) time.Duration {
+	return max(4*took, min(time.Duration(nodes)*took, mostRest))
+}
+
+// mostRest is how long a node rests at most because of the others: it is also how much
+// later than necessary a job moves, each time.
+const mostRest = 500 * time.Millisecond
 
 // gather returns how long this node has to wait before it stands for anything. If
 // nobody stands for any job, the app is only starting, and the first nodes would get
@@ -390,7 +409,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	seats := b.find(ctx, p)
-	for j, wanted := range p.part(due, limit) {
+	for j, wanted := range p.part(due, limit, settled) {
 		if seats[j] != nil {
 			b.want(ctx, seats[j], wanted && !seats[j].leaves)
 		}
@@ -410,9 +429,14 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 // find returns the seats of p's jobs, nil for what this node does not have. What p
 // does not know of yet is not wanted. It is called with mu held.
 func (b *balancer) find(ctx context.Context, p *placement) []*seat {
-	seats := make([]*seat, len(p.jobs))
+	order := b.sorted()
+	if f := &b.found; f.placed == p && sameSlice(f.order, order) {
+		return f.seats
+	}
+	b.found = found{}
+	seats, all := make([]*seat, len(p.jobs)), true
 	j := 0
-	for _, s := range b.sorted() {
+	for _, s := range order {
 		for j < len(p.jobs) && p.jobs[j].Name < s.job.Name {
 			j++
 		}
@@ -420,7 +444,11 @@ func (b *balancer) find(ctx context.Context, p *placement) []*seat {
 			seats[j] = s
 		} else {
 			b.want(ctx, s, false)
+			all = false
 		}
+	}
+	if all {
+		b.found = found{p, order, seats}
 	}
 	return seats
 }

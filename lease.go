@@ -261,7 +261,7 @@ func (s *session) apply(step Step) {
 		}
 		s.openGate()
 		signal(s.moved)
-		if s.announcer.wanted != nil {
+		if s.announcer.concerns(c, step.Revision) {
 			signal(s.announcer.wake)
 		}
 	})

@@ -15,6 +15,8 @@ type announcer struct {
 	wake   chan struct{} // capacity 1
 	wanted *announcement // nil before the first, or while it was not accepted
 
+	awaited int64 // a revision that is waited for, 0 if none is
+
 	listsSeen time.Duration // when pieces of lists were looked at last that nobody needs
 }
 
@@ -24,6 +26,16 @@ type announcement struct {
 	lists map[string][]byte // pieces of the list of jobs, by key
 	done  chan struct{}     // closed when it is in the store, or given up; err is set before
 	err   error
+}
+
+// concerns reports whether a step that has come may change what there is to do. What
+// is announced may be long, so it is not compared for every heartbeat of a node.
+func (a *announcer) concerns(c change, rev int64) bool {
+	if a.awaited != 0 && rev >= a.awaited {
+		a.awaited = 0
+		return true
+	}
+	return a.wanted != nil && c.told
 }
 
 var errSuperseded = errors.New("distributed: another announcement came after this one")
@@ -153,7 +165,7 @@ func (s *session) putTold(writes []Write) (ok bool) {
 	}
 	all.Wait()
 	for shown := last == 0; !shown; {
-		s.update(func() { shown = s.mirror.rev >= last })
+		s.update(func() { shown, s.announcer.awaited = s.mirror.rev >= last, last })
 		if shown {
 			break
 		}

@@ -178,7 +178,7 @@ func (m *mirror) sketchJob(v *sketch, job string, q *queue, candidates []Candida
 // before: most nodes have the same, and they seldom change. What has not changed is
 // shared with the view before, so that who goes through both sees that at once.
 func (v *sketch) view(k keys, before *View, known jobLists) (*View, jobLists) {
-	slices.SortStableFunc(v.jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(v.jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(v.records, func(a, b JobRecord) int { return cmp.Compare(a.Job, b.Job) })
 	if v.all {
 		view := &View{Self: v.self, Jobs: v.jobs, Records: v.records, Orders: v.orders, Unreadable: v.unread}

@@ -69,6 +69,7 @@ type change struct {
 	all    bool     // whoever could not begin to lead may be able to now
 	own    bool     // documents of our own were in it
 	orders bool     // there are other orders
+	told   bool     // nodes tell something else, or other lists are there
 	states []string // jobs of which something else is on record
 
 	namesakes []*node // that have our instance name, and were found to live
@@ -234,6 +235,7 @@ func (t *transition) takeTold(d Document) {
 	default:
 		t.m.infos[d.Key] = &told{value: d.Value, rev: d.Revision}
 	}
+	t.told = true
 	t.m.changedNodes()
 }
 

@@ -30,6 +30,10 @@ type placement struct {
 	self   int         // the node whose view it is, or none
 	takers nodeSet
 	newest nodeSet
+	index  map[string]int32 // of nodes, by ID
+	listed bool             // each job is in the list of a node
+	slab   []int32          // for queues
+	at     [][]int32        // by node: the jobs that count there, for assignStandbys
 
 	scales  int     // of weights; one if all jobs have the same
 	scaleAt [65]int // by the number of bits of a weight
@@ -46,17 +50,18 @@ type placedNode struct {
 type placedJob struct {
 	JobInfo
 	fits    *fits
-	queue   []int32 // the nodes of its candidates, none for one that is not in the view
-	waiting nodeSet // those of them that are in the view
-	scale   int     // of its weight
-	led     bool    // by the first of the queue
-	done    bool    // nobody is to run it any more
-	warming bool    // its runner has not said yet that it is ready
-	runner  int     // the node that leads it and takes part in placement; else none
-	target  int     // where it should run; none if it can run nowhere
-	standby int     // who should wait for it; none if nobody can
-	unmet   *Order  // a move or a pin to where it cannot run
-	order   *Order  // that says where it should run, or that it should not; nil if none does
+	seen    *CandidateView // the first of the queue as it was read, nil if there was none
+	queue   []int32        // the nodes of its candidates, none for one that is not in the view
+	waiting nodeSet        // those of them that are in the view
+	scale   int            // of its weight
+	led     bool           // by the first of the queue
+	done    bool           // nobody is to run it any more
+	warming bool           // its runner has not said yet that it is ready
+	runner  int            // the node that leads it and takes part in placement; else none
+	target  int            // where it should run; none if it can run nowhere
+	standby int            // who should wait for it; none if nobody can
+	unmet   *Order         // a move or a pin to where it cannot run
+	order   *Order         // that says where it should run, or that it should not; nil if none does
 	reason  reason
 }
 
@@ -77,13 +82,13 @@ const (
 )
 
 // place computes the placement of v.
-func place(v *View) *placement {
+func place(v *View) *placement { return new(placer).place(v) }
+
+// readPlacement takes in v: what there is to place.
+func readPlacement(v *View) *placement {
 	p := &placement{self: none}
 	p.readNodes(v)
 	p.readJobs(v)
-	s := newSpread(p)
-	p.assign(s)
-	p.assignStandbys(s)
 	return p
 }
 
@@ -91,9 +96,12 @@ func place(v *View) *placement {
 // started last. A node of the old version that restarts does not change it.
 func (p *placement) readNodes(v *View) {
 	p.nodes = make([]placedNode, len(v.Nodes))
+	p.at = make([][]int32, len(v.Nodes))
+	p.index = make(map[string]int32, len(v.Nodes))
 	first := map[string]int64{}
 	for x := range v.Nodes {
 		n := &v.Nodes[x]
+		p.index[n.ID] = int32(x)
 		if n.ID == v.Self {
 			p.self = x
 		}
@@ -141,17 +149,17 @@ func (p *placement) readJobs(v *View) {
 	}
 	slices.SortStableFunc(lists, func(a, b *placedNode) int { return a.Started.Compare(b.Started) })
 
-	names := make([]string, len(v.Jobs))
-	for i := range v.Jobs {
-		names[i] = v.Jobs[i].Name
-	}
+	var names []string
 	for _, n := range lists {
 		names = mergeNames(names, n.Jobs)
 	}
+	listed := len(names)
+	names = mergeQueues(names, v.Jobs)
+	p.listed = len(names) == listed
 	p.jobs = make([]placedJob, len(names))
-	has := newNodeSets(len(names), len(p.nodes))
+	has, waiting := newNodeSets(len(names), len(p.nodes)), newNodeSets(len(names), len(p.nodes))
 	for j, name := range names {
-		p.jobs[j] = placedJob{JobInfo: JobInfo{Name: name}, runner: none, target: none, standby: none}
+		p.jobs[j] = placedJob{JobInfo: JobInfo{Name: name}, waiting: waiting[j], runner: none, target: none, standby: none}
 	}
 	for _, n := range lists {
 		p.readList(n.Jobs, has)
@@ -187,43 +195,63 @@ func (p *placement) readList(list []JobInfo, has []nodeSet) {
 	}
 }
 
-func (p *placement) readQueues(v *View) {
-	index := make(map[string]int32, len(v.Nodes))
-	for x := range v.Nodes {
-		index[v.Nodes[x].ID] = int32(x)
-	}
-	candidates := 0
-	for i := range v.Jobs {
-		candidates += len(v.Jobs[i].Queue)
-	}
-	all := make([]int32, 0, candidates) // one array for all queues
-	waiting := newNodeSets(len(p.jobs), len(p.nodes))
+// readQueues takes in who leads and waits for what, as far as that has changed. It
+// reports whether all jobs are known.
+func (p *placement) readQueues(v *View) bool {
+	rest := v.Jobs
 	for j := range p.jobs {
-		p.jobs[j].waiting = waiting[j]
-	}
-	j := 0
-	for i := range v.Jobs {
-		for p.jobs[j].Name != v.Jobs[i].Name {
-			j++
-		}
 		job := &p.jobs[j]
-		start := len(all)
-		for _, c := range v.Jobs[i].Queue {
-			x, ok := index[c.Node]
-			if ok {
-				job.waiting.add(int(x))
-			} else {
-				x = none
-			}
-			all = append(all, x)
+		if len(rest) == 0 || rest[0].Name != job.Name {
+			job.read(p, nil)
+			job.led = false
+			continue
 		}
-		job.queue, job.led = all[start:len(all):len(all)], v.Jobs[i].Led
-		if first := job.queue[0]; first != none && p.nodes[first].Jobs != nil {
-			job.runner = int(first)
-			_, job.warming = p.nodes[first].Warming[job.Name]
-		}
+		job.read(p, rest[0].Queue)
+		job.led = rest[0].Led
+		rest = rest[1:]
 	}
-	p.steps += candidates + len(p.jobs)
+	p.steps += len(p.jobs)
+	return len(rest) == 0
+}
+
+// read takes in a queue, if it is another one than before.
+func (job *placedJob) read(p *placement, queue []CandidateView) {
+	if len(queue) == len(job.queue) && (len(queue) == 0 || &queue[0] == job.seen) {
+		return
+	}
+	job.seen, job.queue, job.runner, job.warming = nil, p.room(job.queue, len(queue)), none, false
+	clear(job.waiting)
+	p.steps += len(queue)
+	if len(queue) == 0 {
+		return
+	}
+	job.seen = &queue[0]
+	for _, c := range queue {
+		x, ok := p.index[c.Node]
+		if ok {
+			job.waiting.add(int(x))
+		} else {
+			x = none
+		}
+		job.queue = append(job.queue, x)
+	}
+	if first := job.queue[0]; first != none && p.nodes[first].Jobs != nil {
+		job.runner = int(first)
+		_, job.warming = p.nodes[first].Warming[job.Name]
+	}
+}
+
+// room returns an empty queue with room for n, which is old if there is enough.
+func (p *placement) room(old []int32, n int) []int32 {
+	if cap(old) >= n {
+		return old[:0]
+	}
+	if len(p.slab) < n {
+		p.slab = make([]int32, max(n, 2*len(p.jobs)))
+	}
+	queue := p.slab[:0:n]
+	p.slab = p.slab[n:]
+	return queue
 }
 
 // readWeights sorts the jobs into scales, of which each has weights of the same
@@ -245,6 +273,22 @@ func (p *placement) readWeights() {
 	for j := range p.jobs {
 		p.jobs[j].scale = p.scaleAt[bits.Len(uint(p.jobs[j].Weight))]
 	}
+}
+
+// mergeQueues returns the sorted union with the jobs of queues; that is names itself if
+// it has all of them.
+func mergeQueues(names []string, queues []JobView) []string {
+	var missing []JobInfo
+	i := 0
+	for q := range queues {
+		for i < len(names) && names[i] < queues[q].Name {
+			i++
+		}
+		if i == len(names) || names[i] != queues[q].Name {
+			missing = append(missing, JobInfo{Name: queues[q].Name})
+		}
+	}
+	return mergeNames(names, missing)
 }
 
 // mergeNames returns the sorted union; that is names itself if it has all of them.
@@ -283,9 +327,7 @@ func mergeNames(names []string, list []JobInfo) []string {
 
 // sameList reports whether two nodes announce the same slice; nodes with equal
 // lists share one, if the provider sees to it, which saves time here.
-func sameList(a, b []JobInfo) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
-}
+func sameList(a, b []JobInfo) bool { return sameSlice(a, b) }
 
 // assign gives each job its target.
 func (p *placement) assign(s *spread) {
@@ -331,9 +373,13 @@ func (p *placement) reasonFor(j int) reason {
 // assignStandbys gives each job its standby: for a job that is to move, that is
 // its target.
 func (p *placement) assignStandbys(s *spread) {
-	at := make([][]int32, len(p.nodes))
+	at := p.at
+	for x := range at {
+		at[x] = at[x][:0]
+	}
 	load, count := make([]int64, len(p.nodes)), make([]int, len(p.nodes))
 	for j := range p.jobs {
+		p.jobs[j].standby = none
 		if x := p.base(j); x != none {
 			at[x] = append(at[x], int32(j))
 			load[x] += int64(p.jobs[j].Weight)
@@ -416,8 +462,9 @@ func (p *placement) job(name string) (j int, ok bool) {
 // part returns, by job, what the node whose view it is should stand for now: what
 // runs on it, or is to run on it now; and what it should wait for. Of the latter it
 // begins with some at a time, and not before somebody stands for the job: who is to run
-// it should be the first.
-func (p *placement) part(due []bool, limit int) (wanted []bool) {
+// it should be the first. Before the app has settled, a job that has a standby keeps it,
+// or each node that comes would change that of most jobs.
+func (p *placement) part(due []bool, limit int, settled bool) (wanted []bool) {
 	wanted = make([]bool, len(p.jobs))
 	if p.self == none {
 		return wanted
@@ -431,8 +478,9 @@ func (p *placement) part(due []bool, limit int) (wanted []bool) {
 		case job.target == p.self && (job.runner == none || due[j]):
 			wanted[j] = true
 		case len(job.queue) > 0 && p.stands(j, p.self):
-			wanted[j] = p.waits(j, p.self) || standbys > 0
-			if !p.waits(j, p.self) {
+			begins := settled || job.target == p.self || p.next(j, job.runner) == none
+			wanted[j] = p.waits(j, p.self) || standbys > 0 && begins
+			if wanted[j] && !p.waits(j, p.self) {
 				standbys--
 			}
 		}

@@ -32,7 +32,7 @@ func (c crowdedApp) view(random *rand.Rand) *View {
 	v := &View{}
 	zone := func() string { return fmt.Sprint("zone=", random.IntN(c.zones)) }
 	for i := range c.jobs {
-		job := JobInfo{Name: fmt.Sprintf("job-%06d", i), Weight: 1 + random.IntN(c.weights)}
+		job := JobInfo{Name: jobName(i), Weight: 1 + random.IntN(c.weights)}
 		if random.IntN(100) < c.preferring {
 			job.Prefer = []string{zone()}
 		} else if random.IntN(100) < c.avoiding {

@@ -18,7 +18,7 @@ func (m *measurement) crowd(ctx context.Context) error {
 	}
 	var took time.Duration
 	cost, err := m.cost(ctx, m.Jobs*m.Nodes, func() error {
-		stopProfile, err := m.profileCPU()
+		stopProfile, err := m.profileCPU("cpu")
 		if err != nil {
 			return err
 		}

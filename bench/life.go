@@ -118,7 +118,7 @@ func (m *measurement) restart(ctx context.Context) error {
 func (m *measurement) drain(ctx context.Context, i int) (took time.Duration, gaps []time.Duration, err error) {
 	var after time.Duration
 	cost, err := m.cost(ctx, m.Jobs, func() error {
-		stopProfile, err := m.profileCPU()
+		stopProfile, err := m.profileCPU("cpu")
 		if err != nil {
 			return err
 		}

@@ -78,8 +78,8 @@ type measurement struct {
 	*fleet
 	client   *clientv3.Client
 	book     *book
-	others   int // leases that are not of this fleet
-	profiled bool
+	others   int      // leases that are not of this fleet
+	profiled []string // kinds of profiles that there are
 }
 
 func measureFleet(ctx context.Context, arg []byte) (err error) {

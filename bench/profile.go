@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 )
 
 // profile returns the file for a profile of this fleet.
@@ -16,13 +17,17 @@ func (m *measurement) profile(kind string) (*os.File, error) {
 	if err := os.MkdirAll(m.Profiles, 0o755); err != nil {
 		return nil, err
 	}
-	return os.Create(filepath.Join(m.Profiles, fmt.Sprintf("%s-jobs=%d-nodes=%d.%s", m.By, m.Jobs, m.Nodes, kind)))
+	name := fmt.Sprintf("%s-jobs=%d-nodes=%d", m.By, m.Jobs, m.Nodes)
+	if m.Scale {
+		name += fmt.Sprintf("-apart=%v", m.Apart)
+	}
+	return os.Create(filepath.Join(m.Profiles, name+"."+kind))
 }
 
 // profileWaiting makes the runtime note where goroutines wait for one another,
-// and every allocation.
+// and every allocation. Of many nodes it would be a profile of that alone.
 func (m *measurement) profileWaiting() {
-	if m.Profiles != "" {
+	if m.Profiles != "" && !m.Scale {
 		runtime.SetBlockProfileRate(1)
 		runtime.SetMutexProfileFraction(1)
 		runtime.MemProfileRate = 512
@@ -30,13 +35,13 @@ func (m *measurement) profileWaiting() {
 }
 
 // profileCPU profiles until the function that it returns is called. Of several
-// profiles of a fleet only the first is kept: the node that runs all jobs.
-func (m *measurement) profileCPU() (stop func(), err error) {
-	if m.Profiles == "" || m.profiled {
+// profiles of a kind only the first is kept: the node that runs all jobs.
+func (m *measurement) profileCPU(kind string) (stop func(), err error) {
+	if m.Profiles == "" || slices.Contains(m.profiled, kind) {
 		return func() {}, nil
 	}
-	m.profiled = true
-	f, err := m.profile("cpu")
+	m.profiled = append(m.profiled, kind)
+	f, err := m.profile(kind)
 	if err != nil {
 		return nil, err
 	}

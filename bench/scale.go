@@ -43,7 +43,9 @@ func (m *measurement) scale(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	m.atRest(float64(heapInUse()-before), float64(last))
+	if err := m.atRest(float64(heapInUse()-before), float64(last)); err != nil {
+		return err
+	}
 	err := m.episode(ctx, "ScaleJoin", m.Nodes, func() error { m.start(last); return nil })
 	if err != nil {
 		return err
@@ -52,15 +54,21 @@ func (m *measurement) scale(ctx context.Context) error {
 }
 
 // atRest watches the fleet while nothing happens.
-func (m *measurement) atRest(heap, nodes float64) {
+func (m *measurement) atRest(heap, nodes float64) error {
 	time.Sleep(m.Idle) // what there was to do is done
+	stopProfile, err := m.profileCPU("ScaleRest.cpu")
+	if err != nil {
+		return err
+	}
 	began := processorTime()
 	time.Sleep(m.Idle)
+	stopProfile()
 	m.book.add(m.name("ScaleRest"), m.Jobs, []value{
 		{"%-of-a-core/node", 100 * float64(processorTime()-began) / float64(m.Idle) / nodes},
 		{"heap-B/job/node", heap / float64(m.Jobs) / nodes},
 		{"goroutines", float64(runtime.NumGoroutine())},
 	}...)
+	return nil
 }
 
 func heapInUse() int64 {
@@ -80,7 +88,7 @@ func (m *measurement) episode(ctx context.Context, what string, nodes int, begin
 	m.takeGaps()
 	starts, lost, cpu := m.starts, m.lost, processorTime()
 	began := time.Now()
-	stopProfile, err := m.profileCPU()
+	stopProfile, err := m.profileCPU(what + ".cpu")
 	if err != nil {
 		return err
 	}

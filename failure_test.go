@@ -181,7 +181,7 @@ func (s *service) observe(app string) *distributed.Observer {
 
 func jobIn(s distributed.Status, name string) distributed.JobStatus {
 	for _, j := range s.Jobs {
-		if j.Job == name {
+		if j.Name == name {
 			return j
 		}
 	}

@@ -48,26 +48,26 @@ type Leader struct {
 	Since    time.Time         `json:"since,omitzero"` // when the observer saw it begin to lead; zero if it led before
 }
 
-// Observe returns an observer of the app called appName, which the caller
+// Observe returns an observer of the app called app, which the caller
 // closes. It blocks until it sees the app, and keeps trying while the store is
 // away. It returns ctx's error when ctx is done, which ends the call only;
 // [ErrInvalidConfig] for a name that breaks the rules of [NewConcurrency]; and what
 // wraps [ErrPermanent].
-func Observe(ctx context.Context, appName string, provider LeaseProvider, opts ...ConcurrencyOption) (*Observer, error) {
+func Observe(ctx context.Context, app string, provider LeaseProvider, opts ...ConcurrencyOption) (*Observer, error) {
 	var options commonOptions
 	for _, o := range opts {
 		options.apply(o)
 	}
-	if err := cmp.Or(options.invalid, validateNode(appName, "observer")); err != nil {
+	if err := cmp.Or(options.invalid, validateNode(app, "observer")); err != nil {
 		return nil, err
 	}
 	reports, hooks := options.report()
-	o := &Observer{app: appName, reports: reports, log: reports.log.With("app", appName), hooks: hooks, view: new(View), changed: make(chan struct{})}
+	o := &Observer{app: app, reports: reports, log: reports.log.With("app", app), hooks: hooks, view: new(View), changed: make(chan struct{})}
 	o.store.down, o.store.up = o.storeDown, o.storeUp
-	viewer, err := o.open(ctx, appName, provider)
+	viewer, err := o.open(ctx, app, provider)
 	if err != nil {
 		reports.flush()
-		return nil, fmt.Errorf("distributed: observe %q: %w", appName, err)
+		return nil, fmt.Errorf("distributed: observe %q: %w", app, err)
 	}
 	o.viewer = viewer
 	view, outdated, err := viewer.View()

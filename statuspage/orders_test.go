@@ -129,7 +129,7 @@ func TestJobsThatArePausedTogetherAreShown(t *testing.T) {
 		}
 		require.Equal(t, map[string]string{"invoices": "paused", "migration": "done"}, states)
 		for _, j := range p.Status().Jobs {
-			require.Equal(t, states[j.Job], string(j.State), j.Job)
+			require.Equal(t, states[j.Name], string(j.State), j.Name)
 		}
 	})
 }

@@ -166,6 +166,8 @@ func (c *conn) look(ctx context.Context, show func(o *distributed.Observer, v *d
 	}
 	view := o.View()
 	switch {
+	case view.Unreadable != "":
+		fmt.Fprintf(c.errs, "Nobody is shown to lead: %s.\n", plain(view.Unreadable))
 	case len(view.Nodes) > 0:
 	case len(view.Orders)+len(view.Records) == 0:
 		return errors.Join(no{fmt.Errorf("there is nothing of the app %q: no node, no order, and nothing on record", c.app)}, o.Close())

@@ -878,7 +878,7 @@ func leads(t *testing.T, c *distributed.Concurrency, name string) *distributed.L
 	return b.Leadership
 }
 
-func noting(happened *record[string]) distributed.CommonOption {
+func noting(happened *record[string]) distributed.ConcurrencyOption {
 	return distributed.WithHooks(distributed.Hooks{
 		Elected:  func(name string, _ int64, _ time.Duration) { happened.add("elected " + name) },
 		Lost:     func(name string, _ int64, _ time.Duration, _ error) { happened.add("lost " + name) },

@@ -352,7 +352,7 @@ func marshal(v any) ([]byte, error) {
 var errUnreadable = errors.New("distributed: unreadable document")
 
 // versionError says that a document is in a format that is not known here: what it
-// claims cannot be heeded, so nothing may be led beside it.
+// claims cannot be known, so nothing may be led beside it.
 type versionError struct {
 	key     string
 	version int

@@ -181,7 +181,7 @@ func (s *service) observe(app string) *distributed.Observer {
 
 func jobIn(s distributed.Status, name string) distributed.JobStatus {
 	for _, j := range s.Jobs {
-		if j.Job == name {
+		if j.Name == name {
 			return j
 		}
 	}
@@ -193,9 +193,9 @@ func TestEachWayToFailIsTheAffairOfItsJob(t *testing.T) {
 		"an error":                            func(context.Context) error { return errBroken },
 		"a panic":                             workThatPanics,
 		"the end of its goroutine":            func(context.Context) error { runtime.Goexit(); return nil },
-		"a nil pointer as an error":           func(context.Context) error { var none *errorOfAField; return none },
-		"an error that panics in Is":          func(context.Context) error { return errorThat{is: func() { panic("in Is") }} },
-		"an error that ends whoever reads it": func(context.Context) error { return errorThat{is: runtime.Goexit} },
+		"a nil pointer as an error":           func(context.Context) error { var none *fieldError; return none },
+		"an error that panics in Is":          func(context.Context) error { return askedError{is: func() { panic("in Is") }} },
+		"an error that ends whoever reads it": func(context.Context) error { return askedError{is: runtime.Goexit} },
 	} {
 		for balanced, opts := range map[string][]distributed.ProcessorOption{"": nil, ", with balancing": {distributed.WithLoadBalancing()}} {
 			t.Run(name+balanced, func(t *testing.T) {
@@ -216,16 +216,16 @@ func TestEachWayToFailIsTheAffairOfItsJob(t *testing.T) {
 	}
 }
 
-// errorOfAField is an error that panics if it is nil, as many do.
-type errorOfAField struct{ text string }
+// fieldError is an error that panics if it is nil, as many do.
+type fieldError struct{ text string }
 
-func (e *errorOfAField) Error() string { return e.text }
+func (e *fieldError) Error() string { return e.text }
 
-// errorThat does something when it is asked what it is.
-type errorThat struct{ is func() }
+// askedError does something when it is asked what it is.
+type askedError struct{ is func() }
 
-func (errorThat) Error() string   { return "error" }
-func (e errorThat) Is(error) bool { e.is(); return false }
+func (askedError) Error() string   { return "error" }
+func (e askedError) Is(error) bool { e.is(); return false }
 
 // What Work returns after its watchdog has expired is told as well.
 func TestHowAWorkEndsThatGaveNoSignOfLife(t *testing.T) {

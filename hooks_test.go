@@ -297,7 +297,7 @@ func TestHooksOnETCD(t *testing.T) {
 func TestAllHooksThatAreGivenAreCalledInTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls record[string]
-		named := func(prefix string) distributed.CommonOption {
+		named := func(prefix string) distributed.ConcurrencyOption {
 			return distributed.WithHooks(allHooks(func(hook string) { calls.add(prefix + hook) }))
 		}
 		hub := new(distributed.MemoryHub)
@@ -315,7 +315,7 @@ func TestAllHooksThatAreGivenAreCalledInTheirOrder(t *testing.T) {
 }
 
 // tellingAll notes what hooks are told, but for renewals that worked.
-func tellingAll(happened *record[string]) distributed.CommonOption {
+func tellingAll(happened *record[string]) distributed.ConcurrencyOption {
 	note := func(format string, args ...any) { happened.add(fmt.Sprintf(format, args...)) }
 	return distributed.WithHooks(distributed.Hooks{
 		Campaigning: func(job string) { note("campaigning %s", job) },

@@ -25,7 +25,7 @@ func (p *LeadershipBasedJobProcessor) Jobs() []Job {
 // UpdateJob takes over Weight, Prefer and Avoid of job for the one that has its Name,
 // which runs on undisturbed; it may move because of that. Nothing else of job counts.
 // It does not block: the other nodes are told by and by. It returns [ErrInvalidConfig]
-// if AddJob would not take these, and [ErrUnknownJob]. It may be called at any time; once
+// if AddJob would not take these, and [ErrUnknown]. It may be called at any time; once
 // Execute ends, it has no effect.
 func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
 	if err := p.made(); err != nil {
@@ -54,7 +54,7 @@ func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
 // ctx's error, wrapped, and the rest happens all the same. It must not wait for itself:
 // a Work that removes its own job does so in another goroutine.
 //
-// It returns [ErrUnknownJob] if there is no such job, and [ErrStuck] if Execute has
+// It returns [ErrUnknown] if there is no such job, and [ErrStuck] if Execute has
 // returned although its Work has not. It may be called at any time, by
 // several at once, and the name can be used again when it has returned nil. Execute
 // goes on without jobs.
@@ -90,7 +90,7 @@ func (p *LeadershipBasedJobProcessor) dismiss(name string) (gone <-chan struct{}
 	defer p.mu.Unlock()
 	job := p.jobs[name]
 	if job == nil {
-		return nil, fmt.Errorf("%w: %q", ErrUnknownJob, name)
+		return nil, fmt.Errorf("%w: this processor has no job %q", ErrUnknown, name)
 	}
 	if job.removed {
 		return job.gone, nil
@@ -117,7 +117,7 @@ func (p *LeadershipBasedJobProcessor) isRemoved(job *plannedJob) bool {
 func (p *LeadershipBasedJobProcessor) known(name string) (*plannedJob, error) {
 	job := p.jobs[name]
 	if job == nil || job.removed {
-		return nil, fmt.Errorf("%w: %q", ErrUnknownJob, name)
+		return nil, fmt.Errorf("%w: this processor has no job %q", ErrUnknown, name)
 	}
 	return job, nil
 }
@@ -149,10 +149,6 @@ func (p *LeadershipBasedJobProcessor) enter(job *plannedJob) {
 }
 
 var (
-	// ErrUnknownJob is returned for the name of a job that the processor does not
-	// have. It wraps [ErrInvalidConfig].
-	ErrUnknownJob = fmt.Errorf("%w: there is no job of this name", ErrInvalidConfig)
-
 	// ErrJobRemoved is the cause of the context of a Work whose job was taken away by
 	// [LeadershipBasedJobProcessor.RemoveJob].
 	ErrJobRemoved = errors.New("distributed: job removed")

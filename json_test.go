@@ -19,11 +19,11 @@ func shown() map[string]any {
 	at := time.Date(2026, time.March, 1, 12, 30, 0, 0, time.UTC)
 	return map[string]any{
 		`{"instance":"a","executing":true,"leased":true,"node":"7","draining":true,"jobs":[` +
-			`{"job":"x","state":"stuck","since":"2026-03-01T12:30:00Z","token":9,"cause":"distributed: term ended"},` +
-			`{"job":"y","state":"waiting","since":"2026-03-01T12:30:00Z","token":0}]}`: distributed.Status{
+			`{"name":"x","state":"stuck","since":"2026-03-01T12:30:00Z","token":9,"cause":"distributed: term ended"},` +
+			`{"name":"y","state":"waiting","since":"2026-03-01T12:30:00Z","token":0}]}`: distributed.Status{
 			Instance: "a", Executing: true, Leased: true, Node: "7", Draining: true, Jobs: []distributed.JobStatus{
-				{Job: "x", State: distributed.JobStuck, Since: at, Token: 9, Cause: errors.New("distributed: term ended")},
-				{Job: "y", State: distributed.JobWaiting, Since: at},
+				{Name: "x", State: distributed.JobStuck, Since: at, Token: 9, Cause: errors.New("distributed: term ended")},
+				{Name: "y", State: distributed.JobWaiting, Since: at},
 			},
 		},
 		`{"job":"x","token":9,"node":"7","instance":"a","metadata":{"address":"10.0.0.1:80"},"warming":false,"since":"2026-03-01T12:30:00Z"}`: distributed.Leader{

@@ -54,7 +54,7 @@ type LeaseRequest struct {
 	tell func(func()) // hands over what calls user code, for which nobody waits; nil to call it
 }
 
-// Lease is a node's registration with the store, under which it stands in any
+// Lease is a node's registration with the store, under which it takes part in any
 // number of elections. All leadership under a lease ends with the lease.
 //
 // Implementations must be safe for concurrent use.
@@ -134,7 +134,7 @@ type Election interface {
 	// ctx's error promptly; the candidacy must then be withdrawn, in the
 	// background if need be, and must not turn into a leadership. A waiting
 	// candidacy that somebody else removes from the store must not go
-	// unnoticed: Campaign stands again, behind the others, or returns
+	// unnoticed: Campaign queues again, behind the others, or returns
 	// ErrLeaseLost. While it waits it should make no calls to the store. Any
 	// other error is final for the caller.
 	//
@@ -204,7 +204,7 @@ type Viewer interface {
 }
 
 var (
-	// ErrLeaseLost is returned by [Election.Campaign] when the lease it stands
+	// ErrLeaseLost is returned by [Election.Campaign] when the lease it campaigns
 	// under has ended. The caller acquires a new lease and campaigns again.
 	ErrLeaseLost = errors.New("distributed: lease lost")
 

@@ -103,12 +103,16 @@ type sketch struct {
 	jobs    []JobView // without a queue: nobody stands for it any more
 	records []JobRecord
 	orders  []Order
+	unread  string            // what is wrong with a document in an unknown format
 	infos   map[string][]byte // by id
 	lists   map[string][]byte // by key
 }
 
 func (m *mirror) sketch() *sketch {
 	v := &sketch{news: m.news, self: m.self, orders: m.listOrders()}
+	if err := m.unknown(); err != nil {
+		v.unread = err.Error()
+	}
 	m.news = news{}
 	if v.all || v.news.nodes {
 		m.sketchNodes(v)
@@ -177,10 +181,10 @@ func (v *sketch) view(k keys, before *View, known jobLists) (*View, jobLists) {
 	slices.SortFunc(v.jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(v.records, func(a, b JobRecord) int { return cmp.Compare(a.Job, b.Job) })
 	if v.all {
-		view := &View{Self: v.self, Jobs: v.jobs, Records: v.records, Orders: v.orders}
+		view := &View{Self: v.self, Jobs: v.jobs, Records: v.records, Orders: v.orders, Unreadable: v.unread}
 		return v.addNodes(k, view, known)
 	}
-	view := &View{Self: v.self, Nodes: before.Nodes, Jobs: patchJobs(before.Jobs, v.jobs), Records: before.Records, Orders: v.orders}
+	view := &View{Self: v.self, Nodes: before.Nodes, Jobs: patchJobs(before.Jobs, v.jobs), Records: before.Records, Orders: v.orders, Unreadable: v.unread}
 	if v.news.records {
 		view.Records = v.records
 	}

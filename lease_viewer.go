@@ -28,6 +28,7 @@ type viewer struct {
 	mu      sync.Mutex
 	mirror  *mirror
 	heardAt time.Duration      // when the feed said something last
+	warned  bool               // of a document in an unknown format, and there is one still
 	refeed  context.CancelFunc // ends the feed; another begins
 	closed  bool
 }
@@ -81,6 +82,7 @@ func (v *viewer) follow() {
 func (v *viewer) apply(step Step) {
 	v.update(func(now time.Duration) {
 		v.mirror.step(step, now)
+		v.warn()
 		v.heardAt = now
 		select {
 		case <-v.first:
@@ -90,6 +92,15 @@ func (v *viewer) apply(step Step) {
 	})
 	v.events.renewed(0, 0)
 	signal(v.retime)
+}
+
+// warn says once that there is a document which this build cannot read.
+func (v *viewer) warn() {
+	err := v.mirror.unknown()
+	if err != nil && !v.warned {
+		v.log.Warn("a document is in a newer format, nobody is shown to lead", "error", err)
+	}
+	v.warned = err != nil
 }
 
 func (v *viewer) update(f func(now time.Duration)) {

@@ -243,7 +243,7 @@ func (j *journal) Write(p []byte) (int, error) {
 	return j.lines.Write(p)
 }
 
-func (j *journal) logger() distributed.CommonOption {
+func (j *journal) logger() distributed.ConcurrencyOption {
 	return distributed.WithLogger(slog.New(slog.NewJSONHandler(j, nil)))
 }
 

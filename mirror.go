@@ -242,13 +242,17 @@ func (t *transition) takeTold(d Document) {
 // read decodes a document whose content decides who may lead. One in a version of
 // the format that is not known here is kept in mind: who wrote it may lead by it.
 func (m *mirror) read(d Document, v value) error {
-	delete(m.foreign, d.Key)
+	if m.foreign[d.Key] != nil {
+		delete(m.foreign, d.Key)
+		m.changes++
+	}
 	if d.Value == nil {
 		return nil
 	}
 	err := m.keys.decode(d.Key, d.Value, v)
 	if err != nil && !errors.Is(err, errUnreadable) {
 		m.foreign[d.Key] = err
+		m.changes++
 		m.tear(err)
 	}
 	return err
@@ -262,12 +266,15 @@ func (m *mirror) tear(cause error) {
 }
 
 // unknown returns what is wrong if a document is in an unknown version of the
-// format.
+// format: with the first of them, by key.
 func (m *mirror) unknown() error {
-	for _, err := range m.foreign {
-		return err
+	var first string
+	for key := range m.foreign {
+		if first == "" || key < first {
+			first = key
+		}
 	}
-	return nil
+	return m.foreign[first]
 }
 
 // expire lets go of what has been waited for until now, and reports whether

@@ -17,7 +17,7 @@ func (c *Concurrency) attend(lease Lease) {
 	c.attended = lease
 	c.attending.Unlock()
 	orders, outdated := lease.Orders()
-	c.heed(lease, orders)
+	c.follow(lease, orders)
 	if outdated == nil {
 		return
 	}
@@ -25,14 +25,14 @@ func (c *Concurrency) attend(lease Lease) {
 		for outdated != nil {
 			<-outdated
 			if orders, outdated = lease.Orders(); outdated != nil {
-				c.heed(lease, orders)
+				c.follow(lease, orders)
 			}
 		}
 	})
 }
 
-// heed has orders obeyed, unless there is another lease by now, which knows better.
-func (c *Concurrency) heed(lease Lease, orders []Order) {
+// follow has orders obeyed, unless there is another lease by now, which knows better.
+func (c *Concurrency) follow(lease Lease, orders []Order) {
 	c.attending.Lock()
 	defer c.attending.Unlock()
 	if c.attended == lease {

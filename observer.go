@@ -20,6 +20,7 @@ import (
 // cannot be reached then. It is for finding a node, not for deciding who may do
 // what: that is what [Leadership.Valid] and fencing tokens are for.
 type Observer struct {
+	app     string
 	reports *reporter
 	log     *slog.Logger // hands its records to reports
 	hooks   Hooks        // likewise
@@ -47,26 +48,26 @@ type Leader struct {
 	Since    time.Time         `json:"since,omitzero"` // when the observer saw it begin to lead; zero if it led before
 }
 
-// Observe returns an observer of the app called appName, which the caller
+// Observe returns an observer of the app called app, which the caller
 // closes. It blocks until it sees the app, and keeps trying while the store is
 // away. It returns ctx's error when ctx is done, which ends the call only;
 // [ErrInvalidConfig] for a name that breaks the rules of [NewConcurrency]; and what
 // wraps [ErrPermanent].
-func Observe(ctx context.Context, appName string, provider LeaseProvider, opts ...ConcurrencyOption) (*Observer, error) {
+func Observe(ctx context.Context, app string, provider LeaseProvider, opts ...ConcurrencyOption) (*Observer, error) {
 	var options commonOptions
 	for _, o := range opts {
 		options.apply(o)
 	}
-	if err := cmp.Or(options.invalid, validateNode(appName, "observer")); err != nil {
+	if err := cmp.Or(options.invalid, validateNode(app, "observer")); err != nil {
 		return nil, err
 	}
 	reports, hooks := options.report()
-	o := &Observer{reports: reports, log: reports.log.With("app", appName), hooks: hooks, view: new(View), changed: make(chan struct{})}
+	o := &Observer{app: app, reports: reports, log: reports.log.With("app", app), hooks: hooks, view: new(View), changed: make(chan struct{})}
 	o.store.down, o.store.up = o.storeDown, o.storeUp
-	viewer, err := o.open(ctx, appName, provider)
+	viewer, err := o.open(ctx, app, provider)
 	if err != nil {
 		reports.flush()
-		return nil, fmt.Errorf("distributed: observe %q: %w", appName, err)
+		return nil, fmt.Errorf("distributed: observe %q: %w", app, err)
 	}
 	o.viewer = viewer
 	view, outdated, err := viewer.View()
@@ -127,6 +128,9 @@ func (o *Observer) Close() error {
 	defer o.reports.flush()
 	return o.viewer.Close()
 }
+
+// App returns the name of the app that it shows.
+func (o *Observer) App() string { return o.app }
 
 // View returns the whole picture, which is not to be changed.
 func (o *Observer) View() *View {

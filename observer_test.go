@@ -1,8 +1,11 @@
 package distributed_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -288,5 +291,29 @@ func TestAProcessorGivesItsAppToAnObserver(t *testing.T) {
 
 		_, err = distributed.NewLeadershipBasedJobProcessor("a/b", "a", provider, nil).Observe(t.Context())
 		require.ErrorIs(t, err, distributed.ErrInvalidConfig)
+	})
+}
+
+func TestObserversSayThatADocumentIsInANewerFormat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		var logged bytes.Buffer
+		o, err := distributed.Observe(t.Context(), "app", s.provider(), distributed.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+		require.NoError(t, err)
+		s.execute("a", manyJobs(1, untilDone))
+		_, err = o.Await(t.Context(), "job-0000")
+		require.NoError(t, err)
+		require.Empty(t, o.View().Unreadable)
+		store := s.hub.Open("newer")
+		rev, err := store.Put(t.Context(), "app/nodes/newer", []byte(`{"v":2}`), 0)
+		require.NoError(t, err)
+		time.Sleep(time.Second) // in virtual time
+		require.Contains(t, o.View().Unreadable, "document app/nodes/newer has format version 2")
+		require.Empty(t, o.Leaders())
+		require.NoError(t, store.Delete(t.Context(), "app/nodes/newer", rev))
+		time.Sleep(time.Second) // in virtual time
+		require.Empty(t, o.View().Unreadable)
+		require.NoError(t, o.Close())
+		require.Equal(t, 1, strings.Count(logged.String(), "a document is in a newer format, nobody is shown to lead"))
 	})
 }

@@ -19,8 +19,9 @@ import (
 // the order, and returns once the store has accepted it. It returns [ErrUnknown] for a
 // job that no node has or an instance that is not there; [ErrOrdered] for what has been
 // ordered already, or contradicts that; [ErrNotOrdered] when there is nothing to take
-// back; [ErrInvalidConfig] for what breaks the rules of names; ctx's error; and errors
-// of the store, after which the order may have been given all the same.
+// back; [ErrInvalidConfig] for what breaks the rules of names; [ErrRefused] for what the
+// store does not allow; ctx's error; and other errors of the store, after which the order
+// may have been given all the same.
 type Operator struct {
 	store  Store
 	keys   keys
@@ -45,17 +46,17 @@ func (n Note) validate() error {
 	return validateText("Note.Why", n.Why, maxWhy)
 }
 
-// NewOperator returns an operator of the app called appName, which the caller closes.
+// NewOperator returns an operator of the app called app, which the caller closes.
 // It makes one attempt to look at the app, and blocks until that has succeeded or
 // failed, or ctx is done, which ends the call only. The provider must be one that
 // [NewLeaseProvider], [NewETCDLeaseProvider] or [NewMemoryLeaseProvider] has returned.
 // Of the options, the logger is told of trouble with the store.
-func NewOperator(ctx context.Context, appName string, provider LeaseProvider, opts ...ConcurrencyOption) (*Operator, error) {
+func NewOperator(ctx context.Context, app string, provider LeaseProvider, opts ...ConcurrencyOption) (*Operator, error) {
 	var options commonOptions
 	for _, o := range opts {
 		options.apply(o)
 	}
-	if err := cmp.Or(options.invalid, validateNode(appName, "operator")); err != nil {
+	if err := cmp.Or(options.invalid, validateNode(app, "operator")); err != nil {
 		return nil, err
 	}
 	p, ok := provider.(*storeProvider)
@@ -64,14 +65,14 @@ func NewOperator(ctx context.Context, appName string, provider LeaseProvider, op
 	}
 	reports, _ := options.report()
 	defer reports.flush()
-	req := LeaseRequest{App: appName, Logger: reports.log, tell: reports.tell}
+	req := LeaseRequest{App: app, Logger: reports.log, tell: reports.tell}
 	viewer, err := p.openView(ctx, req)
 	if err != nil {
-		return nil, fmt.Errorf("distributed: operate %q: %w", appName, err)
+		return nil, fmt.Errorf("distributed: operate %q: %w", app, err)
 	}
 	store, err := p.open(ctx, req)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("distributed: operate %q: %w", appName, err), viewer.Close())
+		return nil, errors.Join(fmt.Errorf("distributed: operate %q: %w", app, err), viewer.Close())
 	}
 	return &Operator{store: store, keys: keys{p.prefix(req)}, viewer: viewer}, nil
 }
@@ -114,8 +115,9 @@ func (o *Operator) ResumeAll(ctx context.Context) error {
 
 // Move has the job run on an instance, which needs [WithLoadBalancing]. It moves as
 // any other, when the instance waits for it, and stays there until the instance goes,
-// drains or cannot take it any more; after that the order is over. A later Move
-// replaces an earlier one.
+// drains or cannot take it any more; after that the order is over. It is over at once
+// if the job was just on its way elsewhere: then give it again. A later Move replaces an
+// earlier one.
 func (o *Operator) Move(ctx context.Context, job, instance string, n Note) error {
 	return o.give(ctx, Order{Kind: OrderMove, Job: job, Instance: instance}, n)
 }
@@ -127,7 +129,7 @@ func (o *Operator) Pin(ctx context.Context, job, instance string, n Note) error 
 	return o.give(ctx, Order{Kind: OrderPin, Job: job, Instance: instance}, n)
 }
 
-// Unpin undoes Pin, and Move. The job stays where it is if nothing speaks against it.
+// Unpin undoes Pin, and Move. The job stays where it is, if it can.
 func (o *Operator) Unpin(ctx context.Context, job string) error {
 	return o.takeBack(ctx, Order{Kind: OrderPin, Job: job})
 }
@@ -190,7 +192,7 @@ func (o *Operator) made() error {
 	return nil
 }
 
-// give writes an order, if nothing speaks against it.
+// give writes an order, if it can be carried out.
 func (o *Operator) give(ctx context.Context, order Order, n Note) error {
 	if err := cmp.Or(o.made(), n.validate(), order.validate()); err != nil {
 		return err
@@ -250,12 +252,20 @@ func (o *Operator) change(ctx context.Context, key string, decide func(there Doc
 		}
 		err = o.put(ctx, key, value, there.Revision)
 		if !errors.As(err, new(*ConflictError)) {
-			if err != nil {
-				return fmt.Errorf("distributed: operate: %w: it may have been ordered", err)
-			}
-			return nil
+			return outcome(err)
 		}
 	}
+}
+
+// outcome says what came of a write. What the store refuses has not been done.
+func outcome(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrRefused) || errors.Is(err, ErrInvalidConfig):
+		return fmt.Errorf("distributed: operate: not ordered: %w", err)
+	}
+	return fmt.Errorf("distributed: operate: it may have been ordered: %w", err)
 }
 
 func (o *Operator) put(ctx context.Context, key string, value []byte, rev int64) error {
@@ -358,7 +368,7 @@ func (v *viewer) leadership(job string) (token int64, known bool) {
 	return first.number, first.number != first.doc.bound
 }
 
-// check says what speaks against an order.
+// check says why an order cannot be carried out.
 func (o *Order) check(v *View) error {
 	if o.Job != "" && !v.has(o.Job, "") {
 		return fmt.Errorf("%w: no node has the job %q", ErrUnknown, o.Job)
@@ -386,7 +396,7 @@ func (o *Order) checkInstance(v *View) error {
 }
 
 // has reports whether a node has the job: one of the instance, if that is not empty.
-// Without balancing, nobody stands for one that is paused or done, but it is known; and
+// Without balancing, nobody campaigns for one that is paused or done, but it is known; and
 // while none may run, any name is taken for that of a job.
 func (v *View) has(job, instance string) bool {
 	for _, n := range v.Nodes {
@@ -436,9 +446,10 @@ func (o *Order) over(v *View) bool {
 }
 
 var (
-	// ErrUnknown is returned for an order about what is not there: a job that no node
-	// has, an instance that does not run, a job that the instance does not have.
-	ErrUnknown = errors.New("distributed: unknown to the app")
+	// ErrUnknown is returned for what is not there: by an [Operator] for a job that no
+	// node has, an instance that does not run, or a job that the instance does not
+	// have; by a [LeadershipBasedJobProcessor] for a job that it does not have.
+	ErrUnknown = errors.New("distributed: unknown")
 
 	// ErrOrdered is returned for an order that was given already, or contradicts one
 	// that was; the text says by whom and why.

@@ -39,7 +39,7 @@ func balancedAtOnce() distributed.ProcessorOption {
 
 func stateOf(n *executing, job string) distributed.JobStatus {
 	for _, j := range n.Status().Jobs {
-		if j.Job == job {
+		if j.Name == job {
 			return j
 		}
 	}
@@ -337,7 +337,7 @@ func TestAnOrderOfAnotherVersion(t *testing.T) {
 		write("pause/y", "nonsense")
 		require.Equal(t, "a", s.runner("y"), "what cannot be read is no order")
 		write("pause/x", `{"v":2,"sum":"0123456789abcdef","new":true}`)
-		require.Empty(t, s.runner("x"), "a newer pause is heeded, whatever it says")
+		require.Empty(t, s.runner("x"), "a newer pause is obeyed, whatever it says")
 		write("unknown/x", `{"v":2,"sum":"0123456789abcdef","new":true}`)
 		require.Len(t, o.Orders(), 1)
 		require.NoError(t, o.Pause(t.Context(), "y", ann), "it replaces what cannot be read")
@@ -458,5 +458,34 @@ func TestRandomOrdersKeepJobsApart(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// refusingStore answers all that is to be written with an error.
+type refusingStore struct {
+	distributed.Store
+	err error
+}
+
+func (s refusingStore) Put(context.Context, string, []byte, int64) (int64, error) { return 0, s.err }
+
+func TestAnOrderThatTheStoreRefusesIsNotSaidToBeGivenPerhaps(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		says string
+	}{
+		{fmt.Errorf("%w: no permission", distributed.ErrRefused), "not ordered"},
+		{errors.New("the connection broke"), "it may have been ordered"},
+	} {
+		hub := new(distributed.MemoryHub)
+		provider := distributed.NewLeaseProvider(func(_ context.Context, req distributed.LeaseRequest) (distributed.Store, error) {
+			return refusingStore{hub.Open(req.Instance), c.err}, nil
+		})
+		o, err := distributed.NewOperator(t.Context(), "app", provider)
+		require.NoError(t, err)
+		err = o.PauseAll(t.Context(), distributed.Note{By: "ann"})
+		require.ErrorIs(t, err, c.err)
+		require.ErrorContains(t, err, "distributed: operate: "+c.says+": ")
+		require.NoError(t, o.Close())
 	}
 }

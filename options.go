@@ -11,13 +11,11 @@ import (
 // ProcessorOption changes a [LeadershipBasedJobProcessor].
 type ProcessorOption interface{ applyProcessor(*processorOptions) }
 
-// ConcurrencyOption changes a [Concurrency].
-type ConcurrencyOption interface{ applyConcurrency(*commonOptions) }
-
-// CommonOption is an option of both.
-type CommonOption interface {
+// ConcurrencyOption changes a [Concurrency], an [Observer] or an [Operator], or else a
+// [LeadershipBasedJobProcessor], as each is a ProcessorOption too.
+type ConcurrencyOption interface {
 	ProcessorOption
-	ConcurrencyOption
+	applyConcurrency(*commonOptions)
 }
 
 // commonOptions holds what the user gave. It is for the reporter to call.
@@ -158,7 +156,7 @@ func WithJobQuota(n int) ProcessorOption {
 // WithLoadBalancing spreads the jobs of the app evenly over the nodes that have
 // them: the weights on any two nodes differ by one heaviest job at most. A
 // running job moves only if that is needed for it, or its node drains, and then
-// as few as can be. A node stands only for the jobs that are to run on it, and
+// as few as can be. A node campaigns only for the jobs that are to run on it, and
 // for those that it is the standby of, so that the load of a node that fails
 // falls evenly on the others.
 //
@@ -243,12 +241,12 @@ func WithMetadata(metadata map[string]string) ProcessorOption {
 // messages are constant, and docs/logs.md lists them. Its handler is called as
 // [Hooks] are. nil means the default: what is logged at Warn and Error goes to
 // [slog.Default]. To silence that, give a logger with [slog.DiscardHandler].
-func WithLogger(l *slog.Logger) CommonOption {
+func WithLogger(l *slog.Logger) ConcurrencyOption {
 	return commonOption(func(o *commonOptions) { o.log = l })
 }
 
 // WithHooks calls the functions in h as things happen. Of an option given more
 // than once all count, in that order. Default: none.
-func WithHooks(h Hooks) CommonOption {
+func WithHooks(h Hooks) ConcurrencyOption {
 	return commonOption(func(o *commonOptions) { o.hooks = append(o.hooks, h) })
 }

@@ -60,11 +60,11 @@ type plannedJob struct {
 	pause time.Duration // before the next campaign, as a failure could not be recorded; of its loop
 }
 
-// NewLeadershipBasedJobProcessor returns a processor for the node instanceName
-// of the service appName; see [NewConcurrency] for the rules of both names. It
+// NewLeadershipBasedJobProcessor returns a processor for the node instance
+// of the service app; see [NewConcurrency] for the rules of both names. It
 // makes no call to the store; wrong arguments are reported by Execute. jobs may
 // be nil; AddJob adds more.
-func NewLeadershipBasedJobProcessor(appName, instanceName string, provider LeaseProvider, jobs []Job, opts ...ProcessorOption) *LeadershipBasedJobProcessor {
+func NewLeadershipBasedJobProcessor(app, instance string, provider LeaseProvider, jobs []Job, opts ...ProcessorOption) *LeadershipBasedJobProcessor {
 	p := &LeadershipBasedJobProcessor{
 		options: processorOptions{node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
 		jobs:    map[string]*plannedJob{},
@@ -78,7 +78,7 @@ func NewLeadershipBasedJobProcessor(appName, instanceName string, provider Lease
 		}
 		o.applyProcessor(&p.options)
 	}
-	p.concurrency = newConcurrency(appName, instanceName, provider, p.options.commonOptions)
+	p.concurrency = newConcurrency(app, instance, provider, p.options.commonOptions)
 	p.concurrency.managed, p.concurrency.obey = true, p.obey
 	if p.options.quotaSet {
 		p.options.node.Capacity = p.options.quota

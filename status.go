@@ -23,7 +23,7 @@ type Status struct {
 
 // JobStatus is a job of a processor at one moment.
 type JobStatus struct {
-	Job   string    `json:"job"`
+	Name  string    `json:"name"`
 	State JobState  `json:"state"`
 	Since time.Time `json:"since"` // when it came into that state; a job is stuck since its context is done
 	Token int64     `json:"token"` // of the leadership; 0 while it waits
@@ -95,7 +95,7 @@ func (p *LeadershipBasedJobProcessor) Status() Status {
 	s.Node, s.Leased = p.concurrency.node()
 	s.Executing, s.Jobs = p.jobStatus(time.Now())
 	p.recall(s.Jobs)
-	slices.SortFunc(s.Jobs, func(a, b JobStatus) int { return strings.Compare(a.Job, b.Job) })
+	slices.SortFunc(s.Jobs, func(a, b JobStatus) int { return strings.Compare(a.Name, b.Name) })
 	return s
 }
 
@@ -115,8 +115,8 @@ func (p *LeadershipBasedJobProcessor) recall(jobs []JobStatus) {
 	}
 	for i := range jobs {
 		j := &jobs[i]
-		j.Lacks = lacks[j.Job]
-		record, _, outdated := held.lease.Recorded(j.Job)
+		j.Lacks = lacks[j.Name]
+		record, _, outdated := held.lease.Recorded(j.Name)
 		if outdated == nil {
 			continue
 		}
@@ -136,7 +136,7 @@ func (p *LeadershipBasedJobProcessor) jobStatus(now time.Time) (executing bool, 
 			jobs = append(jobs, job.tenure.status(now))
 			continue
 		}
-		s := JobStatus{Job: name, State: JobWaiting, Since: job.since}
+		s := JobStatus{Name: name, State: JobWaiting, Since: job.since}
 		if p.ordered != nil {
 			if o := p.ordered.pausedBy(name); o != nil {
 				s.State, s.Cause = JobPaused, pausedBy(*o)
@@ -166,7 +166,7 @@ type tenure struct {
 
 func (t *tenure) status(now time.Time) JobStatus {
 	l := t.leadership
-	s := JobStatus{Job: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx), Warming: l.warming()}
+	s := JobStatus{Name: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx), Warming: l.warming()}
 	switch {
 	case !t.returned.IsZero():
 		s.State, s.Since = JobStopping, t.returned

@@ -19,7 +19,7 @@ func TestStatusFollowsAJobThroughItsStates(t *testing.T) {
 		p := distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(),
 			[]distributed.Job{s.job("a", "x", stopsAfter(time.Minute))})
 		require.Equal(t, distributed.Status{Instance: "a", Jobs: []distributed.JobStatus{
-			{Job: "x", State: distributed.JobWaiting, Since: added},
+			{Name: "x", State: distributed.JobWaiting, Since: added},
 		}}, p.Status(), "before Execute")
 
 		time.Sleep(time.Hour)
@@ -31,7 +31,7 @@ func TestStatusFollowsAJobThroughItsStates(t *testing.T) {
 		first := s.last("x").token
 		view, _ := a.View()
 		require.Equal(t, distributed.Status{Instance: "a", Executing: true, Leased: true, Node: view.Self, Jobs: []distributed.JobStatus{
-			{Job: "x", State: distributed.JobRunning, Since: elected, Token: first},
+			{Name: "x", State: distributed.JobRunning, Since: elected, Token: first},
 		}}, a.Status())
 
 		s.hub.RemoveCandidate("app", "x", "a")
@@ -39,13 +39,13 @@ func TestStatusFollowsAJobThroughItsStates(t *testing.T) {
 		time.Sleep(time.Second - 1)
 		x := a.Status().Jobs[0]
 		require.ErrorIs(t, x.Cause, distributed.ErrLeadershipLost)
-		require.Equal(t, distributed.JobStatus{Job: "x", State: distributed.JobStopping, Since: lost, Token: first, Cause: x.Cause}, x)
+		require.Equal(t, distributed.JobStatus{Name: "x", State: distributed.JobStopping, Since: lost, Token: first, Cause: x.Cause}, x)
 		time.Sleep(1)
-		require.Equal(t, distributed.JobStatus{Job: "x", State: distributed.JobStuck, Since: lost, Token: first, Cause: x.Cause}, a.Status().Jobs[0])
+		require.Equal(t, distributed.JobStatus{Name: "x", State: distributed.JobStuck, Since: lost, Token: first, Cause: x.Cause}, a.Status().Jobs[0])
 
 		time.Sleep(time.Minute - time.Second)
 		synctest.Wait()
-		require.Equal(t, distributed.JobStatus{Job: "x", State: distributed.JobWaiting, Since: time.Now()}, a.Status().Jobs[0])
+		require.Equal(t, distributed.JobStatus{Name: "x", State: distributed.JobWaiting, Since: time.Now()}, a.Status().Jobs[0])
 	})
 }
 
@@ -103,7 +103,7 @@ func TestStatusSaysWhetherTheNodeDrains(t *testing.T) {
 		s := newService(t)
 		a := s.execute("a", works{"y": untilDone, "x": untilDone}, balanced())
 		require.False(t, a.Status().Draining)
-		require.Equal(t, "x", a.Status().Jobs[0].Job, "sorted")
+		require.Equal(t, "x", a.Status().Jobs[0].Name, "sorted")
 		draining, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.Error(t, a.Drain(draining), "nobody else can take them")

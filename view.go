@@ -21,6 +21,10 @@ type View struct {
 
 	// Records are of the jobs that have failed, and of those that are done, sorted by Job.
 	Records []JobRecord `json:"records"`
+
+	// Unreadable says why nobody is shown to lead: a document is in a newer version of
+	// the format than this build knows. Empty as a rule: everything could be read.
+	Unreadable string `json:"unreadable,omitempty"`
 }
 
 // NodeView is a node in a [View].

@@ -87,28 +87,6 @@ func (f *follower) run(ctx context.Context) error {
 	return f.read(ctx, messages, connected)
 }
 
-// begin makes the first message of the stream, if it is not there. It stands for
-// nothing: with it no listing is ever empty.
-func (f *follower) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	stream, err := f.js.Stream(ctx, f.Stream)
-	if err == nil {
-		_, err = stream.GetLastMsgForSubject(ctx, f.first())
-	}
-	if !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return err
-	}
-	if f.looks {
-		return fmt.Errorf("there is nothing in the stream %s yet: %w", f.Stream, err)
-	}
-	_, err = f.publish(ctx, &nats.Msg{Subject: f.first(), Data: []byte("distributed")}, 0)
-	if _, ok := refusedAt(err); ok {
-		return nil
-	}
-	return err
-}
-
 // consume has the stream send what comes behind the position.
 func (f *follower) consume(ctx context.Context, inbox string) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)

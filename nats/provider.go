@@ -129,7 +129,32 @@ func (s *store) openStream(ctx context.Context) error {
 		return fmt.Errorf("%w: stream %s: %s", distributed.ErrRefused, s.Stream, wrong)
 	}
 	s.created = info.Created
-	return nil
+	if s.looks {
+		return nil
+	}
+	return s.begin(ctx)
+}
+
+// begin makes the first message of the stream, if it is not there. It stands for
+// nothing: with it no listing is ever empty.
+func (s *store) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	stream, err := s.js.Stream(ctx, s.Stream)
+	if err == nil {
+		_, err = stream.GetLastMsgForSubject(ctx, s.first())
+	}
+	if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return err
+	}
+	if s.looks {
+		return fmt.Errorf("there is nothing in the stream %s yet: %w", s.Stream, err)
+	}
+	_, err = s.publish(ctx, &nats.Msg{Subject: s.first(), Data: []byte("distributed")}, 0)
+	if _, ok := refusedAt(err); ok || isInFlight(err) {
+		return nil // another one has made it
+	}
+	return err
 }
 
 func (c *Config) wanted() jetstream.StreamConfig {

@@ -11,8 +11,8 @@ import (
 	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
-	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/b2552be4/distributed"
 )
@@ -30,6 +30,7 @@ func (r *Router) pass(ctx context.Context, w http.ResponseWriter, req *http.Requ
 	connected := context.AfterFunc(ctx, cancel)
 	defer connected()
 	var failure error
+	route := r.routeTo(leader.Job, leader.Token)
 	proxy := httputil.ReverseProxy{
 		Transport: r.transport,
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -37,31 +38,46 @@ func (r *Router) pass(ctx context.Context, w http.ResponseWriter, req *http.Requ
 			p.Out.Host = p.In.Host
 			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
 			p.SetXForwarded()
-			p.Out.Header.Set(routeHeader, strconv.FormatInt(leader.Token, 10))
+			p.Out.Header.Add(routeHeader, route) // beside those of other jobs: routers that disagree find their own, and end it
 			b.attach(p.Out)
 		},
 		ModifyResponse: func(answer *http.Response) error {
-			if answer.StatusCode == http.StatusMisdirectedRequest && answer.Header.Get(routeHeader) != "" {
+			if answer.StatusCode == http.StatusMisdirectedRequest && answer.Header.Get(routeHeader) == stale(route) {
 				return errRefused
 			}
 			return nil
 		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failure = err },
 	}
+	var connections atomic.Int64 // a transport may send what can be repeated more than once
 	passed := req.WithContext(httptrace.WithClientTrace(attempt, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connected() },
+		GotConn: func(httptrace.GotConnInfo) {
+			connected()
+			connections.Add(1)
+		},
 	}))
 	passed.Body = http.NoBody // the proxy closes it; see attach
 	proxy.ServeHTTP(w, passed)
-	switch {
-	case failure == nil:
+	if failure == nil {
 		return nil
-	case !b.detach() || req.Context().Err() != nil:
-	case errors.Is(failure, errRefused) || neverSent(failure) || ctx.Err() != nil && attempt.Err() != nil || allowsRepetition(req.Method):
-		return fmt.Errorf("%w: %s: %w", errTryAgain, leader.Instance, failure)
 	}
-	return fmt.Errorf("%s: %w", leader.Instance, failure)
+	again := b.detach() && req.Context().Err() == nil
+	if errors.Is(failure, errRefused) || neverSent(failure) || ctx.Err() != nil && attempt.Err() != nil || b.failed != nil {
+		failure = fmt.Errorf("%s did not take it: %w", leader.Instance, failure)
+	} else {
+		b.sent += max(1, int(connections.Load()))
+		failure = fmt.Errorf("sent to %s, attempt %d, and %w: %w", leader.Instance, b.sent, errBroke, failure)
+		again, b.broke = again && allowsRepetition(req.Method) && b.sent < maxSent, failure
+	}
+	if again {
+		return fmt.Errorf("%w: %w", errTryAgain, failure)
+	}
+	return failure
 }
+
+// maxSent is how often a request that may be repeated is sent until its connection does
+// not break: it may be what breaks the node.
+const maxSent = 3
 
 // neverSent reports whether there was not even a connection.
 func neverSent(err error) bool {
@@ -75,6 +91,8 @@ type body struct {
 	opened bool   // start has been read
 	start  []byte // what is kept
 	failed error  // why start could not be read
+	sent   int    // how often it was sent and the connection broke
+	broke  error  // how, the last time
 	more   bool   // there is more, which can be sent once
 
 	mu      sync.Mutex

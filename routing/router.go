@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,26 +74,50 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.NotFound(w, req)
 		return
 	}
-	if route := req.Header.Get(routeHeader); route != "" {
-		r.servePassedOn(w, req, job, route)
+	if token, ok := r.passedOn(req, job); ok {
+		r.servePassedOn(w, req, job, token)
 		return
 	}
 	r.route(w, req, job)
 }
 
-// routeHeader marks a request that has been passed on, with the token of the
-// leadership that it is meant for; and an answer that says that there is none such.
+// routeHeader marks a request that has been passed on, with the app, the job and the
+// token of the leadership that it is meant for; and an answer that says that there is
+// none such.
 const routeHeader = "Distributed-Route"
+
+func (r *Router) routeTo(job string, token int64) string {
+	return r.routesTo(job) + strconv.FormatInt(token, 10)
+}
+
+func (r *Router) routesTo(job string) string {
+	return url.QueryEscape(r.observer.App()) + "/" + url.QueryEscape(job) + "/"
+}
+
+func stale(route string) string { return "stale " + route }
+
+// passedOn reports whether the request was passed on for job, and for which token.
+// What else there is under the header is no route here: it is somebody else's, or
+// a client's idea.
+func (r *Router) passedOn(req *http.Request, job string) (token int64, ok bool) {
+	for _, route := range req.Header[routeHeader] {
+		if text, ours := strings.CutPrefix(route, r.routesTo(job)); ours {
+			if t, err := strconv.ParseInt(text, 10, 64); err == nil {
+				token, ok = t, true
+			}
+		}
+	}
+	return token, ok
+}
 
 // servePassedOn serves what another router has passed on, or says that its route is
 // stale.
-func (r *Router) servePassedOn(w http.ResponseWriter, req *http.Request, job, route string) {
-	token, err := strconv.ParseInt(route, 10, 64)
-	if err == nil && r.serveHere(w, req, job, token) {
+func (r *Router) servePassedOn(w http.ResponseWriter, req *http.Request, job string, token int64) {
+	if r.serveHere(w, req, job, token) {
 		return
 	}
-	w.Header().Set(routeHeader, "stale")
-	http.Error(w, fmt.Sprintf("%s is not led here under token %s", job, route), http.StatusMisdirectedRequest)
+	w.Header().Set(routeHeader, stale(r.routeTo(job, token)))
+	http.Error(w, fmt.Sprintf("%s is not led here under token %d", job, token), http.StatusMisdirectedRequest)
 }
 
 // route finds who serves job, for as long as a request may wait.
@@ -107,29 +133,38 @@ func (r *Router) route(w http.ResponseWriter, req *http.Request, job string) {
 		}
 		leader, err := r.observer.Await(ctx, job)
 		if err != nil {
-			unavailable(w, job, cmp.Or(why, errNobody))
+			giveUp(w, job, cmp.Or(body.broke, why, errNobody))
 			return
 		}
 		if why = r.pass(ctx, w, req, leader, body); why == nil {
 			return
 		}
 		if !errors.Is(why, errTryAgain) {
-			http.Error(w, why.Error(), http.StatusBadGateway)
+			badGateway(w, job, why)
 			return
 		}
 		select {
 		case <-changed:
 		case <-time.After(pace):
 		case <-ctx.Done():
-			unavailable(w, job, why)
+			giveUp(w, job, cmp.Or(body.broke, why))
 			return
 		}
 	}
 }
 
-func unavailable(w http.ResponseWriter, job string, why error) {
+// giveUp answers a request whose time is up.
+func giveUp(w http.ResponseWriter, job string, why error) {
+	if errors.Is(why, errBroke) {
+		badGateway(w, job, why)
+		return
+	}
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, fmt.Sprintf("%s: %v", job, why), http.StatusServiceUnavailable)
+}
+
+func badGateway(w http.ResponseWriter, job string, why error) {
+	http.Error(w, fmt.Sprintf("%s: %v", job, why), http.StatusBadGateway)
 }
 
 // maxPace is how long a request that was refused sleeps at most before it is sent
@@ -165,7 +200,8 @@ var (
 	errNotMade  = errors.New("routing: this Router was not made by New")
 	errNobody   = errors.New("nobody leads it just now")
 	errRefused  = errors.New("it does not serve it")
-	errTryAgain = errors.New("not taken")
+	errTryAgain = errors.New("to be sent again")
+	errBroke    = errors.New("the connection broke")
 )
 
 // allowsRepetition reports whether a request may be sent again though it may have had

@@ -37,6 +37,8 @@ type node struct {
 	router *routing.Router
 	server *httptest.Server
 	stop   func()
+
+	returned chan struct{} // has something whenever Serve has returned
 }
 
 func newFleet(t *testing.T, jobs int) *fleet {
@@ -58,7 +60,7 @@ func (f *fleet) front(opts ...routing.Option) (*routing.Router, *distributed.Obs
 
 // start starts a node whose jobs are served by handler.
 func (f *fleet) start(name string, handler http.Handler, opts ...routing.Option) *node {
-	n := &node{name: name}
+	n := &node{name: name, returned: make(chan struct{}, 1)}
 	n.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.router.ServeHTTP(w, r) }))
 	processor := distributed.NewLeadershipBasedJobProcessor("app", name, distributed.NewMemoryLeaseProvider(f.hub), nil,
 		distributed.WithMetadata(map[string]string{"address": n.server.URL}),
@@ -69,7 +71,16 @@ func (f *fleet) start(name string, handler http.Handler, opts ...routing.Option)
 	require.NoError(f.t, err)
 	for i := range f.jobs {
 		require.NoError(f.t, processor.AddJob(distributed.Job{Name: fmt.Sprint("job-", i), Work: func(ctx context.Context) error {
-			return n.router.Serve(ctx, handler)
+			err := n.router.Serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != http.MethodHead { // see probe
+					handler.ServeHTTP(w, r)
+				}
+			}))
+			select {
+			case n.returned <- struct{}{}:
+			default:
+			}
+			return err
 		}}))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -83,6 +94,19 @@ func (f *fleet) start(name string, handler http.Handler, opts ...routing.Option)
 	})
 	f.t.Cleanup(n.stop)
 	return n
+}
+
+// serves waits until requests for job-0 are answered here.
+func (n *node) serves(t *testing.T) {
+	require.Eventually(t, func() bool { return n.probe(t) == http.StatusOK }, time.Minute, time.Millisecond)
+}
+
+func (n *node) probe(t *testing.T) int {
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodHead, "/job-0", nil)
+	r.Header.Set("Distributed-Route", "app/job-0/0")
+	w := httptest.NewRecorder()
+	n.router.ServeHTTP(w, r)
+	return w.Code
 }
 
 func says(s string) http.Handler {
@@ -201,16 +225,15 @@ func TestWhatWasPassedOnIsNotPassedOnAgain(t *testing.T) {
 	front, observer := f.front()
 	l, err := observer.Await(t.Context(), "job-0")
 	require.NoError(t, err)
-	get := func(h http.Handler, token any) int {
+	get := func(h http.Handler, token int64) int {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/job-0", nil)
-		r.Header.Set("Distributed-Route", fmt.Sprint(token))
+		r.Header.Set("Distributed-Route", fmt.Sprint("app/job-0/", token))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		return w.Code
 	}
 	require.Equal(t, http.StatusMisdirectedRequest, get(front, l.Token), "it runs elsewhere")
 	require.Equal(t, http.StatusMisdirectedRequest, get(a.router, l.Token+1), "meant for a later leadership")
-	require.Equal(t, http.StatusMisdirectedRequest, get(a.router, "x"))
 	w := httptest.NewRecorder()
 	front.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/job-0", nil))
 	require.Equal(t, "a 0", w.Body.String())
@@ -238,6 +261,7 @@ func TestAMoveLetsRequestsEnd(t *testing.T) {
 	<-began
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); a.stop() }()
+	require.Eventually(t, func() bool { return a.probe(t) == http.StatusMisdirectedRequest }, time.Minute, time.Millisecond)
 	f.start("b", says("b"))
 	next := make(chan string, 1)
 	go func() {
@@ -284,7 +308,7 @@ type refuser struct {
 
 func (s *refuser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.refusals.Add(-1) >= 0 {
-		w.Header().Set("Distributed-Route", "stale")
+		w.Header().Set("Distributed-Route", "stale "+r.Header.Get("Distributed-Route"))
 		w.WriteHeader(http.StatusMisdirectedRequest)
 		return
 	}
@@ -296,14 +320,17 @@ func (s *refuser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.bodies <- len(b)
 }
 
-func (f *fleet) leads(address string) {
+// leads has a node lead job that serves nothing, until stop is called.
+func (f *fleet) leads(job, address string) (stop func()) {
 	processor := distributed.NewLeadershipBasedJobProcessor("app", "other", distributed.NewMemoryLeaseProvider(f.hub),
-		[]distributed.Job{{Name: "job-0", Work: func(ctx context.Context) error { <-ctx.Done(); return nil }}},
+		[]distributed.Job{{Name: job, Work: func(ctx context.Context) error { <-ctx.Done(); return nil }}},
 		distributed.WithMetadata(map[string]string{"address": address}))
 	ctx, cancel := context.WithCancel(context.Background())
 	executed := make(chan error, 1)
 	go func() { executed <- processor.Execute(ctx) }()
-	f.t.Cleanup(func() { cancel(); assert.NoError(f.t, <-executed) })
+	stop = sync.OnceFunc(func() { cancel(); assert.NoError(f.t, <-executed) })
+	f.t.Cleanup(stop)
+	return stop
 }
 
 func TestARefusedRequestIsSentAgainWithItsBody(t *testing.T) {
@@ -311,7 +338,7 @@ func TestARefusedRequestIsSentAgainWithItsBody(t *testing.T) {
 	other := &refuser{bodies: make(chan int, 1)}
 	server := httptest.NewServer(other)
 	defer server.Close()
-	f.leads(server.URL)
+	f.leads("job-0", server.URL)
 	front, _ := f.front(routing.WithWait(time.Minute))
 	entry := httptest.NewServer(front)
 	defer entry.Close()
@@ -348,7 +375,7 @@ func TestWhatMayHaveHadItsEffectIsRepeatedOnlyIfItMayBe(t *testing.T) {
 	other := new(breaker)
 	server := httptest.NewServer(other)
 	defer server.Close()
-	f.leads(server.URL)
+	f.leads("job-0", server.URL)
 	front, _ := f.front(routing.WithWait(time.Minute), routing.WithTransport(&http.Transport{DisableKeepAlives: true}))
 	entry := httptest.NewServer(front)
 	defer entry.Close()
@@ -363,20 +390,73 @@ func TestWhatMayHaveHadItsEffectIsRepeatedOnlyIfItMayBe(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, http.StatusBadGateway, status, body)
 	require.EqualValues(t, 4, other.seen.Load())
+	require.Contains(t, body, "sent to other, attempt 1, and the connection broke: ")
+}
+
+func TestARequestThatBreaksConnectionsIsNotSentForLong(t *testing.T) {
+	f := newFleet(t, 0)
+	other := new(breaker)
+	server := httptest.NewServer(other)
+	defer server.Close()
+	f.leads("job-0", server.URL)
+	transport := new(http.Transport)
+	defer transport.CloseIdleConnections()
+	front, _ := f.front(routing.WithWait(time.Minute), routing.WithTransport(transport))
+	for _, method := range []string{http.MethodGet, http.MethodPut} {
+		other.times.Store(0) // the connection is kept: the transport itself sends a GET on another if it breaks
+		w := httptest.NewRecorder()
+		front.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/job-0", nil))
+		require.Equal(t, http.StatusOK, w.Code)
+
+		other.times.Store(1000)
+		other.seen.Store(0)
+		w = httptest.NewRecorder()
+		front.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/job-0", nil))
+		require.Equal(t, http.StatusBadGateway, w.Code, w.Body)
+		require.Contains(t, w.Body.String(), "sent to other, attempt 3, and the connection broke: ")
+		require.EqualValues(t, 3, other.seen.Load(), method)
+	}
+}
+
+// TestWhatBrokeIsNotCalledUnavailable when nobody leads the job after that.
+func TestWhatBrokeIsNotCalledUnavailable(t *testing.T) {
+	f := newFleet(t, 0)
+	leave := make(chan func(), 1)
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		(<-leave)()
+		panic(http.ErrAbortHandler)
+	}))
+	defer server.Close()
+	stop := f.leads("job-0", server.URL)
+	front, observer := f.front(routing.WithWait(time.Second))
+	_, err := observer.Await(t.Context(), "job-0")
+	require.NoError(t, err)
+	leave <- func() {
+		stop()
+		for leaders := range observer.Updates(t.Context()) {
+			if len(leaders) == 0 {
+				break
+			}
+		}
+	}
+	w := httptest.NewRecorder()
+	front.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/job-0", nil))
+	require.Equal(t, http.StatusBadGateway, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), "the connection broke")
 }
 
 func TestANodeThatIsAwayIsTriedForAsLongAsARequestMayWait(t *testing.T) {
 	f := newFleet(t, 0)
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
-	f.leads(server.URL)
+	f.leads("job-0", server.URL)
 	front, observer := f.front(routing.WithWait(30 * time.Millisecond))
 	_, err := observer.Await(t.Context(), "job-0")
 	require.NoError(t, err)
 	w := httptest.NewRecorder()
 	front.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/job-0", strings.NewReader("x")))
 	require.Equal(t, http.StatusServiceUnavailable, w.Code)
-	require.Contains(t, w.Body.String(), "refused")
+	require.Contains(t, w.Body.String(), "other did not take it")
 }
 
 // deaf is a transport that gets no connection until the request is given up.
@@ -389,7 +469,7 @@ func (deaf) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestANodeThatDoesNotConnectIsGivenUpInTime(t *testing.T) {
 	f := newFleet(t, 0)
-	f.leads("http://192.0.2.1")
+	f.leads("job-0", "http://192.0.2.1")
 	front, observer := f.front(routing.WithWait(30*time.Millisecond), routing.WithTransport(deaf{}))
 	_, err := observer.Await(t.Context(), "job-0")
 	require.NoError(t, err)
@@ -400,7 +480,7 @@ func TestANodeThatDoesNotConnectIsGivenUpInTime(t *testing.T) {
 
 func TestANodeWithoutAnAddressIsAnErrorThatSaysSo(t *testing.T) {
 	f := newFleet(t, 0)
-	f.leads("")
+	f.leads("job-0", "")
 	front, observer := f.front()
 	_, err := observer.Await(t.Context(), "job-0")
 	require.NoError(t, err)

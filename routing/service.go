@@ -20,11 +20,17 @@ type service struct {
 }
 
 // Serve is for the Work of a job. It has handler answer the requests for the job that
-// ctx belongs to, those that come to this node and those that others pass on to it. It
-// blocks until ctx is done, and then until no request is under way any more, whose
-// contexts are done after a while ([WithWait]), or at once if leadership was lost. It
-// returns nil then; and at once an error that wraps [distributed.ErrInvalidConfig] if
-// ctx is not that of a Work or a leadership.
+// ctx belongs to, those that come to this node and those that others pass on to it.
+//
+// It blocks until ctx is done, and then until handler has returned from all requests.
+// Those that take longer than [WithWait] are broken off, and all at once if leadership
+// was lost: their contexts are done, their bodies and connections yield errors, and
+// their clients see a broken connection. Whatever clients do, Serve so returns; it
+// waits, for as long as it takes, for a handler that waits for something else and does
+// not heed its context.
+//
+// It returns nil then; and at once an error that wraps [distributed.ErrInvalidConfig]
+// if ctx is not that of a Work or a leadership.
 func (r *Router) Serve(ctx context.Context, handler http.Handler) error {
 	l, ok := distributed.LeadershipFromContext(ctx)
 	switch {
@@ -36,19 +42,57 @@ func (r *Router) Serve(ctx context.Context, handler http.Handler) error {
 		return fmt.Errorf("%w: routing: the handler of %q is nil", distributed.ErrInvalidConfig, l.Name())
 	}
 	serving, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer end(nil)
+	defer end(nil) // what a handler has hijacked may be left
 	s := &service{leadership: l, handler: handler, ctx: serving}
 	r.begin(s)
 	<-ctx.Done()
 	r.end(s)
-	cause := context.Cause(ctx)
-	if errors.Is(cause, distributed.ErrLeadershipLost) {
-		end(cause)
-	}
-	defer time.AfterFunc(r.wait, func() { end(cause) }).Stop()
-	s.requests.Wait()
+	s.finish(context.Cause(ctx), r.wait, end)
 	return nil
 }
+
+// finish waits until no request is under way. It calls end when those that are have
+// had their time, or nobody may serve them here any more.
+func (s *service) finish(cause error, wait time.Duration, end func(error)) {
+	idle := make(chan struct{})
+	go func() {
+		defer close(idle)
+		s.requests.Wait()
+	}()
+	late := time.After(wait)
+	look := time.NewTicker(lookPace) // ctx is done already: it does not tell that leadership is lost
+	defer look.Stop()
+	for over := errors.Is(cause, distributed.ErrLeadershipLost); !over; {
+		select {
+		case <-idle:
+			return
+		case <-late:
+			over = true
+		case <-look.C:
+			if !s.leadership.Valid() {
+				cause, over = errNotValid, true
+			}
+		}
+	}
+	end(cause)
+	<-idle
+}
+
+// lookPace is how often a service that ends looks whether leadership has been lost.
+const lookPace = 10 * time.Millisecond
+
+// over returns why nothing may be served under the leadership any more, or nil.
+func (s *service) over() error {
+	switch {
+	case s.ctx.Err() != nil:
+		return context.Cause(s.ctx)
+	case !s.leadership.Valid():
+		return errNotValid
+	}
+	return nil
+}
+
+var errNotValid = fmt.Errorf("%w: it is not valid any more", distributed.ErrLeadershipLost)
 
 func (r *Router) begin(s *service) {
 	r.mu.Lock()
@@ -74,10 +118,7 @@ func (r *Router) serveHere(w http.ResponseWriter, req *http.Request, job string,
 		return false
 	}
 	defer s.requests.Done()
-	ctx, cancel := context.WithCancelCause(req.Context())
-	defer cancel(nil)
-	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
-	s.handler.ServeHTTP(w, req.WithContext(ctx))
+	s.serve(w, req)
 	return true
 }
 

@@ -1,4 +1,6 @@
-// Package schedule makes Works that do something at times. It is a module of its own, so
+// Package schedule makes Works that do something at times, each time once: take it for
+// what is new, and adapters/leadercron for a robfig/cron that you have already, which
+// misses the times at which nobody leads. It is a module of its own, so
 // that only who uses it has the parser of cron among the dependencies.
 //
 //	report, err := schedule.Cron("CRON_TZ=Europe/Berlin 0 3 * * *", func(ctx context.Context, at time.Time) error {

@@ -15,6 +15,8 @@ type change struct {
 	Gone  []string `json:"gone,omitempty"` // jobs
 	Moves []move   `json:"moves,omitempty"`
 	Stuck *[]stuck `json:"stuck,omitempty"`
+
+	Unreadable *string `json:"unreadable,omitempty"`
 }
 
 // changes returns what is new in to, and false if there is nothing that a beat
@@ -30,6 +32,10 @@ func changes(from, to *picture) (c change, ok bool) {
 	}
 	if !slices.Equal(from.Stuck, to.Stuck) {
 		c.Stuck = &to.Stuck
+		ok = true
+	}
+	if from.Unreadable != to.Unreadable {
+		c.Unreadable = &to.Unreadable
 		ok = true
 	}
 	c.Jobs, c.Gone = changedJobs(from.Jobs, to.Jobs)

@@ -83,7 +83,7 @@ func stuckJobs(status *distributed.Status, now time.Time) (told []string) {
 			continue
 		}
 		if n++; n <= most {
-			told = append(told, fmt.Sprintf("%s (for %.0f s)", j.Job, now.Sub(j.Since).Seconds()))
+			told = append(told, fmt.Sprintf("%s (for %.0f s)", j.Name, now.Sub(j.Since).Seconds()))
 		}
 	}
 	if n > most {

@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -151,22 +152,28 @@ func statusOf(err error) int {
 	return http.StatusServiceUnavailable
 }
 
-// pausedJobs returns whether a job is paused, and the names of those that are paused by
-// themselves, sorted.
-func pausedJobs(view *distributed.View) (paused func(job string) bool, names []string) {
-	all := false
+// pausedJobs returns by whom a job is paused and why, "" if it is not, and the names of
+// those that are paused by themselves, sorted.
+func pausedJobs(view *distributed.View) (paused func(job string) string, names []string) {
+	all, each := "", map[string]string{}
 	for i := range view.Orders {
-		if o := &view.Orders[i]; o.Kind == distributed.OrderPause {
-			if o.Job == "" {
-				all = true
-			} else {
-				names = append(names, o.Job)
-			}
+		switch o := &view.Orders[i]; {
+		case o.Kind != distributed.OrderPause:
+		case o.Job == "":
+			all = givenBy(o)
+		default:
+			each[o.Job] = givenBy(o)
+			names = append(names, o.Job)
 		}
 	}
 	slices.Sort(names)
-	return func(job string) bool {
-		_, ok := slices.BinarySearch(names, job)
-		return all || ok
-	}, names
+	return func(job string) string { return cmp.Or(each[job], all) }, names
+}
+
+// givenBy says who has given an order, and why.
+func givenBy(o *distributed.Order) string {
+	if o.Why == "" {
+		return "by " + o.By
+	}
+	return "by " + o.By + ": " + o.Why
 }

@@ -22,6 +22,8 @@ type picture struct {
 	Moves []move    `json:"moves"` // the last, oldest first
 	Stuck []stuck   `json:"stuck"` // on the node that shows the page
 
+	Unreadable string `json:"unreadable,omitempty"` // why nobody is shown to lead
+
 	view  *distributed.View                // of which it is
 	local map[string]distributed.JobStatus // what only the node that shows the page knows
 }
@@ -69,6 +71,9 @@ type job struct {
 	Error    string `json:"error,omitempty"`    // the last
 	Next     stamp  `json:"next"`               // when Work is called again after it; null if it has not failed
 	Lacks    string `json:"lacks,omitempty"`    // the instances that do not have it, though others have
+	Paused   string `json:"paused,omitempty"`   // by whom, and why
+	Warming  bool   `json:"warming,omitempty"`  // its node leads it, and Work is not warm yet
+	Prepares string `json:"prepares,omitempty"` // the instances that warm up for it
 }
 
 // stuck is a Work that does not stop.
@@ -129,6 +134,8 @@ func (p *Page) draw(now time.Time) *picture {
 	view := p.observer.View()
 	pic := p.history.draw(view, status, p.latest, now)
 	pic.addRecords(view, now)
+	pic.addWarmth(view)
+	pic.Unreadable = view.Unreadable
 	pic.Title, pic.At = p.title, now.UTC()
 	silence := p.observer.Silence()
 	pic.Store = storeOf(view, silence, p.silence)
@@ -167,9 +174,9 @@ func (h *history) draw(view *distributed.View, status *distributed.Status, befor
 			switch j.State {
 			case distributed.JobStuck:
 				pic.Stuck = append(pic.Stuck, stuckOf(j))
-				local[j.Job] = j
+				local[j.Name] = j
 			case distributed.JobStopping:
-				local[j.Job] = j
+				local[j.Name] = j
 			}
 		}
 	}
@@ -183,7 +190,7 @@ func (h *history) draw(view *distributed.View, status *distributed.Status, befor
 }
 
 func stuckOf(j distributed.JobStatus) stuck {
-	s := stuck{Job: j.Job, Since: j.Since.UTC(), Token: j.Token}
+	s := stuck{Job: j.Name, Since: j.Since.UTC(), Token: j.Token}
 	if j.Cause != nil {
 		s.Cause = j.Cause.Error()
 	}
@@ -206,7 +213,7 @@ func allJobs(view *distributed.View, vacant map[string]vacancy, status *distribu
 		all = union(all, len(jobs), func(i int) string { return jobs[i].Name })
 	}
 	if status != nil {
-		all = union(all, len(status.Jobs), func(i int) string { return status.Jobs[i].Job })
+		all = union(all, len(status.Jobs), func(i int) string { return status.Jobs[i].Name })
 	}
 	all = union(all, len(view.Records), func(i int) string { return view.Records[i].Job })
 	_, paused := pausedJobs(view)
@@ -253,8 +260,8 @@ func (h *history) drawJobs(pic, before *picture, names []string) []job {
 		} else {
 			jobs[i] = h.drawJob(pic, v, name)
 		}
-		if jobs[i].State == distributed.JobWaiting && paused(name) {
-			jobs[i].State = distributed.JobPaused
+		if by := paused(name); by != "" && jobs[i].State == distributed.JobWaiting {
+			jobs[i].State, jobs[i].Paused = distributed.JobPaused, by
 		}
 	}
 	return jobs
@@ -278,7 +285,7 @@ func drawnBefore(jobs []job, name string) (n int) {
 
 // plain reports whether nothing was shown of j but what is in its queue.
 func (j *job) plain() bool {
-	return j.Failures == 0 && j.Lacks == "" && (j.State == distributed.JobRunning || j.State == distributed.JobWaiting)
+	return j.Failures == 0 && j.Lacks == "" && !j.Warming && j.Prepares == "" && (j.State == distributed.JobRunning || j.State == distributed.JobWaiting)
 }
 
 // knowsMore reports whether the node that shows the page has something to say of job.

@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -43,5 +44,27 @@ func (j *job) addRecord(r distributed.JobRecord, now time.Time) {
 	j.Failures, j.Error, j.Next = r.Failures, r.Error, 0
 	if r.Failures > 0 {
 		j.Next = stampOf(r.Next())
+	}
+}
+
+// addWarmth adds to the jobs of a picture whether they are warm where they run, and who
+// warms up to take over.
+func (pic *picture) addWarmth(view *distributed.View) {
+	for i := range view.Nodes {
+		n := &view.Nodes[i]
+		for name, warmth := range n.Warming {
+			at, ok := slices.BinarySearchFunc(pic.Jobs, name, func(j job, name string) int { return strings.Compare(j.Name, name) })
+			if !ok {
+				continue
+			}
+			switch j := &pic.Jobs[at]; {
+			case warmth == distributed.Warming:
+				j.Warming = j.Warming || j.Node == n.ID
+			case warmth == distributed.Preparing && j.Prepares == "":
+				j.Prepares = n.Instance
+			case warmth == distributed.Preparing:
+				j.Prepares += ", " + n.Instance
+			}
+		}
 	}
 }

@@ -228,7 +228,7 @@ func (e *whole) of(pic *picture) (plain, packed []byte) {
 	return e.plain, e.packed
 }
 
-// acceptsGzip reports whether the answer may be compressed. It does not heed a q of 0,
+// acceptsGzip reports whether the answer may be compressed. It ignores a q of 0,
 // which nobody sends.
 func acceptsGzip(r *http.Request) bool {
 	for coding := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {

@@ -1,5 +1,6 @@
-// Package leadercron runs a robfig/cron on one node only, the one that leads a job. For
-// times that must not be missed while nobody leads, take the package schedule.
+// Package leadercron runs a robfig/cron on one node only, the one that leads a job. Take
+// it for a cron with many entries that you have already, if a time may be missed while
+// nobody leads, or done twice; take the package schedule for times that must be neither.
 package leadercron
 
 import (

@@ -8,7 +8,7 @@ import (
 	"github.com/b2552be4/distributed/adapters/leadermanager"
 )
 
-// manager stands for a manager.Manager of controller-runtime.
+// manager is in place of a manager.Manager of controller-runtime.
 type manager struct{ stop context.CancelFunc }
 
 func (m manager) Start(ctx context.Context) error {

@@ -4,6 +4,9 @@
 // controller-runtime can elect a leader itself, by a lock of client-go that this library
 // cannot stand in for: who loses that goes on until its RenewDeadline, and the process
 // has to end then. As the Work of a job, the manager stops before another begins.
+//
+// controller-runtime is no dependency of this module, and its tests run another manager:
+// [Manager] is the one method of manager.Manager that is needed.
 package leadermanager
 
 import "context"

@@ -165,7 +165,10 @@ func (c *conn) look(ctx context.Context, show func(o *distributed.Observer, v *d
 		return err
 	}
 	view := o.View()
-	if len(view.Nodes) == 0 {
+	switch {
+	case view.Unreadable != "":
+		fmt.Fprintf(c.errs, "Nobody is shown to lead: %s.\n", plain(view.Unreadable))
+	case len(view.Nodes) == 0:
 		fmt.Fprintf(c.errs, "There are no nodes of the app %q.\n", c.app)
 	}
 	return errors.Join(show(o, view), o.Close())

@@ -6,6 +6,10 @@
 //	distributed watch                 # with DISTRIBUTED_STORE and DISTRIBUTED_APP set
 //	distributed verify node-*.jsonl   # what services recorded with the package verify
 //
+// To install it, run go get -tool github.com/b2552be4/distributed/cmd/distributed in the
+// module of a service, then go tool distributed; or go install . here, in a clone. go
+// install with @latest refuses a module that has replace directives.
+//
 // distributed help explains the rest. Verbs that look change no documents; they need
 // the permission to read, and the others that to write below orders/. The schema of
 // PostgreSQL and the stream of NATS are made if they are not there, as by a node.

@@ -62,7 +62,7 @@ type steps struct {
 	maybe map[int64]bool // those without an answer
 }
 
-// compare returns what speaks against that each step was made once, up to the
+// compare returns what shows that not each step was made once, up to the
 // last that etcd holds.
 func (s steps) compare(last int64) (wrong []string) {
 	for n := int64(1); n <= last; n++ {

@@ -113,12 +113,19 @@ func play(ctx context.Context, length time.Duration, presses []press) error {
 		if err := chromedp.Do(ctx, chromedp.Sleep(p.at-time.Since(began))); err != nil {
 			return err
 		}
-		button := fmt.Sprintf(`(() => { const b = document.querySelector('form[action="%s"] button:not([disabled])'); b?.click(); return b !== null })()`, p.action)
-		if err := await(ctx, button); err != nil {
-			return fmt.Errorf("%s: %w", p.action, err)
+		if err := await(ctx, p.script()); err != nil {
+			return fmt.Errorf("%s%s: %w", p.action, p.order, err)
 		}
 	}
 	return chromedp.Do(ctx, chromedp.Sleep(length-time.Since(began)))
+}
+
+// script is true when the press has been made.
+func (p press) script() string {
+	if p.order == "" {
+		return fmt.Sprintf(`(() => { const b = document.querySelector('form[action="%s"] button:not([disabled])'); b?.click(); return b !== null })()`, p.action)
+	}
+	return fmt.Sprintf(`(() => { document.querySelector("iframe").contentWindow.fetch("orders", {method: "POST", headers: {"Content-Type": "application/json"}, body: %q}); return true })()`, p.order)
 }
 
 // still takes a picture of the whole status page.

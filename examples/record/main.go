@@ -28,10 +28,11 @@ type film struct {
 	still         string        // if not empty, the file of a picture of the status page afterwards
 }
 
-// press is a click on a button of the demo's page.
+// press is what somebody does who looks at the demo.
 type press struct {
 	at     time.Duration
-	action string // of its form
+	action string // of the form whose button is clicked, on the demo's page
+	order  string // or an order, as the status page sends it
 }
 
 // What is in the first frame of a demo.
@@ -43,7 +44,12 @@ const (
 
 var films = []film{
 	{demo: "rolling-restart", file: "rolling-restart.gif", width: 830, height: 400, cue: even, length: 23 * time.Second, interval: 80 * time.Millisecond, still: "status-page.png",
-		presses: []press{{13 * time.Second, "nodes/node-1/kill"}, {18 * time.Second, "nodes/node-3/pause"}, {23 * time.Second, "nodes/node-3/resume"}}},
+		presses: []press{
+			{at: 2 * time.Second, order: `{"verb": "pause", "job": "job-07", "why": "repair"}`},
+			{at: 11 * time.Second, order: `{"verb": "resume", "job": "job-07"}`},
+			{at: 13 * time.Second, action: "nodes/node-1/kill"}, {at: 18 * time.Second, action: "nodes/node-3/pause"}, {at: 23 * time.Second, action: "nodes/node-3/resume"},
+			{at: 23 * time.Second, order: `{"verb": "pause", "job": "job-07", "why": "repair"}`}, // for the still
+		}},
 	{demo: "load-balancing", file: "job-load-balancing.gif", width: 830, height: 550, cue: all, length: 14 * time.Second, interval: 100 * time.Millisecond},
 }
 

@@ -37,15 +37,13 @@ type node struct {
 
 // work is the Work of every shard.
 func (n *node) work(ctx context.Context) error {
-	l, _ := distributed.LeadershipFromContext(ctx)
-	return n.router.Serve(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // a real shard would load its state before that
-		n.answer(w, r, l)
-	}))
+	return n.router.Serve(ctx, http.HandlerFunc(n.answer)) // a real shard would load its state before that
 }
 
 // answer answers a request for a shard of this node. If it changed anything in a
-// store, that would get the token to check.
-func (n *node) answer(w http.ResponseWriter, r *http.Request, l *distributed.Leadership) {
+// store, that would get the token of the leadership to check.
+func (n *node) answer(w http.ResponseWriter, r *http.Request) {
+	l, _ := distributed.LeadershipFromContext(r.Context())
 	by := ""
 	if r.Header.Get("X-Forwarded-For") != "" {
 		by = ", passed on"

@@ -402,6 +402,7 @@ func TestLook(t *testing.T) {
 	for name, v := range map[string]*service{
 		"3-pods": serve(t, pods(3, 3)), "50-pods": serve(t, pods(5, 50)), "1000-pods": serve(t, pods(5, 1000)),
 	} {
+		states(v.stage, func(n int) string { return pathOf(n - 1) })
 		b := open(t, v.url(), window(1280, 900))
 		b.live()
 		leaveAndMove(v)

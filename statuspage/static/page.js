@@ -129,6 +129,7 @@ function densityFor(n) {
 function fillTile(e) {
 	const {job, tile} = e;
 	tile.dataset.state = job.state;
+	tile.toggleAttribute("data-warming", Boolean(job.warming));
 	if (density === "dots") {
 		tile.replaceChildren();
 		return;
@@ -142,6 +143,8 @@ function fillTile(e) {
 function ageTile({job, tile}) {
 	const words = [];
 	if (job.state !== "running" && job.state !== "failed") words.push(job.state);
+	if (job.paused) words.push(job.paused);
+	if (job.warming) words.push("warming up");
 	if (job.failures) words.push("failed × " + job.failures);
 	if (job.state === "failed") words.push("again in " + duration(Date.parse(job.next) - now()));
 	else if (job.since) words.push(duration(now() - Date.parse(job.since)));
@@ -155,7 +158,7 @@ function ageTile({job, tile}) {
 function sentence(job) {
 	const where = nodes.has(job.node) ? " on " + nodes.get(job.node).instance : "";
 	const since = job.since ? ", since " + new Date(job.since).toLocaleString() + " (" + duration(now() - Date.parse(job.since)) + ")" : "";
-	return job.state + where + since + (job.token ? ", token " + job.token : "") + (job.standby ? ", " + job.standby + " waiting for it" : "");
+	return job.state + (job.paused ? " " + job.paused : "") + (job.warming ? ", warming up" : "") + where + since + (job.token ? ", token " + job.token : "") + (job.standby ? ", " + job.standby + " waiting for it" : "");
 }
 
 const aboutToken = token => `#${token} is the fencing token: it rises with each leader of the job, so that a database can refuse what an earlier one sends too late.`;
@@ -304,11 +307,11 @@ function takePicture(p) {
 		columns.get("").tiles.replaceChildren();
 		snapshot = false;
 	}
-	take({nodes: p.nodes, self: p.self, jobs: changed, gone: [...gone], moves: p.moves, stuck: p.stuck}, true);
+	take({nodes: p.nodes, self: p.self, jobs: changed, gone: [...gone], moves: p.moves, stuck: p.stuck, unreadable: p.unreadable || ""}, true);
 	takeBeat({at: p.at, store: p.store, silence_ms: Object.fromEntries(p.nodes.map(n => [n.id, n.silence_ms]))});
 }
 
-const same = (a, b) => Object.keys(b).every(k => a[k] === b[k]);
+const same = (a, b) => Object.keys({...a, ...b}).every(k => a[k] === b[k]);
 
 function take(c, whole) {
 	const changed = (c.jobs || []).map(job => jobs.get(job.name)).filter(Boolean);
@@ -347,6 +350,7 @@ function take(c, whole) {
 	placeFresh(fresh);
 	if (c.moves) takeMoves(c.moves, whole);
 	if (c.stuck) takeStuck(c.stuck);
+	if (c.unreadable !== undefined) takeUnreadable(c.unreadable);
 	show();
 	play(places, moved);
 	drawDetail();
@@ -418,6 +422,11 @@ function takeStuck(list) {
 	$("stuck").hidden = !list.length;
 	$("stuck").querySelector("ul").replaceChildren(...list.slice(0, 20).map(s =>
 		element("li", {}, element("b", {textContent: s.job}), ` since ${clock(s.since)}, token ${s.token}: ${s.cause}`)));
+}
+
+function takeUnreadable(text) {
+	$("unreadable").hidden = !text;
+	$("unreadable").textContent = text && "Nobody is shown to lead: " + text;
 }
 
 function takeBeat(b) {
@@ -621,6 +630,8 @@ function facts(job) {
 	if (job.failures) rows.push(["last error", job.error], ["failures", job.failures + " in a row"]);
 	if (job.state === "failed") rows.push(["next try", clock(job.next)]);
 	if (job.lacks) rows.push(["not known on", job.lacks]);
+	if (job.warming) rows.push(["warmth", "Work has not said yet that it is ready"]);
+	if (job.prepares) rows.push(["warms up on", job.prepares]);
 	if (more?.reason) rows.push([job.node ? "why there" : "why", more.reason]);
 	if (more?.moves_to) rows.push(["is to move to", more.moves_to]);
 	if (more?.standby) rows.push(["standby", more.standby]);

@@ -4,7 +4,9 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -17,6 +19,7 @@ import (
 type show struct {
 	App
 	observer *distributed.Observer
+	operator *distributed.Operator
 	page     *statuspage.Page
 	loop     sync.WaitGroup
 	changed  func()
@@ -59,8 +62,13 @@ func openShow(ctx context.Context, app App, store *play.Store, changed func()) (
 	if err != nil {
 		return nil, err
 	}
-	s := &show{App: app, observer: observer, changed: changed, leaders: map[string]string{}}
-	s.page = statuspage.New(observer, statuspage.WithTitle(app.Title), statuspage.WithSilence(leaseTTL))
+	operator, err := distributed.NewOperator(ctx, app.Name, provider)
+	if err != nil {
+		return nil, errors.Join(err, observer.Close())
+	}
+	s := &show{App: app, observer: observer, operator: operator, changed: changed, leaders: map[string]string{}}
+	who := func(*http.Request) string { return "operator" } // there is nobody else on this machine
+	s.page = statuspage.New(observer, statuspage.WithTitle(app.Title), statuspage.WithSilence(leaseTTL), statuspage.WithOperator(operator, who))
 	s.loop.Go(func() {
 		for range observer.Updates(context.Background()) { // until the observer is closed
 			s.take(observer.View())
@@ -126,6 +134,7 @@ func (s *show) freeze() {
 
 func (s *show) close() {
 	_ = s.page.Close()
+	_ = s.operator.Close()
 	_ = s.observer.Close()
 	s.loop.Wait()
 }

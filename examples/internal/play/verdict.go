@@ -14,8 +14,8 @@ import (
 
 const violationsShown = 20
 
-// PrintVerdict says what the records tell, and what speaks against it. It
-// returns whether nothing does.
+// PrintVerdict says what the records tell, and what was wrong. It
+// returns whether nothing was.
 func PrintVerdict(w io.Writer, report verify.Report, violations []string) bool {
 	fmt.Fprint(w, gaps(report.Gaps))
 	if len(violations) > 0 {

@@ -61,7 +61,7 @@ func Job(n int) string { return fmt.Sprintf("job-%05d", n) }
 func (s *Stage) Update(f func(v *distributed.View)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := &distributed.View{Nodes: slices.Clone(s.view.Nodes), Jobs: slices.Clone(s.view.Jobs), Records: s.view.Records}
+	v := &distributed.View{Nodes: slices.Clone(s.view.Nodes), Jobs: slices.Clone(s.view.Jobs), Records: s.view.Records, Orders: s.view.Orders, Unreadable: s.view.Unreadable}
 	f(v)
 	slices.SortFunc(v.Nodes, func(a, b distributed.NodeView) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(v.Jobs, func(a, b distributed.JobView) int { return cmp.Compare(a.Name, b.Name) })

@@ -300,8 +300,9 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 }
 
 // rest returns how long a node rests after it has computed a placement. What one node
-// does, the others see, and compute as well: so that all of them together take no more
-// than one processor for it, however many they are, and each no more than a fifth.
+// does, the others see, and compute as well: so each takes no more than a fifth of a
+// processor for it, and all of them together no more than about one, unless that would
+// take mostRest.
 func rest(took time.Duration, nodes int) time.Duration {
 	return max(4*took, min(time.Duration(nodes)*took, mostRest))
 }

@@ -96,7 +96,8 @@ func TestAnOrderOfAClientThatHasGoneIsNotGiven(t *testing.T) {
 		leave()
 		select {
 		case <-r.Context().Done():
-		case <-time.After(10 * time.Second): // it is not told
+		case <-time.After(10 * time.Second):
+			t.Error("nobody is told that the client has gone")
 		}
 		return "ann"
 	})

@@ -410,7 +410,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	seats := b.find(ctx, p)
-	for j, wanted := range p.part(due, limit, settled) {
+	for j, wanted := range p.part(due, limit) {
 		if seats[j] != nil {
 			b.want(ctx, seats[j], wanted && !seats[j].leaves)
 		}

@@ -462,9 +462,8 @@ func (p *placement) job(name string) (j int, ok bool) {
 // part returns, by job, what the node whose view it is should stand for now: what
 // runs on it, or is to run on it now; and what it should wait for. Of the latter it
 // begins with some at a time, and not before somebody stands for the job: who is to run
-// it should be the first. Before the app has settled, a job that has a standby keeps it,
-// or each node that comes would change that of most jobs.
-func (p *placement) part(due []bool, limit int, settled bool) (wanted []bool) {
+// it should be the first.
+func (p *placement) part(due []bool, limit int) (wanted []bool) {
 	wanted = make([]bool, len(p.jobs))
 	if p.self == none {
 		return wanted
@@ -478,9 +477,8 @@ func (p *placement) part(due []bool, limit int, settled bool) (wanted []bool) {
 		case job.target == p.self && (job.runner == none || due[j]):
 			wanted[j] = true
 		case len(job.queue) > 0 && p.stands(j, p.self):
-			begins := settled || job.target == p.self || p.next(j, job.runner) == none
-			wanted[j] = p.waits(j, p.self) || standbys > 0 && begins
-			if wanted[j] && !p.waits(j, p.self) {
+			wanted[j] = p.waits(j, p.self) || standbys > 0
+			if !p.waits(j, p.self) {
 				standbys--
 			}
 		}

@@ -86,7 +86,7 @@ func (a *app) act(id string, p *placement, limit int) (stood, withdrew, moved in
 	x := slices.IndexFunc(p.nodes, func(n placedNode) bool { return n.ID == id })
 	p.self = x
 	due := p.due(limit, true)
-	for j, wanted := range p.part(due, limit, true) {
+	for j, wanted := range p.part(due, limit) {
 		name := p.jobs[j].Name
 		queue := a.queues[name]
 		in, leads := slices.Contains(queue, id), len(queue) > 0 && queue[0] == id

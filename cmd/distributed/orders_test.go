@@ -110,6 +110,7 @@ func TestOrdersWithoutBalancing(t *testing.T) {
 		code, _, errs = f.run("resume", what)
 		require.Zero(t, code, errs)
 	}
+	f.await(barred(0))
 	for _, node := range []string{"a", "b"} {
 		code, _, errs = f.run("drain", node, "-y", "--by", "ann")
 		require.Zero(t, code, errs)

@@ -8,7 +8,7 @@ let self = "";
 let silence = {}, heardAt = 0; // of nodes, in ms, and when we were told, by our clock
 let store = {state: "unknown", silence_ms: 0};
 let skew = 0; // the service's clock less ours
-let moves = [], unsaid = 0, saidAt = 0;
+let moves = [], unsaid = 0, saidAt = -Infinity;
 const jobs = new Map(); // by name: {job, tile, column, shown}
 let state = new URLSearchParams(location.search).get("state") || "";
 let filter = query.value.toLowerCase();
@@ -438,14 +438,16 @@ function takeBeat(b) {
 	tick();
 }
 
-// say tells a screen reader what has happened, every ten seconds at most.
+// say tells a screen reader what has happened, every ten seconds at most, also when
+// somebody puts the clock forward.
 function say() {
-	if (!unsaid || Date.now() - saidAt < 10000) return;
+	const now = performance.now();
+	if (!unsaid || now - saidAt < 10000) return;
 	let running = 0;
 	for (const {job} of jobs.values()) if (job.state === "running") running++;
 	$("say").textContent = `${unsaid} ${unsaid === 1 ? "job" : "jobs"} moved. ${running} of ${jobs.size} run.`;
 	unsaid = 0;
-	saidAt = Date.now();
+	saidAt = now;
 }
 
 // tick lets ages grow.

@@ -21,7 +21,7 @@ func TestNamesThatAreCampaignedForOnceLeaveNothing(t *testing.T) {
 		names /= 4
 	}
 	hub := new(MemoryHub)
-	c := NewConcurrency("app", "a", NewMemoryLeaseProvider(hub, WithLeaseTTL(time.Minute)), // whatever else the machine does
+	c := NewConcurrency("app", "a", NewMemoryLeaseProvider(hub),
 		WithLogger(slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))))
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	campaignOnce(t, c, 0, 20_000) // until the hub remembers no more

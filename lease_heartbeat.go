@@ -105,11 +105,18 @@ func (s *session) heartbeat() {
 	}
 }
 
-// sendHeartbeat makes an attempt. errAgain says that the document has another
-// revision than we knew, and that h may be sent on that.
+// sendHeartbeat makes an attempt, unless a later heartbeat has been written: over
+// that, h would look like somebody else's doing. errAgain says that the document has
+// another revision than we knew, and that h may be sent on that.
 func (s *session) sendHeartbeat(ctx context.Context, h *heartbeat) error {
 	var a attempt
-	s.update(func() { a = s.attemptHeartbeat(h) })
+	overtaken := false
+	s.update(func() {
+		a, overtaken = s.attemptHeartbeat(h), s.renewal.beat >= h.number
+	})
+	if overtaken {
+		return nil
+	}
 	rev, err := s.store.Put(ctx, a.key, a.value, a.guard)
 	s.update(func() { err = s.answered(h, a, rev, err) })
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -561,4 +562,23 @@ func TestAFeedThatFollowsOthersInVainGetsMoreTime(t *testing.T) {
 	l.renewal.acked++
 	l.checkFeed(at + lag)
 	require.Equal(t, 9, feeds, "once it has caught up, a feed that hangs is replaced as soon as before")
+}
+
+// Attempts do not wait for one another, so that a heartbeat can be made before another
+// one and come to be sent after it. Its number would go back.
+func TestAHeartbeatThatWasOvertakenIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewConcurrency("app", "a", NewMemoryLeaseProvider(nil))
+		defer func() { require.NoError(t, c.Close()) }()
+		l, err := c.Campaign(t.Context(), "x")
+		require.NoError(t, err)
+		s := c.lease.lease.(*session)
+		var first, second *heartbeat
+		s.update(func() { first, second = s.newHeartbeat(), s.newHeartbeat() })
+		require.NoError(t, s.sendHeartbeat(t.Context(), second))
+		require.NoError(t, s.sendHeartbeat(t.Context(), first))
+		synctest.Wait()
+		require.NoError(t, l.Context().Err())
+		require.Equal(t, second.number, s.renewal.beat)
+	})
 }

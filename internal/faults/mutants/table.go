@@ -106,7 +106,7 @@ var protocol = []mutant{
 	},
 	{
 		name:     "release before Work returned",
-		changes:  []change{{"processor.go", "	defer p.reportStuck(l)()\n", "	defer p.reportStuck(l)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
+		changes:  []change{{"job_loop.go", "	defer p.reportStuck(l)()\n", "	defer p.reportStuck(l)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
 		caughtBy: []detector{fault("SIGTERM-under-load"), simulation},
 	},
 	{

@@ -357,6 +357,11 @@ func (p *LeadershipBasedJobProcessor) finish(cause error) {
 func (p *LeadershipBasedJobProcessor) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.failLocked(err)
+}
+
+// failLocked is fail for who holds mu.
+func (p *LeadershipBasedJobProcessor) failLocked(err error) {
 	if p.failure == nil {
 		p.failure = err
 		p.stop(err)

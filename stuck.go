@@ -95,22 +95,24 @@ const stuckAfter = time.Second
 // was done, and gives it up if that is wanted.
 func (p *LeadershipBasedJobProcessor) expose(l *Leadership, since time.Time) {
 	p.concurrency.log.Error("work is stuck", "job", l.name, "token", l.token, "since", time.Since(since), "cause", context.Cause(l.ctx), "goroutines", p.goroutines(l))
-	if p.options.stuck.what == ReturnStuck && p.giveUp(l) {
-		p.fail(failureOf(l.name, fmt.Errorf("%w after %v", ErrStuck, p.options.stuck.after)))
+	if p.options.stuck.what == ReturnStuck {
+		p.giveUp(l)
 	}
 }
 
-// giveUp notes that Execute does not wait for a Work any more.
-func (p *LeadershipBasedJobProcessor) giveUp(l *Leadership) bool {
+// giveUp ends Execute, which does not wait for the Work of l any more, unless that has
+// returned meanwhile. The failure comes first: once nobody is left to wait for, Execute
+// returns what it finds there.
+func (p *LeadershipBasedJobProcessor) giveUp(l *Leadership) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.jobs[l.name].tenure
 	if !t.returned.IsZero() {
-		return false
+		return
 	}
 	t.given = true
+	p.failLocked(failureOf(l.name, fmt.Errorf("%w after %v", ErrStuck, p.options.stuck.after)))
 	p.crew.giveUp(1)
-	return true
 }
 
 // close waits until all loops have ended, and closes the lease. It returns earlier if

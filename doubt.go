@@ -6,7 +6,7 @@ import (
 
 // node is a session, as the picture shows it.
 //
-// A document of it that is changed by another hand is a loss: its owner may not
+// A document of it that somebody else changes is a loss: its owner may not
 // know of it yet, and goes on working. But no heartbeat that is committed after the
 // loss comes back to the owner before it has seen the loss, and then its session
 // is over. What counts was sent before; so nothing runs there any more once T·(1+ρ)

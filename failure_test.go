@@ -337,7 +337,7 @@ func TestAJobThatIsDoneRunsNowhereAnyMore(t *testing.T) {
 				time.Sleep(time.Hour)
 				require.Len(t, s.history("migrate"), 1)
 				require.Equal(t, []string{"migrate"}, done.all())
-				require.Empty(t, s.hub.Candidates("app", "migrate"), "nobody stands for it")
+				require.Empty(t, s.hub.Candidates("app", "migrate"), "nobody campaigns for it")
 				for _, n := range nodes {
 					require.Equal(t, distributed.JobDone, jobIn(n.Status(), "migrate").State)
 				}

@@ -101,7 +101,7 @@ type sketch struct {
 	self    string
 	nodes   []NodeView
 	buried  map[string]string // as in a View
-	jobs    []JobView         // without a queue: nobody stands for it any more
+	jobs    []JobView         // without a queue: nobody campaigns for it any more
 	records []JobRecord
 	orders  []Order
 	unread  string            // what is wrong with a document in an unknown format

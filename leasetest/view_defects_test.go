@@ -264,7 +264,7 @@ var viewDefects = []defect{
 		},
 	},
 	{
-		name: "Announce does not heed its context", fails: []string{"AnnounceContext"}, says: "has not returned",
+		name: "Announce ignores its context", fails: []string{"AnnounceContext"}, says: "has not returned",
 		announce: func(ctx context.Context, l *brokenLease, info distributed.NodeInfo) error {
 			if ctx.Err() != nil {
 				time.Sleep(time.Hour)
@@ -540,7 +540,7 @@ var viewDefects = []defect{
 		},
 	},
 	{
-		name: "Announce does not heed the end of the lease", fails: []string{"ViewEnds"}, says: "Announce of node-1 returned <nil> when its lease had ended",
+		name: "Announce ignores the end of the lease", fails: []string{"ViewEnds"}, says: "Announce of node-1 returned <nil> when its lease had ended",
 		announce: func(ctx context.Context, l *brokenLease, info distributed.NodeInfo) error {
 			if err := l.announce(ctx, info); !errors.Is(err, distributed.ErrLeaseLost) {
 				return err

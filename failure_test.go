@@ -308,7 +308,7 @@ func TestAPauseIsKeptAlthoughTheFailureCannotBeRecorded(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.LessOrEqual(t, calls.Load(), int32(81))
-		require.Len(t, log.with(t, "not recorded what became of the job"), int(calls.Load()))
+		require.Len(t, log.with(t, "outcome of the job not recorded"), int(calls.Load()))
 		_ = s
 	})
 }

@@ -41,7 +41,7 @@ func (v *nodeValue) valid() bool {
 	return validTiming(v.TTL, v.Drift) && v.Beat >= 0 && v.Documents >= 0 && v.Documents <= maxClaimDocuments
 }
 
-// claimsValue is a document of claims. A number of 0 stands for the revision of the
+// claimsValue is a document of claims. A number of 0 means the revision of the
 // write with this Seq.
 type claimsValue struct {
 	TTL     int64   `json:"ttl"` // as in nodeValue, for whoever finds no node document

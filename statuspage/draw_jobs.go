@@ -55,7 +55,7 @@ func (pic *picture) knowsMore(job string) bool {
 	return ok
 }
 
-// drawJob draws a job; v is nil for one that nobody stands for.
+// drawJob draws a job; v is nil for one that nobody campaigns for.
 func (h *history) drawJob(pic *picture, v *distributed.JobView, name string) job {
 	j := job{Name: name, State: distributed.JobWaiting, Since: stampOf(h.vacant[name].at)}
 	if v != nil {

@@ -19,7 +19,7 @@ func (h *history) drawNodes(view *distributed.View, now time.Time) []node {
 	for _, n := range slices.Backward(h.gone) {
 		if !present[n.Instance] && now.Sub(n.at) <= rememberNodes {
 			present[n.Instance] = true
-			nodes = append(nodes, h.drawNode(n.NodeView, n.went))
+			nodes = append(nodes, h.drawNode(n.NodeView, departed(n.ID, view.Buried)))
 		}
 	}
 	slices.SortStableFunc(nodes, func(a, b node) int {

@@ -25,6 +25,7 @@ type balancer struct {
 	wake      chan struct{} // capacity 1: something else than the view has changed
 	left      chan struct{} // closed when run has returned
 	gathered  bool          // the others are there, as far as that was waited for
+	unseen    bool          // the last view did not show what was done by the one before
 
 	mu        sync.Mutex
 	seats     map[string]*seat
@@ -43,6 +44,7 @@ type seat struct {
 	job      *plannedJob
 	leaves   bool           // the job was removed here, and is not told of any more
 	standing *standingOrder // nil while it is not wanted
+	changed  time.Time      // when that changed last
 	leading  *Leadership    // nil while it does not run here
 	taken    bool           // a goroutine stands for it, or runs it
 
@@ -285,6 +287,9 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		if wait == 0 {
 			wait = calm.wait(view, started, b.options.settleTime)
 			b.act(ctx, placer.place(view), wait == 0)
+			if b.unseen && (wait == 0 || wait > seatPatience) {
+				wait = seatPatience
+			}
 		}
 		if err := sleep(ctx, rest(time.Since(started), len(view.Nodes))); err != nil {
 			return b.leave(ctx, lease)
@@ -410,9 +415,14 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	seats := b.find(ctx, p)
+	b.unseen = false
 	for j, wanted := range p.part(due, limit) {
-		if seats[j] != nil {
-			b.want(ctx, seats[j], wanted && !seats[j].leaves)
+		switch s := seats[j]; {
+		case s == nil:
+		case p.showsSeat(j, s) || s.leaves:
+			b.want(ctx, s, wanted && !s.leaves)
+		default:
+			b.unseen = true
 		}
 	}
 	b.prepareNext(p, seats, due, limit)
@@ -426,6 +436,18 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	}
 	return moved
 }
+
+// showsSeat reports whether p shows whether the seat's job is claimed here. Who acts
+// by a view in which it does not find what it did last does and undoes the same again
+// and again, all the more the later views come: so it waits, but not forever, as a job
+// may have to wait for other things before it is claimed.
+func (p *placement) showsSeat(j int, s *seat) bool {
+	return p.self == none || !p.nodes[p.self].takes || p.jobs[j].target == none ||
+		p.waits(j, p.self) == (s.standing != nil) || time.Since(s.changed) >= seatPatience
+}
+
+// seatPatience is how long a node waits for a view that shows what it did last.
+const seatPatience = 5 * time.Second
 
 // find returns the seats of p's jobs, nil for what this node does not have. What p
 // does not know of yet is not wanted. It is called with mu held.
@@ -491,14 +513,14 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 	case wanted == (s.standing != nil):
 	case wanted:
 		standing, withdraw := context.WithCancelCause(ctx)
-		b.change(s, func() { s.standing = &standingOrder{standing, withdraw} })
+		b.change(s, func() { s.standing, s.changed = &standingOrder{standing, withdraw}, time.Now() })
 		if !s.taken {
 			s.taken = true
 			b.processor.keep(s.job, func() { b.serveSeat(s) })
 		}
 	default:
 		s.standing.withdraw(errNotPlacedHere)
-		b.change(s, func() { s.standing = nil })
+		b.change(s, func() { s.standing, s.changed = nil, time.Now() })
 	}
 	if s.leading == nil && (s.warmth == "") == wanted {
 		b.setWarmth(s, s.cool())

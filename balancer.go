@@ -286,9 +286,11 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		wait := b.gather(view, &calm, started)
 		if wait == 0 {
 			wait = calm.wait(view, started, b.options.settleTime)
-			b.act(ctx, placer.place(view), wait == 0)
-			if b.unseen && (wait == 0 || wait > seatPatience) {
-				wait = seatPatience
+			stirred := calm.until(started, calm.since, min(calmTime, b.options.settleTime))
+			b.act(ctx, placer.place(view), stirred == 0, wait == 0)
+			wait = soonest(wait, stirred)
+			if b.unseen {
+				wait = soonest(wait, seatPatience)
 			}
 		}
 		if err := sleep(ctx, rest(time.Since(started), len(view.Nodes))); err != nil {
@@ -362,6 +364,18 @@ func (b *balancer) leave(ctx context.Context, lease Lease) error {
 	return ctx.Err()
 }
 
+// soonest returns the shorter of two times to wait, of which 0 is none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return a + b
+	}
+	return min(a, b)
+}
+
+// calmTime is how long the nodes have to be the same before others wait for jobs than
+// before, only because that is more even.
+const calmTime = time.Second
+
 // after is a channel that is ready after d, or never if d is 0.
 func after(d time.Duration) <-chan time.Time {
 	if d == 0 {
@@ -400,23 +414,23 @@ func (b *balancer) info() NodeInfo {
 }
 
 // act does this node's part of p. Moves that only even out wait until the app
-// has settled.
-func (b *balancer) act(ctx context.Context, p *placement, settled bool) {
-	for _, l := range b.seat(ctx, p, settled) {
+// has settled, and who only waits elsewhere until it is calm.
+func (b *balancer) act(ctx context.Context, p *placement, calm, settled bool) {
+	for _, l := range b.seat(ctx, p, calm, settled) {
 		l.cancel(ErrMoved)
 	}
 }
 
 // seat lets those jobs stand that p wants here, and returns the leaderships to
 // be given up.
-func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved []*Leadership) {
+func (b *balancer) seat(ctx context.Context, p *placement, calm, settled bool) (moved []*Leadership) {
 	limit := cmp.Or(b.options.maxMoves, p.limit())
 	due := p.due(limit, settled)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	seats := b.find(ctx, p)
 	b.unseen = false
-	for j, wanted := range p.part(due, limit) {
+	for j, wanted := range p.part(due, limit, calm) {
 		switch s := seats[j]; {
 		case s == nil:
 		case p.showsSeat(j, s) || s.leaves:

@@ -63,7 +63,7 @@ func (a *app) actLate(id string, p *placement, seats map[string]*seat) (moved, c
 	p.self = int(p.index[id])
 	limit := p.limit()
 	due := p.due(limit, true)
-	for j, wanted := range p.part(due, limit) {
+	for j, wanted := range p.part(due, limit, true) {
 		name := p.jobs[j].Name
 		s, leads := seats[name], slices.Index(a.queues[name], id) == 0
 		switch {

@@ -31,12 +31,12 @@ type balancer struct {
 	seats     map[string]*seat
 	order     []*seat // by name; nil when there is another seat
 	found     found
-	occupied  int // seats
+	occupied  int // seats that are taken
 	draining  bool
 	preparing int           // calls of Prepare under way
 	edition   int           // of what is to be announced
 	told      int           // the edition that has been announced
-	changed   chan struct{} // closed, and replaced, when seats change, or more has been announced
+	changed   chan struct{} // closed, and replaced, when seats are taken or free, or more has been announced
 }
 
 // seat is a job's place at the table: it stands while it is wanted.
@@ -46,7 +46,7 @@ type seat struct {
 	standing *standingOrder // nil while it is not wanted
 	changed  time.Time      // when that changed last
 	leading  *Leadership    // nil while it does not run here
-	taken    bool           // a goroutine stands for it, or runs it
+	taken    bool           // a goroutine stands for it, runs it, or releases it
 
 	warmth    Warmth                  // "" if it is ready, or nothing is wanted
 	preparing context.CancelCauseFunc // ends a call of Prepare; nil if none is under way
@@ -185,9 +185,10 @@ func (b *balancer) serveSeat(s *seat) {
 func (b *balancer) standing(s *seat) context.Context {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.taken = s.standing != nil && s.standing.ctx.Err() == nil; s.taken {
+	if s.standing != nil && s.standing.ctx.Err() == nil {
 		return s.standing.ctx
 	}
+	b.take(s, false)
 	return nil
 }
 
@@ -204,7 +205,7 @@ func (b *balancer) setLeading(job string, l *Leadership) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.seats[job]
-	b.change(s, func() { s.leading = l })
+	s.leading = l
 	switch {
 	case l == nil:
 		b.setWarmth(s, s.cool())
@@ -229,14 +230,16 @@ func (b *balancer) ready(s *seat, l *Leadership) {
 	}
 }
 
-// change changes a seat. It is called with mu held.
-func (b *balancer) change(s *seat, f func()) {
-	if s.occupied() {
-		b.occupied--
+// take notes whether a seat is taken. It is called with mu held.
+func (b *balancer) take(s *seat, taken bool) {
+	if s.taken == taken {
+		return
 	}
-	f()
-	if s.occupied() {
+	s.taken = taken
+	if taken {
 		b.occupied++
+	} else {
+		b.occupied--
 	}
 	close(b.changed)
 	b.changed = make(chan struct{})
@@ -272,7 +275,9 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 	announce := true
 	for {
 		if edition, news := b.news(); news || announce {
-			if err := lease.Announce(ctx, b.info()); err != nil {
+			if err := lease.Announce(ctx, b.info()); ctx.Err() != nil {
+				return b.leave(ctx, lease)
+			} else if err != nil {
 				return err
 			}
 			announce = false
@@ -518,23 +523,20 @@ func (b *balancer) going(p *placement, seats []*seat) (going int, room []int) {
 // stays reports whether the job runs here and has not been told to stop.
 func (s *seat) stays() bool { return s != nil && s.leading != nil && s.leading.ctx.Err() == nil }
 
-// occupied reports whether the job runs here, or is going to.
-func (s *seat) occupied() bool { return s.leading != nil || s.standing != nil }
-
 // want lets a job stand here, or not. It is called with mu held.
 func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 	switch {
 	case wanted == (s.standing != nil):
 	case wanted:
 		standing, withdraw := context.WithCancelCause(ctx)
-		b.change(s, func() { s.standing, s.changed = &standingOrder{standing, withdraw}, time.Now() })
+		s.standing, s.changed = &standingOrder{standing, withdraw}, time.Now()
 		if !s.taken {
-			s.taken = true
+			b.take(s, true)
 			b.processor.keep(s.job, func() { b.serveSeat(s) })
 		}
 	default:
 		s.standing.withdraw(errNotPlacedHere)
-		b.change(s, func() { s.standing, s.changed = nil, time.Now() })
+		s.standing, s.changed = nil, time.Now()
 	}
 	if s.leading == nil && (s.warmth == "") == wanted {
 		b.setWarmth(s, s.cool())
@@ -581,7 +583,8 @@ func (b *balancer) drain(draining bool) {
 	}
 }
 
-// empty blocks until no job runs here, or is going to, or ctx is done.
+// empty blocks until no job runs here or is going to, and all are released, or ctx is
+// done.
 func (b *balancer) empty(ctx context.Context) error {
 	for {
 		b.mu.Lock()

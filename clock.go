@@ -24,7 +24,7 @@ type clock struct {
 const clockTolerance = 20 * time.Millisecond
 
 func newClock() *clock {
-	c := &clock{tell: time.Now, start: time.Now().Add(-1), boot: bootTime} // it never tells 0, which stands for never
+	c := &clock{tell: time.Now, start: time.Now().Add(-1), boot: bootTime} // it never tells 0, which means never
 	c.bootStart, _ = c.boot()
 	return c
 }

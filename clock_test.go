@@ -282,7 +282,7 @@ type noFaults struct{}
 func (noFaults) Call(string, string) simetcd.Fate { return simetcd.Fate{} }
 func (noFaults) Event(string) time.Duration       { return 0 }
 
-// 0 stands for never, wherever a time is kept.
+// 0 means never, wherever a time is kept.
 func TestTheClockNeverTellsZero(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()

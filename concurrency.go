@@ -253,7 +253,7 @@ func (c *Concurrency) forget(name string) {
 	delete(c.names, name)
 }
 
-// campaign stands for name under one lease after the other, until it leads.
+// campaign campaigns for name under one lease after the other, until it leads.
 func (c *Concurrency) campaign(ctx context.Context, name string, start time.Time) (*Leadership, error) {
 	for {
 		held, err := c.hold(ctx)

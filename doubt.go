@@ -6,7 +6,7 @@ import (
 
 // node is a session, as the picture shows it.
 //
-// A document of it that is changed by another hand is a loss: its owner may not
+// A document of it that somebody else changes is a loss: its owner may not
 // know of it yet, and goes on working. But no heartbeat that is committed after the
 // loss comes back to the owner before it has seen the loss, and then its session
 // is over. What counts was sent before; so nothing runs there any more once T·(1+ρ)
@@ -23,6 +23,7 @@ type node struct {
 
 	readable bool          // the node document is there, and as its session or a burier wrote it
 	void     bool          // it has drained or was buried, for good
+	buried   bool          // it is void because others buried it
 	voidAt   time.Duration // when that was seen
 	doubt    time.Duration // until then it may work by what was lost, 0 if nothing was
 	quiet    time.Duration // how long to wait for it, 0 if that is not known
@@ -177,7 +178,7 @@ func (t *transition) lose(n *node) {
 
 // bury takes a node for void, at once and for good.
 func (t *transition) bury(n *node) {
-	n.void, n.voidAt = true, t.now
+	n.void, n.voidAt, n.buried = true, t.now, n.value.State == stateBuried
 	if n.id == t.m.self {
 		t.m.tear(errBuried)
 	}
@@ -192,7 +193,7 @@ func (t *transition) bury(n *node) {
 			}
 		}
 	}
-	t.m.changes++
+	t.m.changedNodes()
 }
 
 func (m *mirror) endDoubt(n *node) {
@@ -204,6 +205,9 @@ func (m *mirror) endDoubt(n *node) {
 func (m *mirror) forget(n *node) {
 	if n.rev == 0 && n.doubt == 0 && len(n.docs) == 0 {
 		delete(m.nodes, n.id)
+		if n.buried {
+			m.changedNodes()
+		}
 	}
 }
 

@@ -96,7 +96,7 @@ func (p *etcdProvider) clientConfig(c *connection, req LeaseRequest) (clientv3.C
 }
 
 // credentials are those that the client would choose itself: validateEndpoints has
-// seen to it that the first endpoint stands for all.
+// seen to it that the first endpoint is used for all.
 func (p *etcdProvider) credentials() credentials.TransportCredentials {
 	first := p.endpoints[0]
 	if p.config.TLS != nil || strings.HasPrefix(strings.ToLower(first), "https://") || strings.HasPrefix(first, "unixs:") {

@@ -235,7 +235,7 @@ func (c *campaign) won() *distributed.Leadership {
 	return c.l
 }
 
-// awaitCandidates waits until n candidates stand for job.
+// awaitCandidates waits until n candidates wait for job.
 func (v etcdView) awaitCandidates(job string, n int) {
 	for ctx := testContext(v.t); v.candidates(job) != n; {
 		select {

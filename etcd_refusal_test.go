@@ -149,7 +149,7 @@ func TestWhatAllRefuseIsFinalOnlyAtAStart(t *testing.T) {
 	require.ErrorContains(t, fresh.err, "permission denied")
 	require.GreaterOrEqual(t, time.Since(begun), 10*time.Second)
 
-	const told = "the store refuses what it took before, trying again"
+	const told = "the store no longer accepts this process, trying again"
 	require.Eventually(t, func() bool { return log.count(told) == 1 }, patience, 10*time.Millisecond)
 	all.stop()
 	old.runs(t, running)

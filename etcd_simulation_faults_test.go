@@ -152,7 +152,7 @@ var simFaults = []struct {
 	{"everything deleted", 1, (*simFault).wipe},
 	{"unheard history compacted", 1, (*simFault).forget},
 	{"etcd hangs", 1, (*simFault).pauseAll},
-	{"etcd away", 1, (*simFault).refuseAll},
+	{"etcd unreachable", 1, (*simFault).refuseAll},
 	{"no leader", 1, (*simFault).loseLeader},
 	{"document deleted", 2, (*simFault).operator},
 	{"document written over", 1, (*simFault).stranger},
@@ -208,8 +208,8 @@ func (f *simFault) isolate() {
 	f.while(0, 2*f.ttl)
 }
 
-// cut cuts a node off in some way and returns what mends it.
-func (f *simFault) cut() (mend func()) {
+// cut cuts a node off in some way and returns what ends that.
+func (f *simFault) cut() (heal func()) {
 	switch f.rng.IntN(8) {
 	case 0:
 		f.note("fault: %s is refused", f.id)

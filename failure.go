@@ -145,7 +145,7 @@ func (p *LeadershipBasedJobProcessor) record(l *Leadership, r JobRecord, timeout
 	}
 	err := l.election.Record(ctx, r)
 	if err != nil {
-		p.concurrency.log.Warn("not recorded what became of the job", "job", l.name, "token", l.token, "error", err)
+		p.concurrency.log.Warn("outcome of the job not recorded", "job", l.name, "token", l.token, "error", err)
 	}
 	return err
 }

@@ -308,7 +308,7 @@ func TestAPauseIsKeptAlthoughTheFailureCannotBeRecorded(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.LessOrEqual(t, calls.Load(), int32(81))
-		require.Len(t, log.with(t, "not recorded what became of the job"), int(calls.Load()))
+		require.Len(t, log.with(t, "outcome of the job not recorded"), int(calls.Load()))
 		_ = s
 	})
 }
@@ -337,7 +337,7 @@ func TestAJobThatIsDoneRunsNowhereAnyMore(t *testing.T) {
 				time.Sleep(time.Hour)
 				require.Len(t, s.history("migrate"), 1)
 				require.Equal(t, []string{"migrate"}, done.all())
-				require.Empty(t, s.hub.Candidates("app", "migrate"), "nobody stands for it")
+				require.Empty(t, s.hub.Candidates("app", "migrate"), "nobody campaigns for it")
 				for _, n := range nodes {
 					require.Equal(t, distributed.JobDone, jobIn(n.Status(), "migrate").State)
 				}

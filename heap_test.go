@@ -86,7 +86,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A job that a node does not stand for has no goroutine there.
+// A job that a node does not campaign for has no goroutine there.
 func TestAJobThatStandsElsewhereHasNoGoroutine(t *testing.T) {
 	const jobs = 5000
 	hub := new(MemoryHub)

@@ -143,7 +143,7 @@ func (c *Concurrency) acquireLease(ctx context.Context) (Lease, *leaseReport, er
 	}
 }
 
-// introduce tells the others about this node before it stands for anything, so
+// introduce tells the others about this node before it campaigns for anything, so
 // that who finds it as a leader finds its address, too.
 func (c *Concurrency) introduce(ctx context.Context, lease Lease) error {
 	if c.info == nil {

@@ -100,7 +100,8 @@ type sketch struct {
 	news
 	self    string
 	nodes   []NodeView
-	jobs    []JobView // without a queue: nobody stands for it any more
+	buried  map[string]string // as in a View
+	jobs    []JobView         // without a queue: nobody campaigns for it any more
 	records []JobRecord
 	orders  []Order
 	unread  string            // what is wrong with a document in an unknown format
@@ -144,6 +145,12 @@ func (m *mirror) sketchNodes(v *sketch) {
 	v.nodes = make([]NodeView, 0, len(m.nodes))
 	v.infos, v.lists = map[string][]byte{}, map[string][]byte{}
 	for id, n := range m.nodes {
+		if n.buried {
+			if v.buried == nil {
+				v.buried = map[string]string{}
+			}
+			v.buried[id] = n.value.Instance
+		}
 		if !n.counts {
 			continue
 		}
@@ -182,12 +189,13 @@ func (v *sketch) view(k keys, before *View, known jobLists) (*View, jobLists) {
 	slices.SortFunc(v.records, func(a, b JobRecord) int { return cmp.Compare(a.Job, b.Job) })
 	view := &View{Self: v.self, Jobs: v.jobs, Records: v.records, Unreadable: v.unread}
 	if !v.all {
-		view.Nodes, view.Jobs = before.Nodes, patchJobs(before.Jobs, v.jobs)
+		view.Nodes, view.Buried, view.Jobs = before.Nodes, before.Buried, patchJobs(before.Jobs, v.jobs)
 		if !v.news.records {
 			view.Records = before.Records
 		}
 	}
 	if v.all || v.news.nodes {
+		view.Buried = v.buried
 		view.Nodes, known = v.readNodes(k, known)
 	}
 	view.Orders = v.orders

@@ -141,7 +141,7 @@ func (h *MemoryHub) picture(app string) *mirror {
 	return m
 }
 
-// age counts from the first change, and is never 0, which would stand for never.
+// age counts from the first change, and is never 0, which would mean never.
 func (h *MemoryHub) age(at time.Time) time.Duration { return 1 + at.Sub(h.began) }
 
 // nodeIn reads a node document, of whatever app.

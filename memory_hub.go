@@ -231,7 +231,7 @@ func (h *MemoryHub) refusal(name string) error {
 	return h.node("").refusal
 }
 
-// revision is that of the last change; 1 before there is one, as 0 stands for none.
+// revision is that of the last change; 1 before there is one, as 0 means none.
 func (h *MemoryHub) revision() int64 { return 1 + h.changes }
 
 func (h *MemoryHub) list(prefix string) []Document {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -322,4 +323,49 @@ func TestObserversSayThatADocumentIsInANewerFormat(t *testing.T) {
 		require.NoError(t, o.Close())
 		require.Equal(t, 1, strings.Count(logged.String(), "a document is in a newer format, nobody is shown to lead"))
 	})
+}
+
+func TestAViewSaysWhetherANodeHasLeftOrWasBuried(t *testing.T) {
+	for name, test := range map[string]struct {
+		end    func(s *service, node *executing)
+		buried bool
+	}{
+		"stopped":              {func(_ *service, node *executing) { node.stop(errShutdown) }, false},
+		"crashed, or frozen":   {func(s *service, _ *executing) { s.hub.HoldRequests("a") }, true},
+		"cut off":              {func(s *service, _ *executing) { s.hub.Refuse("a", errAway) }, true},
+		"its document deleted": {func(s *service, _ *executing) { s.hub.Expire("a") }, false},
+		"cut off, and back before the others gave it up": {func(s *service, _ *executing) {
+			s.hub.Refuse("a", errAway)
+			time.Sleep(s.ttl * 17 / 20) // its own lease has run out
+			s.hub.Refuse("a", nil)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, jobs := newService(t), manyJobs(2, untilDone)
+				a := s.execute("a", jobs)
+				s.execute("b", jobs)
+				o := s.observe("app")
+				time.Sleep(s.ttl)
+				first, ok := o.Locate("job-0000")
+				require.True(t, ok)
+				require.Equal(t, "a", first.Instance)
+				require.Empty(t, o.View().Buried)
+
+				test.end(s, a)
+				time.Sleep(2 * s.ttl)
+				require.False(t, slices.ContainsFunc(o.View().Nodes, func(n distributed.NodeView) bool { return n.ID == first.Node }), "it has gone")
+				var want map[string]string
+				if test.buried {
+					want = map[string]string{first.Node: "a"}
+				}
+				require.Equal(t, want, o.View().Buried)
+				require.Equal(t, want, s.observe("app").View().Buried, "who comes later sees the same")
+
+				s.hub.Refuse("a", nil)
+				time.Sleep(15 * time.Minute)
+				require.Empty(t, o.View().Buried, "it is forgotten with its documents")
+			})
+		})
+	}
 }

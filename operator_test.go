@@ -133,7 +133,7 @@ func TestResignLetsTheNextLeadOnce(t *testing.T) {
 		}
 		s.order(o.Resign(t.Context(), "x", ann))
 		s.order(o.Pause(t.Context(), "x", ann))
-		require.Len(t, s.view().Orders, 1, "nobody stands for it any more")
+		require.Len(t, s.view().Orders, 1, "nobody campaigns for it any more")
 	})
 }
 
@@ -168,7 +168,7 @@ func TestANodeThatLosesItsLeaseWhileAllIsPausedHearsOfResume(t *testing.T) {
 	}
 }
 
-// Without balancing, nobody stands for a job that an order is against.
+// Without balancing, nobody campaigns for a job that an order is against.
 func TestJobsThatOrdersBarStayKnown(t *testing.T) {
 	for name, opts := range map[string][]distributed.ProcessorOption{
 		"plain": nil, "described": {distributed.WithVersion("v1")}, "balanced": {balancedAtOnce()},
@@ -237,7 +237,7 @@ func TestExplainSaysWhoLeadsAJobThatIsNotBalanced(t *testing.T) {
 		"x": {Job: "x", Runs: "b", Belongs: "b", Standby: "a", Reason: "its nodes do not balance, and the first to claim it leads"},
 		"y": {Job: "y", Belongs: "a", Reason: "its nodes do not balance, and the first to claim it leads"},
 		"d": {Job: "d", Reason: "it is done, for good"},
-		"f": {Job: "f", Reason: "no node stands for it; it failed 2 times, at last: no paper"},
+		"f": {Job: "f", Reason: "no node campaigns for it; it failed 2 times, at last: no paper"},
 	} {
 		e, ok := view.Explain(job)
 		require.True(t, ok, job)

@@ -157,7 +157,7 @@ func (v *View) whyUnplaced(job string, stands bool) string {
 	case drains != nil:
 		why = strings.Join(drains, "; ")
 	default:
-		why = "no node stands for it"
+		why = "no node campaigns for it"
 	}
 	if r >= 0 {
 		why += fmt.Sprintf("; it failed %d times, at last: %s", v.Records[r].Failures, v.Records[r].Error)

@@ -296,7 +296,7 @@ func TestWorkThatDoesNotStopHoldsBackOnlyItself(t *testing.T) {
 		require.Len(t, s.history("good"), 2, "leads again, under a new lease")
 		require.Equal(t, "a", s.runner("good"))
 		require.Len(t, s.history("stubborn"), 1, "not run twice on this node")
-		require.Empty(t, s.hub.Candidates("app", "stubborn"), "does not stand for what it cannot run")
+		require.Empty(t, s.hub.Candidates("app", "stubborn"), "does not campaign for what it cannot run")
 
 		b := s.execute("b", works{"stubborn": untilDone})
 		require.Equal(t, "b", s.runner("stubborn"), "others are not held back")

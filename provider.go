@@ -186,7 +186,7 @@ func (a *admission) judge(log *slog.Logger, err error) error {
 	}
 	if !a.told {
 		a.told = true
-		log.Warn("the store refuses what it took before, trying again", "error", err)
+		log.Warn("the store no longer accepts this process, trying again", "error", err)
 	}
 	return err
 }

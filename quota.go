@@ -8,7 +8,7 @@ import (
 
 // quota limits how many jobs this node runs at once. A nil quota has no limit.
 //
-// While there is a free slot the node stands for every job it does not run. All
+// While there is a free slot the node campaigns for every job it does not run. All
 // campaigns of that time share one context, which is cancelled when the last
 // slot is taken: that withdraws them.
 type quota struct {

@@ -83,7 +83,7 @@ func TestNodeStandsForEveryJobAgainWhenASlotIsFree(t *testing.T) {
 		require.Equal(t, []string{"b"}, s.hub.Candidates("app", "y"))
 		time.Sleep(1)
 		require.Empty(t, s.runner("x"), "pauses after it has returned nil")
-		require.Equal(t, []string{"b", "a"}, s.hub.Candidates("app", "y"), "uses the pause to stand for another")
+		require.Equal(t, []string{"b", "a"}, s.hub.Candidates("app", "y"), "uses the pause to campaign for another")
 		b.stop(nil)
 		require.Equal(t, "a", s.runner("y"))
 		time.Sleep(time.Hour)

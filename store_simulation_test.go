@@ -607,7 +607,7 @@ func (s *session) state() string {
 		}
 	}
 	for _, c := range s.writer.candidacies {
-		out += fmt.Sprintf("; stands for %s %+v", c.job, c.standing)
+		out += fmt.Sprintf("; campaigns for %s %+v", c.job, c.standing)
 		if q := s.mirror.queues[c.job]; q != nil {
 			for _, c := range q.claims {
 				out += fmt.Sprintf(" %s:%d", c.doc.node.id, c.number)

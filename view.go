@@ -16,6 +16,12 @@ type View struct {
 	Nodes []NodeView `json:"nodes"` // sorted by ID
 	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
 
+	// Buried are nodes that the others have given up, with their instances by ID: nobody
+	// had heard of them for a TTL, as they had crashed, were frozen or cut off. They are
+	// here for 10 minutes or longer. A node that has gone and is not here has left by
+	// itself: it stopped, or knew that it had lost its lease.
+	Buried map[string]string `json:"buried,omitempty"`
+
 	// Orders are those of operators, by Kind, Job and Instance; those that have been
 	// carried out are not among them.
 	Orders []Order `json:"orders"`

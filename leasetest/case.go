@@ -53,6 +53,7 @@ var cases = []conformance{
 	{"ViewOfQueue", "candidates are shown in the order in which they lead, with the tokens of their leaderships", viewOfQueue},
 	{"ViewWithoutLeavers", "a candidate that has left, and a job that nobody leads or waits for, is in no view", viewWithoutLeavers},
 	{"ViewOfLoss", "a candidate that is lost is in no view, and a job is shown as led only when its first candidate leads", viewOfLoss},
+	{"ViewOfBurial", "a view says which nodes others have buried as silent, with their instances, and that no other has been", viewOfBurial},
 	{"ViewEnds", "when the lease has ended the last view is outdated, and View and Announce return ErrLeaseLost", viewEnds},
 	{"Silence", "Silence is known of each node of the view, and stays below the TTL while the node is well", silence},
 

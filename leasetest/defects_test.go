@@ -439,7 +439,7 @@ var defects = []defect{
 		lost: func(_ *brokenElection, lost context.CancelCauseFunc, _ error) { lost(errors.New("gone")) },
 	},
 	{
-		name: "Valid does not heed the loss", fails: []string{
+		name: "Valid ignores the loss", fails: []string{
 			"Expiry", "ExpiryOfManyElections", "RemovedWhileLeading", "LostOnce", "ResignAfterLoss", "LeaseLostBefore", "TokensRise", "Gap", "ViewOfLoss",
 		}, says: "is true after it was lost",
 		valid: func(e *brokenElection) bool {
@@ -501,13 +501,13 @@ var defects = []defect{
 	},
 	{
 		name: "Close does not tell the store", fails: []string{
-			"Close", "CloseEndsCampaigns", "CloseTwice", "CloseWithDoneContext", "TokensRise", "LostOnce", "AnnouncementEnds", "ViewSelf", "ViewWithoutLeavers", "ViewEnds", "Silence",
+			"Close", "CloseEndsCampaigns", "CloseTwice", "CloseWithDoneContext", "TokensRise", "LostOnce", "AnnouncementEnds", "ViewSelf", "ViewWithoutLeavers", "ViewOfBurial", "ViewEnds", "Silence",
 		}, says: "does not lead",
 		valid: func(e *brokenElection) bool { return e.lease.closes.Load() == 0 && e.Election.Valid() },
 		close: func(context.Context, *brokenLease) error { return nil },
 	},
 	{
-		name: "Valid does not heed Close", fails: []string{"Close", "CloseTwice", "CloseWithDoneContext", "TokensRise"}, says: "is true after Close",
+		name: "Valid ignores Close", fails: []string{"Close", "CloseTwice", "CloseWithDoneContext", "TokensRise"}, says: "is true after Close",
 		valid: func(e *brokenElection) bool {
 			return e.led.Load() && !e.resigned.Load() && !e.lost.Load()
 		},
@@ -551,7 +551,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "Close does not heed its context", fails: []string{"CloseWithDoneContext"}, says: "has not returned after",
+		name: "Close ignores its context", fails: []string{"CloseWithDoneContext"}, says: "has not returned after",
 		close: func(ctx context.Context, l *brokenLease) error {
 			if ctx.Err() != nil {
 				time.Sleep(time.Hour)
@@ -585,8 +585,8 @@ func overtaking(ctx context.Context, e *brokenElection, lost context.CancelCause
 	}
 }
 
-// whenRemoved campaigns, and does f once the candidate has been removed by a
-// foreign hand.
+// whenRemoved campaigns, and does f once the candidate has been removed by
+// somebody else.
 func (e *brokenElection) whenRemoved(ctx context.Context, lost context.CancelCauseFunc, f func() (int64, error)) (int64, error) {
 	if e.lease.removed.Load() {
 		return works(ctx, e, lost)

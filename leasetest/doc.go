@@ -22,7 +22,7 @@
 //
 // # What it checks
 //
-// Each case is a subtest and stands for one sentence of the contract; when it
+// Each case is a subtest and checks one sentence of the contract; when it
 // fails it says which, and how it was broken. Whatever a case is about, a
 // referee watches over all of its elections: nobody may lead before lost has
 // been called on whoever led before, or that has resigned, and Valid must be

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -99,6 +100,26 @@ func (r *run) awaitNodes(of sight, nodes ...*member) {
 	slices.Sort(ids)
 	r.awaitView(of, fmt.Sprintf("just the nodes %v", instances), func(v *distributed.View) bool {
 		return slices.Equal(slices.Sorted(slices.Values(idsOf(v))), ids)
+	})
+}
+
+// viewOfBurial takes away the lease of a node that does not drain, as it never knows.
+func viewOfBurial(r *run) {
+	silent, closed, other := r.member(), r.member(), r.member()
+	silent.lead("job")
+	silent.expire()
+	r.awaitBuried(other, silent)
+	closed.mustClose()
+	r.awaitNodes(other, other)
+	for _, of := range []sight{other, r.member()} {
+		r.awaitBuried(of, silent)
+	}
+}
+
+// awaitBuried waits until of shows that just this node was buried.
+func (r *run) awaitBuried(of sight, node *member) {
+	r.awaitView(of, "that just "+node.instance+" was buried", func(v *distributed.View) bool {
+		return maps.Equal(v.Buried, map[string]string{node.id: node.instance})
 	})
 }
 

@@ -264,7 +264,7 @@ var viewDefects = []defect{
 		},
 	},
 	{
-		name: "Announce does not heed its context", fails: []string{"AnnounceContext"}, says: "has not returned",
+		name: "Announce ignores its context", fails: []string{"AnnounceContext"}, says: "has not returned",
 		announce: func(ctx context.Context, l *brokenLease, info distributed.NodeInfo) error {
 			if ctx.Err() != nil {
 				time.Sleep(time.Hour)
@@ -291,7 +291,7 @@ var viewDefects = []defect{
 	},
 	{
 		name: "a node stays when its lease has gone", fails: []string{
-			"AnnouncementEnds", "ViewSelf", "Silence",
+			"AnnouncementEnds", "ViewSelf", "ViewOfBurial", "Silence",
 		}, says: "no view shows just the nodes [node-2 node-3]",
 		view: shows(func(s *brokenSight, v *distributed.View) {
 			for _, old := range s.past() {
@@ -302,6 +302,23 @@ var viewDefects = []defect{
 				}
 			}
 			slices.SortFunc(v.Nodes, func(a, b distributed.NodeView) int { return strings.Compare(a.ID, b.ID) })
+		}),
+	},
+	{
+		name: "nobody is told of a burial", fails: []string{"ViewOfBurial"}, says: "no view shows that just node-1 was buried",
+		view: shows(func(_ *brokenSight, v *distributed.View) { v.Buried = nil }),
+	},
+	{
+		name: "whoever has gone was buried", fails: []string{"ViewOfBurial"}, says: "no view shows that just node-1 was buried",
+		view: shows(func(s *brokenSight, v *distributed.View) {
+			v.Buried = map[string]string{}
+			for _, old := range s.past() {
+				for _, n := range old.Nodes {
+					if !slices.Contains(idsOf(v), n.ID) {
+						v.Buried[n.ID] = n.Instance
+					}
+				}
+			}
 		}),
 	},
 	{
@@ -317,6 +334,11 @@ var viewDefects = []defect{
 				}
 			}
 			v.Self = instances[v.Self]
+			buried := map[string]string{}
+			for _, instance := range v.Buried {
+				buried[instance] = instance
+			}
+			v.Buried = buried
 			slices.SortFunc(v.Nodes, func(a, b distributed.NodeView) int { return strings.Compare(a.ID, b.ID) })
 		}),
 		silence: func(s *brokenSight, silence map[string]time.Duration) {
@@ -518,7 +540,7 @@ var viewDefects = []defect{
 		},
 	},
 	{
-		name: "Announce does not heed the end of the lease", fails: []string{"ViewEnds"}, says: "Announce of node-1 returned <nil> when its lease had ended",
+		name: "Announce ignores the end of the lease", fails: []string{"ViewEnds"}, says: "Announce of node-1 returned <nil> when its lease had ended",
 		announce: func(ctx context.Context, l *brokenLease, info distributed.NodeInfo) error {
 			if err := l.announce(ctx, info); !errors.Is(err, distributed.ErrLeaseLost) {
 				return err

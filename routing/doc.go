@@ -59,6 +59,6 @@
 // such as for a websocket, are closed. So no client holds a job up by being slow. For
 // that, middleware around a router that wraps the [http.ResponseWriter] has to let its
 // deadlines through (Unwrap; see [http.ResponseController]). A handler that waits for
-// anything else has to heed the context: Serve, and so Work, and so the move, wait for
+// anything else has to obey the context: Serve, and so Work, and so the move, wait for
 // it.
 package routing

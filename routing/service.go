@@ -27,7 +27,7 @@ type service struct {
 // was lost: their contexts are done, their bodies and connections yield errors, and
 // their clients see a broken connection. Whatever clients do, Serve so returns; it
 // waits, for as long as it takes, for a handler that waits for something else and does
-// not heed its context.
+// not obey its context.
 //
 // It returns nil then; and at once an error that wraps [distributed.ErrInvalidConfig]
 // if ctx is not that of a Work or a leadership.

@@ -62,7 +62,7 @@ func parse(spec string) (calendar, error) {
 	return calendar{clock: s, zone: zone, hourly: s.Hour&everyHour == everyHour}, nil
 }
 
-// never stands for no time in the next five years.
+// never means no time in the next five years.
 var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // next goes from one change of the clock to the next. shown is what the clock has shown

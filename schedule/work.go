@@ -108,7 +108,7 @@ func (w *work) run(ctx context.Context, l *distributed.Leadership, at time.Time)
 	return w.do(ctx, at)
 }
 
-// errNotReturned stands for a panic, which goes on.
+// errNotReturned means a panic, which goes on.
 var errNotReturned = errors.New("the function has not returned")
 
 // longest is how long to sleep at most before looking at the time of day again: that

@@ -40,8 +40,12 @@
 // done. A job that has failed and runs again is shown as running, with its failures,
 // until it has recovered.
 //
+// A node that has gone is shown for a minute, and how it went. It left if it stopped, or
+// knew that it had lost its lease. It fell silent if it crashed, was frozen or is cut off:
+// then the others buried it after a TTL, which [distributed.View].Buried says.
+//
 // The gap of a move is for how long the observer saw nobody lead the job: 0 when
-// the next in the queue led at once. If its leader was lost rather than released,
+// the next in the queue led at once. If its leader fell silent,
 // the gap counts from when that was last heard of, which may be up to a quarter of
 // the TTL before it was lost.
 //

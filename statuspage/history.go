@@ -26,17 +26,17 @@ const (
 type history struct {
 	mu     sync.Mutex
 	round  int
-	view   *distributed.View        // taken in last
-	terms  map[string]*term         // of jobs that are led
-	vacant map[string]vacancy       // of jobs that were
-	nodes  map[string]seenNode      // of the last view, by ID
-	gone   []goneNode               // oldest first
-	heard  map[string]time.Time     // when a node was heard of last, by ID
-	beats  map[string]time.Duration // between two signs of a node, by ID, as seen here
-	sign   time.Time                // when any was
-	moves  []move                   // oldest first
-	count  int64                    // moves so far
-	colors map[string]int           // by instance
+	view   *distributed.View    // taken in last
+	terms  map[string]*term     // of jobs that are led
+	vacant map[string]vacancy   // of jobs that were
+	nodes  map[string]seenNode  // of the last view, by ID
+	buried map[string]string    // likewise
+	gone   []goneNode           // oldest first
+	heard  map[string]time.Time // when a node was heard of last, by ID
+	sign   time.Time            // when any was
+	moves  []move               // oldest first
+	count  int64                // moves so far
+	colors map[string]int       // by instance
 }
 
 // term is a leadership.
@@ -50,7 +50,7 @@ type term struct {
 type vacancy struct {
 	term
 	at    time.Time // when that was seen
-	heard time.Time // when its leader was heard of last, if that is gone; zero if it is not
+	heard time.Time // when its leader was heard of last, if that fell silent; zero if not
 }
 
 type seenNode struct {
@@ -60,16 +60,15 @@ type seenNode struct {
 
 type goneNode struct {
 	distributed.NodeView
-	at   time.Time
-	went departure
+	at time.Time
 }
 
-// departure is how a node went, so far as it shows from here.
+// departure is how a node went.
 type departure string
 
 const (
-	wentLeft   departure = "left"   // it was heard of until it went: it stopped, or lost its lease and knew
-	wentSilent departure = "silent" // it was not heard of for long enough: it crashed, was frozen or cut off
+	wentLeft   departure = "left"   // by itself: it stopped, or knew that it had lost its lease
+	wentSilent departure = "silent" // others have buried it: it crashed, was frozen or cut off
 )
 
 // move is a job that changed nodes.
@@ -112,7 +111,7 @@ const listenEvery = 500 * time.Millisecond
 // start takes in what there is when the page begins to look.
 func (h *history) start(view *distributed.View, leaders []distributed.Leader, now time.Time) {
 	h.terms, h.vacant, h.nodes = map[string]*term{}, map[string]vacancy{}, map[string]seenNode{}
-	h.heard, h.beats, h.sign, h.colors = map[string]time.Time{}, map[string]time.Duration{}, now, map[string]int{}
+	h.heard, h.sign, h.colors = map[string]time.Time{}, now, map[string]int{}
 	h.moves, h.view = []move{}, new(distributed.View)
 	h.take(view, time.Time{}, 0)
 	for _, l := range leaders {
@@ -171,6 +170,7 @@ func (h *history) takeNodes(view *distributed.View, now time.Time) {
 	if len(h.colors) > maxColors {
 		clear(h.colors)
 	}
+	h.buried = view.Buried
 	var instances []string
 	for _, n := range view.Nodes {
 		h.nodes[n.ID] = seenNode{n, h.round}
@@ -185,17 +185,11 @@ func (h *history) takeNodes(view *distributed.View, now time.Time) {
 	for id, n := range h.nodes {
 		if n.round != h.round {
 			delete(h.nodes, id)
-			h.gone = append(h.gone, goneNode{n.NodeView, now, h.departed(id, now)})
+			h.gone = append(h.gone, goneNode{n.NodeView, now})
 		}
 	}
 	h.gone = slices.DeleteFunc(h.gone, func(n goneNode) bool { return now.Sub(n.at) > rememberNodes })
 	h.gone = h.gone[max(0, len(h.gone)-maxGone):]
-}
-
-// fellSilent reports whether a node is gone, and was not heard of for long enough.
-func (h *history) fellSilent(id string, now time.Time) bool {
-	_, there := h.nodes[id]
-	return !there && h.departed(id, now) == wentSilent
 }
 
 // colorOf gives node-1 the first color wherever it is shown, and so on; a name without
@@ -208,10 +202,9 @@ func colorOf(instance string, next int) int {
 	return next
 }
 
-// departed tells how a node went. Nodes give four signs a TTL, and others wait for a
-// TTL before they pass over one; how long that is shows from the signs before.
-func (h *history) departed(id string, now time.Time) departure {
-	if beat := h.beats[id]; beat > 0 && now.Sub(h.heard[id]) > 2*beat {
+// departed tells how a node that has gone went.
+func departed(id string, buried map[string]string) departure {
+	if _, ok := buried[id]; ok {
 		return wentSilent
 	}
 	return wentLeft
@@ -231,7 +224,7 @@ func (h *history) takeLeader(job *distributed.JobView, now time.Time, cutOff boo
 	switch {
 	case before != nil && cutOff:
 		h.moved(before, t, move{At: now, Job: job.Name})
-	case before != nil && h.fellSilent(before.node, now):
+	case before != nil && departed(before.node, h.buried) == wentSilent:
 		h.moved(before, t, move{At: now, Job: job.Name, Gap: milliseconds(now.Sub(h.heard[before.node])), Lost: true})
 	case before != nil:
 		h.moved(before, t, move{At: now, Job: job.Name, Gap: new(float64)})
@@ -260,7 +253,7 @@ func (h *history) moved(from, to *term, m move) {
 // vacate makes a vacancy of a term that is over.
 func (h *history) vacate(t *term, now time.Time) vacancy {
 	v := vacancy{term: *t, at: now}
-	if _, ok := h.nodes[t.node]; !ok {
+	if departed(t.node, h.buried) == wentSilent {
 		v.heard = h.heard[t.node]
 	}
 	return v
@@ -271,11 +264,7 @@ func (h *history) listen(silence map[string]time.Duration, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id, d := range silence {
-		at, before := now.Add(-d), h.heard[id]
-		if beat := at.Sub(before); !before.IsZero() && beat > listenEvery/10 {
-			h.beats[id] = beat
-		}
-		h.heard[id] = at
+		h.heard[id] = now.Add(-d)
 		if h.heard[id].After(h.sign) {
 			h.sign = h.heard[id]
 		}
@@ -283,7 +272,6 @@ func (h *history) listen(silence map[string]time.Duration, now time.Time) {
 	for id, at := range h.heard {
 		if now.Sub(at) > rememberJobs {
 			delete(h.heard, id)
-			delete(h.beats, id)
 		}
 	}
 	for job, v := range h.vacant {

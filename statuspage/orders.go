@@ -26,7 +26,7 @@ import (
 // The page itself knows nobody: mount it behind what asks for a password.
 //
 // What other sites make a browser send is refused, by its Origin. So that a site whose
-// name suddenly stands for this machine cannot pass for this page (DNS rebinding), the
+// name suddenly points to this machine cannot pass for this page (DNS rebinding), the
 // page also obeys only under the hosts given, without a port, and under localhost and
 // IP addresses.
 func WithOperator(o *distributed.Operator, who func(*http.Request) string, hosts ...string) Option {

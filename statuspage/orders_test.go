@@ -111,7 +111,7 @@ func TestAnOrderOfAClientThatHasGoneIsNotGiven(t *testing.T) {
 	require.NoError(t, operator.Pause(t.Context(), "x", distributed.Note{By: "bob"}), "it was not paused")
 }
 
-// A node without balancing stands for no job that is paused; what is done stays so.
+// A node without balancing campaigns for no job that is paused; what is done stays so.
 func TestJobsThatArePausedTogetherAreShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shop{t: t}

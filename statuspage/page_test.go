@@ -195,8 +195,7 @@ func TestGapOfAJobThatNobodyWaitedForIsHowLongNobodyLedIt(t *testing.T) {
 		s.execute("node-2", untilDone, []string{"invoices", "newsletter"})
 		got = jobs(t, page, "")
 		require.Len(t, got.Moves, 2)
-		require.InDelta(t, 2000, *got.Moves[0].Gap, 2500, "2 s since it was released, and 2.5 s at most since the node was heard of")
-		require.GreaterOrEqual(t, *got.Moves[0].Gap, 2000.0)
+		require.InDelta(t, 2000, *got.Moves[0].Gap, 200, "since it was released")
 
 		time.Sleep(11 * time.Minute)
 		require.Len(t, jobs(t, page, "").Jobs, 2, "a job that nobody has any more is forgotten")
@@ -209,7 +208,7 @@ func TestGapAfterALossCountsFromTheLastSignOfTheLeader(t *testing.T) {
 		page := show(t, s)
 		s.Hush(stage.ID(1), 0)
 		time.Sleep(10 * time.Second)
-		s.Leave(stage.ID(1)) // the lease has expired
+		s.Bury(stage.ID(1))
 		time.Sleep(200 * time.Millisecond)
 		s.Lead(stage.Job(1), stage.ID(2))
 		got := jobs(t, page, "")

@@ -499,7 +499,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name:  "Follow heeds its context only when something changes",
+		name:  "Follow obeys its context only when something changes",
 		fails: []string{"FollowContext", "OneAtATime"},
 		follow: func(ctx context.Context, s *brokenStore, prefix string, after int64, tell func(distributed.Step)) error {
 			inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -567,7 +567,7 @@ var defects = []defect{
 		}),
 	},
 	{
-		name:  "writes do not heed their context",
+		name:  "writes ignore their context",
 		fails: []string{"WriteContext", "LostReply", "LateWrite"},
 		put: func(ctx context.Context, s *brokenStore, key string, value []byte, rev int64) (int64, error) {
 			return s.BatchStore.Put(context.WithoutCancel(ctx), key, value, rev)
@@ -699,7 +699,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name:  "PutAll does not heed its context",
+		name:  "PutAll ignores its context",
 		fails: []string{"BatchContext"},
 		putAll: func(ctx context.Context, s *brokenStore, writes []distributed.Write) []distributed.WriteResult {
 			return s.BatchStore.PutAll(context.WithoutCancel(ctx), writes)

@@ -43,7 +43,7 @@
 // list again.
 //
 // P3, compare and swap. A Put or Delete takes effect only if the document is at the
-// revision that is named; 0 stands for: there is none. Of several at the same
+// revision that is named; 0 means that there is none. Of several at the same
 // revision one takes effect. The revision of a deletion, or of a document that was
 // deleted since, never matches. So a copy of a write that arrives late, however
 // late, does nothing; only that of a creation does, if the document was deleted

@@ -159,7 +159,7 @@ func jobsOf(v *distributed.View) []jobLine {
 	return sorted(lines, func(l jobLine) string { return l.Job })
 }
 
-// drainsOf returns the drains that keep nodes from standing for jobs, by job.
+// drainsOf returns the drains that keep nodes from campaigning for jobs, by job.
 func drainsOf(v *distributed.View) map[string][]string {
 	drains := map[string][]string{}
 	for _, n := range v.Nodes {

@@ -41,7 +41,7 @@ func printJSON(out io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// dash stands for what is not there.
+// dash is shown for what is not there.
 func dash(s string) string {
 	if s == "" {
 		return "-"

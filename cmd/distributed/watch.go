@@ -170,7 +170,7 @@ func (s *screen) take(o *distributed.Observer, now time.Time) {
 		if was, ok := s.last[l.Job]; ok && was.Node == l.Node {
 			continue
 		}
-		s.moved(l, now)
+		s.moved(l, view, now)
 		s.last[l.Job] = l
 	}
 	for job := range s.last {
@@ -182,10 +182,13 @@ func (s *screen) take(o *distributed.Observer, now time.Time) {
 	}
 }
 
-func (s *screen) moved(l distributed.Leader, now time.Time) {
+func (s *screen) moved(l distributed.Leader, view *distributed.View, now time.Time) {
 	from, gap := "nowhere", ""
 	if was, ok := s.last[l.Job]; ok {
 		from = was.Instance
+		if _, ok := view.Buried[was.Node]; ok {
+			from += ", which fell silent,"
+		}
 	}
 	if since, ok := s.lost[l.Job]; ok {
 		gap = ", nowhere for " + short(now.Sub(since))

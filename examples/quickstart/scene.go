@@ -43,7 +43,7 @@ func newScene(cfg config, st *store, records play.Records, out, errOut io.Writer
 		s.nodes = append(s.nodes, s.newNode(i, log))
 	}
 	fmt.Fprintf(out, `%s on %s; etcd: %s.
-A column is a job: its digit is the node that runs it, a dot stands for none.
+A column is a job: its digit is the node that runs it, a dot means that none does.
 Each job counts in etcd, and its node records when it runs.
 
 `, play.Count(cfg.jobs, "job"), play.Count(cfg.nodes, "node"), st.Where())

@@ -51,7 +51,7 @@ func TestButtonsRefuseWhatCannotBe(t *testing.T) {
 	run.AwaitEven("shop", "node-1", "node-2", "node-3")
 	for path, want := range map[string]int{
 		"nodes/node-1/resume":  http.StatusConflict,
-		"nodes/node-1/mend":    http.StatusConflict,
+		"nodes/node-1/heal":    http.StatusConflict,
 		"nodes/node-1/explode": http.StatusNotFound,
 		"nodes/node-9/kill":    http.StatusNotFound,
 		"status/shop/":         http.StatusMethodNotAllowed,

@@ -74,7 +74,7 @@ func runMember(config memberConfig) error {
 	if err != nil {
 		return err
 	}
-	go heedPartitions(etcd.Server, signals)
+	go obeyPartitions(etcd.Server, signals)
 	return <-etcd.Err() // it is killed
 }
 
@@ -83,10 +83,10 @@ const (
 	reunion   = syscall.SIGUSR2
 )
 
-// heedPartitions cuts the member off from its peers, or ends that. It is done
+// obeyPartitions cuts the member off from its peers, or ends that. It is done
 // from within: on the addresses of one machine a proxy between the members could
 // not tell who calls.
-func heedPartitions(server *etcdserver.EtcdServer, signals <-chan os.Signal) {
+func obeyPartitions(server *etcdserver.EtcdServer, signals <-chan os.Signal) {
 	for s := range signals {
 		for _, peer := range server.Cluster().Members() {
 			switch {

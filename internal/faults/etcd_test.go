@@ -216,7 +216,7 @@ func TestCutWhileANodeComes(t *testing.T) {
 	w.startAll()
 	before := w.holders()
 	n, lives := w.nodes[2], 1
-	const comes = 3000 // bytes that a node is told until it stands for its job
+	const comes = 3000 // bytes that a node is told until it campaigns for its job
 	for bytes := 40; bytes <= comes; bytes += times(90, 8) {
 		w.stop(n)
 		n.links[0].CutAfter(bytes)

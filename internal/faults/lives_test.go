@@ -78,7 +78,7 @@ func newLives(w *world, seed uint64) *lives {
 		v.saves[job] = &savings{sent: map[saved]bool{}, confirmed: map[saved]bool{}, found: map[int64]saved{}}
 		v.moved[job] = map[int64]bool{}
 	}
-	w.register.heed(v.heed)
+	w.register.answerBy(v.answer)
 	return v
 }
 
@@ -89,8 +89,8 @@ func (v *lives) setCalm(calm bool) {
 	v.calm = calm
 }
 
-// heed answers a job.
-func (v *lives) heed(line string) string {
+// answer answers a job.
+func (v *lives) answer(line string) string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var what, job string
@@ -280,7 +280,7 @@ func (v *lives) movedCold(runs []verify.Run) (wrong []string, judged int) {
 	return wrong, judged
 }
 
-// disturbed reports whether orders were given, or something went wrong or was mended,
+// disturbed reports whether orders were given, or something went wrong or was repaired,
 // in some time or just before; or that was so long that a node may have been buried.
 func (v *lives) disturbed(from, to time.Duration) bool {
 	within := func(at time.Duration) bool { return at >= from-v.ttl/10 && at <= to }

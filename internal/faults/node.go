@@ -60,7 +60,7 @@ func runNode(config nodeConfig) error {
 	if err != nil {
 		return err
 	}
-	if _, err := register.ask("hello " + config.Name); err != nil { // from now on we heed signals
+	if _, err := register.ask("hello " + config.Name); err != nil { // from now on we obey signals
 		return err
 	}
 	w := &worker{config: config, records: records, register: register}

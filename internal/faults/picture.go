@@ -142,7 +142,7 @@ func (p *picture) first(job string) *claim {
 	return first
 }
 
-// candidates returns how many stand for a job.
+// candidates returns how many campaign for a job.
 func (p *picture) candidates(job string) (n int) {
 	for _, c := range p.queues[job] {
 		if p.nodes[c.id].counts() {

@@ -130,8 +130,8 @@ func (r *Register) holder(job string) (written, bool) {
 	return *w, true
 }
 
-// heed has answer answer what lively jobs ask and tell.
-func (r *Register) heed(answer func(line string) string) {
+// answerBy has answer answer what lively jobs ask and tell.
+func (r *Register) answerBy(answer func(line string) string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lives = answer

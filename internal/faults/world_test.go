@@ -276,7 +276,7 @@ func (w *world) holder() *node {
 	return w.nodes[i]
 }
 
-// awaitCandidates waits until n candidates stand for every job.
+// awaitCandidates waits until n candidates wait for every job.
 func (w *world) awaitCandidates(n int) {
 	w.t.Helper()
 	w.await(fmt.Sprintf("%d candidates for every job", n), func() (all bool) {

@@ -55,8 +55,8 @@ function makeColumn(id) {
 }
 
 const departure = n => n.went === "silent"
-	? element("span", {className: "badge warn", textContent: "fell silent", title: "not heard of for a TTL: it crashed, was frozen, or is cut off from the store"})
-	: element("span", {className: "badge", textContent: "left", title: "heard of until it went: it stopped, or lost its lease and knew"});
+	? element("span", {className: "badge warn", textContent: "fell silent", title: "the others had not heard of it for a TTL: it crashed, was frozen, or is cut off from the store"})
+	: element("span", {className: "badge", textContent: "left", title: "it stopped, or knew that it had lost its lease"});
 
 function fillColumn(c, n) {
 	c.section.className = "column c" + n.color;

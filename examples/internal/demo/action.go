@@ -39,7 +39,7 @@ var actions = []action{
 		begin: (*fleet).cut,
 	},
 	{
-		Name: "mend", Label: "Heal", Hint: "let everything through again between it and etcd",
+		Name: "heal", Label: "Heal", Hint: "let everything through again between it and etcd",
 		can:   func(n *node) bool { return n.cut },
 		begin: func(_ *fleet, n *node) { n.cut = false; n.heal() },
 	},
@@ -51,7 +51,7 @@ var said = map[string]string{
 	"pause":   "%s is frozen.",
 	"resume":  "%s wakes up.",
 	"cut":     "%s is cut off from etcd.",
-	"mend":    "%s reaches etcd again.",
+	"heal":    "%s reaches etcd again.",
 }
 
 // act begins an action, and returns what is closed when it is done.

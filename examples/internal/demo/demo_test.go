@@ -55,9 +55,9 @@ func TestCardsShowWhatCanBeDone(t *testing.T) {
 	}{
 		"well":    {node{state: up}, "up", []string{"restart", "kill", "pause", "cut"}},
 		"frozen":  {node{state: up, paused: true}, "frozen", []string{"kill", "resume", "cut"}},
-		"cut off": {node{state: up, cut: true}, "cut off", []string{"restart", "kill", "pause", "mend"}},
+		"cut off": {node{state: up, cut: true}, "cut off", []string{"restart", "kill", "pause", "heal"}},
 		"ending":  {node{state: stopping}, "stopping", []string{"cut"}},
-		"gone":    {node{state: down, cut: true}, "down", []string{"mend"}},
+		"gone":    {node{state: down, cut: true}, "down", []string{"heal"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			card := cardOf(&c.node)

@@ -114,7 +114,7 @@ func (s *Stage) scene() scene {
 	return v
 }
 
-// cardOf shows four buttons: of pause and resume, and of cut and mend, one each.
+// cardOf shows four buttons: of pause and resume, and of cut and heal, one each.
 func cardOf(n *node) card {
 	c := card{Name: n.name, State: string(n.state)}
 	switch {
@@ -129,8 +129,8 @@ func cardOf(n *node) card {
 			if (a.Name == "resume") != n.paused {
 				continue
 			}
-		case "cut", "mend":
-			if (a.Name == "mend") != n.cut {
+		case "cut", "heal":
+			if (a.Name == "heal") != n.cut {
 				continue
 			}
 		}

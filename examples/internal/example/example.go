@@ -58,7 +58,7 @@ func OpenETCD(ctx context.Context, urls string) (endpoints []string, closeETCD f
 }
 
 // Expel ends the lease of a node of app, although the node is alive, by deleting the
-// document that says so. That stands for whatever makes a node lose its leaderships:
+// document that says so. That is an example of what makes a node lose its leaderships:
 // that it is cut off from etcd, or frozen for too long.
 func Expel(ctx context.Context, client *clientv3.Client, app string, node *distributed.Concurrency) error {
 	view, ok := node.View()

@@ -184,7 +184,7 @@ var protocol = []mutant{
 	},
 	{
 		name:     "a write confirmed in the past believed",
-		changes:  []change{{"lease.go", "if rev <= picture {", "if false {"}},
+		changes:  []change{{"lease_feed.go", "if rev <= picture {", "if false {"}},
 		caughtBy: []detector{unit("TestAWriteThatTheStoreHasForgottenEndsTheSession")},
 	},
 	{
@@ -283,7 +283,7 @@ var lives = []mutant{
 	},
 	{
 		name:     "an order of a newer version replaced",
-		changes:  []change{{"operator.go", "case errors.Is(err, errUnreadable) || order.replaces(&was):", "case err != nil || order.replaces(&was):"}},
+		changes:  []change{{"operator_write.go", "case errors.Is(err, errUnreadable) || order.replaces(&was):", "case err != nil || order.replaces(&was):"}},
 		caughtBy: []detector{unit("TestEachOrderInEachSituation")},
 	},
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -61,7 +62,7 @@ func Job(n int) string { return fmt.Sprintf("job-%05d", n) }
 func (s *Stage) Update(f func(v *distributed.View)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := &distributed.View{Nodes: slices.Clone(s.view.Nodes), Jobs: slices.Clone(s.view.Jobs), Records: s.view.Records, Orders: s.view.Orders, Unreadable: s.view.Unreadable}
+	v := &distributed.View{Nodes: slices.Clone(s.view.Nodes), Jobs: slices.Clone(s.view.Jobs), Records: s.view.Records, Orders: s.view.Orders, Buried: maps.Clone(s.view.Buried), Unreadable: s.view.Unreadable}
 	f(v)
 	slices.SortFunc(v.Nodes, func(a, b distributed.NodeView) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(v.Jobs, func(a, b distributed.JobView) int { return cmp.Compare(a.Name, b.Name) })
@@ -120,6 +121,17 @@ func (s *Stage) Leave(id string) {
 	s.Update(func(v *distributed.View) {
 		v.Nodes = slices.DeleteFunc(v.Nodes, func(n distributed.NodeView) bool { return n.ID == id })
 		v.Jobs = slices.DeleteFunc(v.Jobs, func(j distributed.JobView) bool { return j.Queue[0].Node == id })
+	})
+}
+
+// Bury takes a node away likewise, as others have not heard of it for too long.
+func (s *Stage) Bury(id string) {
+	s.Leave(id)
+	s.Update(func(v *distributed.View) {
+		if v.Buried == nil {
+			v.Buried = map[string]string{}
+		}
+		v.Buried[id] = id
 	})
 }
 

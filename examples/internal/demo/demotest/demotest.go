@@ -270,7 +270,7 @@ func (r *Run) PressAll(app string) {
 	r.Says("node-2", "cut off")
 	r.AwaitOn(app, "node-3", "node-4")
 	r.Press("nodes/node-1/resume")
-	r.Press("nodes/node-2/mend")
+	r.Press("nodes/node-2/heal")
 	r.AwaitEven(app, four...)
 
 	killed, restarted := r.PID(app, "node-3"), r.PID(app, "node-4")

@@ -1,0 +1,171 @@
+package distributed
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// value is what a document holds.
+type value interface{ valid() bool }
+
+// epochValue is random: an app whose documents were deleted, all of them, gets
+// another one.
+type epochValue struct {
+	Value string `json:"value"`
+}
+
+func (v *epochValue) valid() bool { return v.Value != "" }
+
+// nodeValue is a heartbeat of a session, or its end. Beat is never used for
+// another content, so it tells who sees it again what was written.
+type nodeValue struct {
+	Instance string  `json:"instance"`
+	TTL      int64   `json:"ttl"` // milliseconds
+	Drift    float64 `json:"drift"`
+	Beat     int64   `json:"beat"`
+	State    string  `json:"state,omitempty"`
+
+	Documents int   `json:"documents"` // claim documents that are registered: those with k below it
+	Made      int64 `json:"made"`      // the sum of the revisions at which those were made
+}
+
+// The states of a session, once it has ended: nothing that it claims counts.
+const (
+	stateDrained = "drained" // its owner says that nothing runs any more
+	stateBuried  = "buried"  // a tombstone, written by another node: it has been silent for too long
+)
+
+func (v *nodeValue) valid() bool {
+	return validTiming(v.TTL, v.Drift) && v.Beat >= 0 && v.Documents >= 0 && v.Documents <= maxClaimDocuments
+}
+
+// claimsValue is a document of claims. A number of 0 means the revision of the
+// write with this Seq.
+type claimsValue struct {
+	TTL     int64   `json:"ttl"` // as in nodeValue, for whoever finds no node document
+	Drift   float64 `json:"drift"`
+	Seq     int64   `json:"seq"`               // of this write, from 1
+	Made    int64   `json:"made"`              // the revision of the first write; 0 in that
+	Guard   int64   `json:"guard"`             // the revision of the document that this write replaces
+	Jobs    string  `json:"jobs,omitempty"`    // names in order, one a line: far quicker to read than an array
+	Numbers []int64 `json:"numbers,omitempty"` // of the jobs; the last one is that of all that follow, too
+}
+
+func (v *claimsValue) valid() bool {
+	return validTiming(v.TTL, v.Drift) && v.Seq > 0 && v.Made >= 0 && v.Guard >= 0 && v.validClaims()
+}
+
+// validClaims reports whether each job is there once, and has a number.
+func (v *claimsValue) validClaims() bool {
+	jobs, last := 0, ""
+	for job := range v.names() {
+		if job <= last {
+			return false
+		}
+		jobs, last = jobs+1, job
+	}
+	return len(v.Numbers) <= jobs && (len(v.Numbers) > 0 || jobs == 0) && !slices.ContainsFunc(v.Numbers, func(n int64) bool { return n < 0 })
+}
+
+func (v *claimsValue) names() iter.Seq[string] {
+	if v.Jobs == "" {
+		return func(func(string) bool) {}
+	}
+	return strings.SplitSeq(v.Jobs, "\n")
+}
+
+// claims returns what is claimed, in the order of the names.
+func (v *claimsValue) claims() positions {
+	all := make(positions, 0, strings.Count(v.Jobs, "\n")+1)
+	for job := range v.names() {
+		all = append(all, position{job, v.Numbers[min(len(all), len(v.Numbers)-1)]})
+	}
+	return all
+}
+
+// claim has v claim what is in p, and nothing else.
+func (v *claimsValue) claim(p positions) *claimsValue {
+	var names []string
+	v.Numbers = nil
+	for _, c := range p {
+		names = append(names, c.job)
+		v.Numbers = append(v.Numbers, c.number)
+	}
+	v.Jobs = strings.Join(names, "\n")
+	for n := len(v.Numbers); n > 1 && v.Numbers[n-1] == v.Numbers[n-2]; n-- {
+		v.Numbers = v.Numbers[:n-1]
+	}
+	return v
+}
+
+func validTiming(ttl int64, drift float64) bool {
+	return ttl > 0 && ttl <= maxTTL.Milliseconds() && drift >= 0 && drift <= maxDrift
+}
+
+// position is a job with its place in the queue.
+type position struct {
+	job    string
+	number int64
+}
+
+// positions are in the order of the names.
+type positions []position
+
+func sortPositions(p positions) {
+	slices.SortFunc(p, func(a, b position) int { return cmp.Compare(a.job, b.job) })
+}
+
+// infoValue is what a node tells, in its info document.
+type infoValue struct {
+	Version  string            `json:"version,omitempty"`
+	Started  int64             `json:"started"` // Unix time in milliseconds
+	Labels   map[string]string `json:"labels,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Capacity int               `json:"capacity,omitempty"`
+	Draining bool              `json:"draining,omitempty"`
+	Warming  map[string]Warmth `json:"warming,omitempty"`
+	Listed   bool              `json:"listed"` // it says which jobs it can run: those of Lists; else those are barred
+	Lists    []string          `json:"lists,omitempty"`
+}
+
+func (v *infoValue) valid() bool { return v.Capacity >= 0 }
+
+// listValue is a piece of a list of jobs; or of a list of such pieces, which is cut
+// as well when it is long.
+type listValue struct {
+	Jobs  []jobValue `json:"jobs,omitempty"`
+	Lists []string   `json:"lists,omitempty"`
+}
+
+func (v *listValue) valid() bool { return true }
+
+// jobValue is a job in a list.
+type jobValue struct {
+	Name   string   `json:"n"`
+	Weight int      `json:"w,omitempty"` // 0 for 1
+	Prefer []string `json:"p,omitempty"`
+	Avoid  []string `json:"a,omitempty"`
+}
+
+// stateValue is what is on record of a job.
+type stateValue struct {
+	Token    int64  `json:"token"`    // of the leadership that it is about
+	Instance string `json:"instance"` // of the node that led
+	At       int64  `json:"at"`       // Unix time in milliseconds, by the clock of that node
+	Done     bool   `json:"done,omitempty"`
+	Failures int    `json:"failures,omitempty"` // in a row
+	Pause    int64  `json:"pause,omitempty"`    // milliseconds until Work is called again
+	Error    string `json:"error,omitempty"`    // the last one
+}
+
+func (v *stateValue) valid() bool { return v.Token > 0 && v.Failures >= 0 && v.Pause >= 0 }
+
+// savedValue is what a job has saved.
+type savedValue struct {
+	Token int64  `json:"token"` // of the leadership that has saved it, or taken it over
+	Data  []byte `json:"data"`
+}
+
+func (v *savedValue) valid() bool { return v.Token > 0 && len(v.Data) <= maxSaved }

@@ -255,6 +255,48 @@ func TestDrainingHandsOverEverythingAndUndrainingTakesPartAgain(t *testing.T) {
 	})
 }
 
+func TestDrainReturnsWhenTheLastJobIsReleased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		arrive := make(chan func(), 1)
+		a := s.execute("a", works{"x": func(ctx context.Context) error {
+			<-ctx.Done()
+			arrive <- s.hub.HoldRequests("a")
+			return nil
+		}}, balanced())
+		s.execute("b", works{"x": untilDone}, balanced())
+		time.Sleep(settle)
+		drained := make(chan error, 1)
+		go func() { drained <- a.Drain(t.Context()) }()
+		release := <-arrive
+		synctest.Wait()
+		require.Empty(t, drained, "others cannot take it yet")
+		release()
+		require.NoError(t, <-drained)
+		require.Equal(t, "b", s.runner("x"))
+	})
+}
+
+// Otherwise they would give it jobs that it does not take.
+func TestOthersKnowThatANodeStopsAlthoughItHadSomethingElseToTell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		a := s.execute("a", works{"x": stopsAfter(time.Minute)}, balanced())
+		time.Sleep(settle)
+		o := s.observe("app")
+		arrive := s.hub.HoldRequests("a")
+		require.NoError(t, a.UpdateJob(distributed.Job{Name: "x", Weight: 2}))
+		synctest.Wait()
+		a.stop(errShutdown)
+		synctest.Wait()
+		arrive()
+		time.Sleep(time.Second)
+		require.True(t, o.View().Nodes[0].Draining)
+		require.Equal(t, "a", s.runner("x"))
+		require.NoError(t, a.result())
+	})
+}
+
 func TestAJobThatNobodyElseCanTakeStaysWhereItDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, jobs := newService(t), manyJobs(4, untilDone)

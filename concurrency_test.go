@@ -798,6 +798,41 @@ func TestEveryLeadershipIsReportedAsWonOnceAndThenAsOverOnce(t *testing.T) {
 	})
 }
 
+// Whoever resigns by name may know of a leadership before it is reported.
+func TestALeadershipThatIsResignedBeforeItIsReportedIsReportedAsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var happened record[string]
+		won, resigned := make(chan struct{}), make(chan struct{})
+		lease := slowToReport{new(fakeLease), func() { close(won); <-resigned }}
+		provider := acquire(func(context.Context, distributed.LeaseRequest) (distributed.Lease, error) { return lease, nil })
+		c := distributed.NewConcurrency("app", "a", provider, noting(&happened))
+		b := bidFor(t, c, "x")
+		<-won
+		require.NoError(t, c.Resign(t.Context(), "x"))
+		close(resigned)
+		require.NoError(t, b.result())
+		require.Equal(t, []string{"elected x", "resigned x"}, happened.all())
+		require.NoError(t, c.Close())
+	})
+}
+
+// slowToReport takes a while between winning an election and reporting that.
+type slowToReport struct {
+	*fakeLease
+	report func()
+}
+
+func (l slowToReport) Election(string) distributed.Election { return l }
+
+func (l slowToReport) Campaign(context.Context, context.CancelCauseFunc) (int64, error) {
+	return 1, nil
+}
+
+func (l slowToReport) Gap() (time.Duration, bool) {
+	l.report()
+	return 0, false
+}
+
 func TestLeadershipThatIsLostWhileItsWorkStopsIsReportedAsLostOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var happened record[string]

@@ -20,12 +20,17 @@ func (c *crew) join(job *plannedJob) {
 	job.served++
 }
 
-// leave undoes join.
-func (c *crew) leave(job *plannedJob) {
+// desert says that one does not serve job any more; leave, that it has ended.
+func (c *crew) desert(job *plannedJob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	job.served--
+}
+
+func (c *crew) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.loose--
-	job.served--
 	c.look()
 }
 

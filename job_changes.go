@@ -123,10 +123,13 @@ func (p *LeadershipBasedJobProcessor) known(name string) (*plannedJob, error) {
 	return job, nil
 }
 
-// retire is called whenever somebody does not serve a job any more.
+// retire undoes the crew's join. RemoveJob is told before Execute may return, which it
+// would take for the sign that Work is stuck.
 func (p *LeadershipBasedJobProcessor) retire(job *plannedJob) {
+	defer p.crew.leave()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.crew.desert(job)
 	p.strike(job)
 }
 

@@ -153,6 +153,26 @@ func TestRemoveJobReturnsWhenExecuteDoes(t *testing.T) {
 	})
 }
 
+// A Work that is stuck elsewhere on the node is not that of the job.
+func TestAJobIsRemovedThoughExecuteReturnsAtThatMoment(t *testing.T) {
+	for range 40 {
+		synctest.Test(t, func(t *testing.T) {
+			s, free, last := newService(t), make(chan struct{}), make(chan struct{})
+			defer close(free)
+			a := s.execute("a", works{"stuck": hangs(free), "x": hangs(last)}, distributed.WithStuck(time.Minute, distributed.ReturnStuck))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			require.ErrorIs(t, a.RemoveJob(ctx, "stuck"), context.DeadlineExceeded)
+			removed := make(chan error, 1)
+			go func() { removed <- a.RemoveJob(t.Context(), "x") }()
+			synctest.Wait()
+			close(last)
+			require.ErrorIs(t, a.result(), distributed.ErrStuck)
+			require.NoError(t, <-removed)
+		})
+	}
+}
+
 func TestAnUpdatedJobRunsOnAndIsPlacedByWhatIsNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)

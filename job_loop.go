@@ -32,7 +32,6 @@ func (p *LeadershipBasedJobProcessor) keep(job *plannedJob, f func()) {
 			if !over {
 				p.keep(job, f)
 			}
-			p.crew.leave(job)
 			p.retire(job)
 		}()
 		f()

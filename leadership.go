@@ -29,6 +29,7 @@ type Leadership struct {
 	ready     atomic.Pointer[func()]        // called when Work says that it is ready; nil if that is not to come
 	sign      atomic.Int64                  // how long after since Alive was called last
 	announced atomic.Bool                   // the victory has been reported
+	ended     atomic.Bool                   // the end is to be reported
 	reported  atomic.Bool                   // the end has been reported
 }
 
@@ -196,13 +197,15 @@ func (l *Leadership) announce(waited time.Duration) {
 		l.owner.hooks.handedOver(l.name, l.token, gap)
 	}
 	l.announced.Store(true)
-	if l.lost.Load() != nil {
+	if l.ended.Load() {
 		l.reportEnd()
 	}
 }
 
-// reportEnd reports how the leadership ended, once, and not before announce.
+// reportEnd reports how the leadership ended, once, and not before announce, which
+// does it if somebody was faster: a Resign by name, or a loss.
 func (l *Leadership) reportEnd() {
+	l.ended.Store(true)
 	if !l.announced.Load() || !l.reported.CompareAndSwap(false, true) {
 		return
 	}

@@ -70,7 +70,7 @@ func (s *session) Announce(ctx context.Context, info NodeInfo) error {
 	}
 }
 
-// finish tells who waits for it, once.
+// finish tells who waits for it, once. For update.
 func (a *announcement) finish(err error) {
 	select {
 	case <-a.done:
@@ -85,13 +85,9 @@ func (a *announcement) finish(err error) {
 func (s *session) keepAnnounced() {
 	pace := backoff{limit: s.timing.attempt()}
 	for {
-		var a *announcement
 		var missing []Write
-		s.update(func() { a, missing = s.unannounced() })
+		s.update(func() { missing = s.unannounced() })
 		if len(missing) == 0 {
-			if a != nil {
-				a.finish(nil)
-			}
 			select {
 			case <-s.announcer.wake:
 				continue
@@ -108,13 +104,13 @@ func (s *session) keepAnnounced() {
 	}
 }
 
-// unannounced returns what is wanted, and which documents of it are not in the
-// picture: pieces of lists first, so that nobody finds a list with holes. For
-// update.
-func (s *session) unannounced() (a *announcement, missing []Write) {
-	a = s.announcer.wanted
+// unannounced returns which documents of what is wanted are not in the picture: pieces
+// of lists first, so that nobody finds a list with holes. If none is missing, who waits
+// is told. For update.
+func (s *session) unannounced() (missing []Write) {
+	a := s.announcer.wanted
 	if a == nil {
-		return nil, nil
+		return nil
 	}
 	want := func(key string, value []byte) {
 		there := s.mirror.infos[key]
@@ -131,7 +127,10 @@ func (s *session) unannounced() (a *announcement, missing []Write) {
 	if len(missing) == 0 {
 		want(s.keys.info(s.id), a.info)
 	}
-	return a, missing
+	if len(missing) == 0 {
+		a.finish(nil)
+	}
+	return missing
 }
 
 // putTold writes documents, and waits until the picture shows them, or for long

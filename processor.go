@@ -187,7 +187,7 @@ func (p *LeadershipBasedJobProcessor) Observe(ctx context.Context, opts ...Concu
 
 // Drain makes this node take no more jobs and hand over those that it runs, with
 // the others' consent: a job moves when its next node waits for it, and stays if
-// no other node can take it. It blocks until none is left, and returns ctx's
+// no other node can take it. It blocks until the last is released, and returns ctx's
 // error, wrapped, when ctx is done before; the node goes on draining then. It
 // may be called before Execute, and has to be undone by [LeadershipBasedJobProcessor.Undrain].
 // It returns [ErrInvalidConfig] without [WithLoadBalancing].

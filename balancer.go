@@ -25,6 +25,7 @@ type balancer struct {
 	wake      chan struct{} // capacity 1: something else than the view has changed
 	left      chan struct{} // closed when run has returned
 	gathered  bool          // the others are there, as far as that was waited for
+	unseen    bool          // the last view did not show what was done by the one before
 
 	mu        sync.Mutex
 	seats     map[string]*seat
@@ -43,6 +44,7 @@ type seat struct {
 	job      *plannedJob
 	leaves   bool           // the job was removed here, and is not told of any more
 	standing *standingOrder // nil while it is not wanted
+	changed  time.Time      // when that changed last
 	leading  *Leadership    // nil while it does not run here
 	taken    bool           // a goroutine stands for it, runs it, or releases it
 
@@ -289,7 +291,12 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		wait := b.gather(view, &calm, started)
 		if wait == 0 {
 			wait = calm.wait(view, started, b.options.settleTime)
-			b.act(ctx, placer.place(view), wait == 0)
+			stirred := calm.until(started, calm.since, min(calmTime, b.options.settleTime))
+			b.act(ctx, placer.place(view), stirred == 0, wait == 0)
+			wait = soonest(wait, stirred)
+			if b.unseen {
+				wait = soonest(wait, seatPatience)
+			}
 		}
 		if err := sleep(ctx, rest(time.Since(started), len(view.Nodes))); err != nil {
 			return b.leave(ctx, lease)
@@ -362,6 +369,18 @@ func (b *balancer) leave(ctx context.Context, lease Lease) error {
 	return ctx.Err()
 }
 
+// soonest returns the shorter of two times to wait, of which 0 is none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return a + b
+	}
+	return min(a, b)
+}
+
+// calmTime is how long the nodes have to be the same before others wait for jobs than
+// before, only because that is more even.
+const calmTime = time.Second
+
 // after is a channel that is ready after d, or never if d is 0.
 func after(d time.Duration) <-chan time.Time {
 	if d == 0 {
@@ -400,24 +419,29 @@ func (b *balancer) info() NodeInfo {
 }
 
 // act does this node's part of p. Moves that only even out wait until the app
-// has settled.
-func (b *balancer) act(ctx context.Context, p *placement, settled bool) {
-	for _, l := range b.seat(ctx, p, settled) {
+// has settled, and who only waits elsewhere until it is calm.
+func (b *balancer) act(ctx context.Context, p *placement, calm, settled bool) {
+	for _, l := range b.seat(ctx, p, calm, settled) {
 		l.cancel(ErrMoved)
 	}
 }
 
 // seat lets those jobs stand that p wants here, and returns the leaderships to
 // be given up.
-func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved []*Leadership) {
+func (b *balancer) seat(ctx context.Context, p *placement, calm, settled bool) (moved []*Leadership) {
 	limit := cmp.Or(b.options.maxMoves, p.limit())
 	due := p.due(limit, settled)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	seats := b.find(ctx, p)
-	for j, wanted := range p.part(due, limit) {
-		if seats[j] != nil {
-			b.want(ctx, seats[j], wanted && !seats[j].leaves)
+	b.unseen = false
+	for j, wanted := range p.part(due, limit, calm) {
+		switch s := seats[j]; {
+		case s == nil:
+		case p.showsSeat(j, s) || s.leaves:
+			b.want(ctx, s, wanted && !s.leaves)
+		default:
+			b.unseen = true
 		}
 	}
 	b.prepareNext(p, seats, due, limit)
@@ -431,6 +455,18 @@ func (b *balancer) seat(ctx context.Context, p *placement, settled bool) (moved 
 	}
 	return moved
 }
+
+// showsSeat reports whether p shows whether the seat's job is claimed here. Who acts
+// by a view in which it does not find what it did last does and undoes the same again
+// and again, all the more the later views come: so it waits, but not forever, as a job
+// may have to wait for other things before it is claimed.
+func (p *placement) showsSeat(j int, s *seat) bool {
+	return p.self == none || !p.nodes[p.self].takes || p.jobs[j].target == none ||
+		p.waits(j, p.self) == (s.standing != nil) || time.Since(s.changed) >= seatPatience
+}
+
+// seatPatience is how long a node waits for a view that shows what it did last.
+const seatPatience = 5 * time.Second
 
 // find returns the seats of p's jobs, nil for what this node does not have. What p
 // does not know of yet is not wanted. It is called with mu held.
@@ -493,14 +529,14 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 	case wanted == (s.standing != nil):
 	case wanted:
 		standing, withdraw := context.WithCancelCause(ctx)
-		s.standing = &standingOrder{standing, withdraw}
+		s.standing, s.changed = &standingOrder{standing, withdraw}, time.Now()
 		if !s.taken {
 			b.take(s, true)
 			b.processor.keep(s.job, func() { b.serveSeat(s) })
 		}
 	default:
 		s.standing.withdraw(errNotPlacedHere)
-		s.standing = nil
+		s.standing, s.changed = nil, time.Now()
 	}
 	if s.leading == nil && (s.warmth == "") == wanted {
 		b.setWarmth(s, s.cool())

@@ -34,10 +34,10 @@ func TestJobsThatAreOnTheirWayCount(t *testing.T) {
 
 	stays := slices.IndexFunc(p.jobs, func(j placedJob) bool { return j.target == p.self })
 	b.seats[p.jobs[stays].Name].leading.cancel(ErrMoved) // by an earlier view
-	moved := b.seat(t.Context(), p, true)
+	moved := b.seat(t.Context(), p, true, true)
 	require.Len(t, moved, 1, "one of two is on its way")
 	for _, l := range moved {
 		l.cancel(ErrMoved)
 	}
-	require.Empty(t, b.seat(t.Context(), p, true), "both are")
+	require.Empty(t, b.seat(t.Context(), p, true, true), "both are")
 }

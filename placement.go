@@ -462,8 +462,9 @@ func (p *placement) job(name string) (j int, ok bool) {
 // part returns, by job, what the node whose view it is should stand for now: what
 // runs on it, or is to run on it now; and what it should wait for. Of the latter it
 // begins with some at a time, and not before somebody stands for the job: who is to run
-// it should be the first.
-func (p *placement) part(due []bool, limit int) (wanted []bool) {
+// it should be the first. While nodes come and go, who waits for a job stays the same if
+// all that would be gained is that they share the waiting evenly.
+func (p *placement) part(due []bool, limit int, calm bool) (wanted []bool) {
 	wanted = make([]bool, len(p.jobs))
 	if p.self == none {
 		return wanted
@@ -476,6 +477,8 @@ func (p *placement) part(due []bool, limit int) (wanted []bool) {
 			wanted[j] = !p.handsOver(j, p.self)
 		case job.target == p.self && (job.runner == none || due[j]):
 			wanted[j] = true
+		case !calm && p.evens(j):
+			wanted[j] = p.waits(j, p.self) && p.nodes[p.self].takes
 		case len(job.queue) > 0 && p.stands(j, p.self):
 			wanted[j] = p.waits(j, p.self) || standbys > 0
 			if !p.waits(j, p.self) {
@@ -484,6 +487,13 @@ func (p *placement) part(due []bool, limit int) (wanted []bool) {
 		}
 	}
 	return wanted
+}
+
+// evens reports whether all that is to be changed about a job is to even out: it runs
+// where it can stay, and another node of the same version waits for it.
+func (p *placement) evens(j int) bool {
+	job := &p.jobs[j]
+	return !p.mixed && job.runner != none && (job.reason == stays || job.reason == evens) && job.order == nil && p.next(j, job.runner) != none
 }
 
 // standbysOfMoves is how many jobs a node begins to wait for at a time, for each that

@@ -86,7 +86,7 @@ func (a *app) act(id string, p *placement, limit int) (stood, withdrew, moved in
 	x := slices.IndexFunc(p.nodes, func(n placedNode) bool { return n.ID == id })
 	p.self = x
 	due := p.due(limit, true)
-	for j, wanted := range p.part(due, limit) {
+	for j, wanted := range p.part(due, limit, true) {
 		name := p.jobs[j].Name
 		queue := a.queues[name]
 		in, leads := slices.Contains(queue, id), len(queue) > 0 && queue[0] == id
@@ -506,4 +506,34 @@ func TestSumsOfWeightsDoNotOverflow(t *testing.T) {
 	}
 	load := a.view().Plan().Loads[0]
 	require.Equal(t, Load{Node: id, Instance: id, Jobs: 5000, Weight: 5_000_000_000, Planned: 5000, Expected: 5_000_000_000}, load)
+}
+
+// Each node that comes would have all others wait for other jobs, and the next would
+// again.
+func TestWhoWaitsStaysTheSameWhileNodesComeAndGo(t *testing.T) {
+	a := newApp(200)
+	for range 4 {
+		a.join()
+	}
+	a.run(t, 1000)
+	a.join()
+	require.Zero(t, a.stirs(false), "a node has come")
+	require.NotZero(t, a.stirs(true), "and no other")
+	a.leave("node-001")
+	require.InDelta(t, 100, a.stirs(false), 3, "50 jobs have nobody who waits any more, and 50 whose next has taken over")
+}
+
+// stirs returns for how many jobs nodes would begin or end to wait.
+func (a *app) stirs(calm bool) (n int) {
+	for id := range a.nodes {
+		p := place(a.view())
+		p.self = int(p.index[id])
+		due := p.due(p.limit(), false)
+		for j, wanted := range p.part(due, p.limit(), calm) {
+			if wanted != p.waits(j, p.self) {
+				n++
+			}
+		}
+	}
+	return n
 }

@@ -1,5 +1,7 @@
 package distributed
 
+import "sync"
+
 // placer computes one placement after the other. What it returns is what place
 // returns, whatever it has computed before; but what follows from the nodes and their
 // lists alone is kept while they are the same, and so is a queue that is. It is not
@@ -10,8 +12,15 @@ type placer struct {
 	spread *spread
 }
 
+// turn is taken by who computes a placement. That of ten thousand jobs takes some ten
+// milliseconds: of many nodes in a process, all at once, it would keep the processors
+// from their heartbeats.
+var turn sync.Mutex
+
 // place computes the placement of v, which is valid until the next call.
 func (r *placer) place(v *View) *placement {
+	turn.Lock()
+	defer turn.Unlock()
 	if r.placed == nil || !r.placed.reread(r.view, v) {
 		r.placed = readPlacement(v)
 		r.spread = newSpread(r.placed)

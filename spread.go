@@ -204,6 +204,9 @@ func (s *spread) level() {
 	for x := range s.reach {
 		s.restrict(x)
 	}
+	if s.gone == none {
+		s.goOn()
+	}
 	for range maxHops * (1 + len(s.p.jobs)) {
 		from, to, j := s.next()
 		if j == none {
@@ -214,6 +217,58 @@ func (s *spread) level() {
 		s.restrict(to)
 		s.wake(from)
 	}
+}
+
+// goOn moves first what a node with less than the mean waits for already, and runs on
+// one with more. Otherwise each job that has moved would change which others are to
+// move, and where to: those who had begun to wait for them would have done so in vain.
+func (s *spread) goOn() {
+	spare, mean := s.spare()
+	for j := range s.p.jobs {
+		job := &s.p.jobs[j]
+		x, w := job.runner, int64(job.Weight)
+		if x == none || s.on[j] != x || spare[x] < w {
+			continue
+		}
+		for _, y := range slices.Backward(job.queue[1:]) { // who came last came for this
+			if y != none && s.load[y]+w <= mean && s.open.has(int(y)) && s.reach[x].has(int(y)) && s.may(j, x, int(y)) {
+				s.remove(j)
+				s.put(j, int(y))
+				s.restrict(int(y))
+				spare[x] -= w
+				break
+			}
+		}
+		s.p.steps += len(job.queue)
+	}
+}
+
+// spare returns, by node, how much of what runs there is beyond the mean, when what
+// does not run there yet has gone elsewhere.
+func (s *spread) spare() (spare []int64, mean int64) {
+	spare = slices.Clone(s.load)
+	for x, load := range s.load {
+		if s.p.nodes[x].takes {
+			mean += load
+		}
+	}
+	takers := int64(max(1, s.p.takers.len()))
+	most := (mean + takers - 1) / takers
+	mean /= takers
+	for j, x := range s.on {
+		if x != none && s.p.jobs[j].runner != x {
+			spare[x] -= int64(s.p.jobs[j].Weight)
+		}
+	}
+	for x := range spare {
+		spare[x] -= most
+	}
+	return spare, mean
+}
+
+// may reports whether a job may move from x to y, to even out.
+func (s *spread) may(j, x, y int) bool {
+	return s.p.suitability(j, y) <= min(s.p.suitability(j, x), avoided)
 }
 
 // maxHops is how often a job may change nodes until it has found its own, on average.
@@ -312,7 +367,7 @@ func (s *spread) pickOf(list, from, to, want int) int {
 		j := int(jobs[*at])
 		*at++
 		s.p.steps++
-		if s.on[j] == from && s.wanted(j, from, to, want) && s.p.suitability(j, to) <= min(s.p.suitability(j, from), avoided) {
+		if s.on[j] == from && s.wanted(j, from, to, want) && s.may(j, from, to) {
 			return j
 		}
 	}

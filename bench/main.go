@@ -106,6 +106,7 @@ func parse(args []string) (options, error) {
 	rounds := flags.Int("rounds", 0, "measure everything so often (default: 5 times, and the largest less often)")
 	jobs := flags.String("jobs", "", "numbers of jobs, separated by commas, for fleet, crowd, scale and crash")
 	nodes := flags.Int("nodes", 3, "nodes of a fleet, of a crowd and of scale, with -jobs")
+	apart := flags.String("apart", "", "how long one after the other the nodes of scale start, such as 0s,300ms (default: both)")
 	svg := flags.String("svg", "", "draw how cost grows with the number of jobs into this `file`")
 	profiles := flags.String("profiles", "", "write profiles of each fleet's drain and memory into this `directory`; slows them down")
 	if err := flags.Parse(args); err != nil {
@@ -123,6 +124,16 @@ func parse(args []string) (options, error) {
 	}
 	if *rounds > 0 {
 		o.rounds = *rounds
+	}
+	if *apart != "" {
+		o.apart = nil
+	}
+	for _, s := range list(*apart) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < 0 {
+			return o, fmt.Errorf("-apart: %q is not a duration", s)
+		}
+		o.apart = append(o.apart, d)
 	}
 	if *jobs == "" {
 		return o, nil

@@ -27,6 +27,6 @@
 // A follower reads the whole stream, and not only the subjects of its app: JetStream
 // says nothing if a message is missing, so the only sign is a sequence that is
 // skipped, and of a part of the stream nobody sees that. Then, and first of all, it
-// lists: the last message of each subject as of one sequence. Services that do not
-// belong together should therefore have a stream each (Config.Stream).
+// lists: a new consumer sends the last message of each subject, and goes on from there.
+// Services that do not belong together should therefore have a stream each (Config.Stream).
 package nats

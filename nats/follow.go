@@ -2,9 +2,8 @@ package nats
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,18 +13,26 @@ import (
 	"github.com/b2552be4/distributed"
 )
 
-// silence is after what time without a message the stream is asked how far it is.
-const silence = 2 * time.Second
+const (
+	// beat is how often a stream without changes says how far it is.
+	beat = time.Second
 
-// waiting is how many messages may wait for a follower; then it begins anew behind
-// what it has told.
-const waiting = 8192
+	// silence is after what time without a word it is asked.
+	silence = 2500 * time.Millisecond
+
+	// answerTime is how long the answer to what a follower asks may take.
+	answerTime = 2 * time.Second
+
+	// waiting is how many messages may wait for a follower; then it begins anew
+	// behind what it has taken in.
+	waiting = 8192
+)
 
 // Follow implements [distributed.Store].
 func (s *store) Follow(ctx context.Context, prefix string, after int64, tell func(distributed.Step)) error {
 	ctx, done := s.bound(ctx)
 	defer done()
-	f := &follower{store: s, prefix: prefix, tell: tell, position: after, created: s.created, whole: after == 0}
+	f := &follower{store: s, prefix: prefix, tell: tell, position: after, created: s.created}
 	for {
 		if err := f.run(ctx); err != nil {
 			return s.explain(err)
@@ -34,72 +41,63 @@ func (s *store) Follow(ctx context.Context, prefix string, after int64, tell fun
 }
 
 // follower is a call of Follow. It reads the whole stream, as of a part of it
-// nobody could tell whether a message is missing: no error says so. What is missing
-// is seen by the sequence alone, and then all there is is listed.
+// nobody could tell whether a message is missing: no error says so. What is missing is
+// seen by the sequence alone, and then it lists: it reads the last message of each
+// subject, and then on.
 type follower struct {
 	*store
 	prefix string
 	tell   func(distributed.Step)
 
-	position  int64     // the last message taken in
-	delivered uint64    // messages by the consumer
+	position  int64     // the last message taken in; 0: all there is has to be listed
+	delivered int64     // messages by the consumer
 	created   time.Time // the stream was
-	whole     bool      // all there is has to be told next
 
-	picture map[string]distributed.Document // until it has been told; else nil
-	target  int64                           // of which revision it may be told
+	picture map[string]distributed.Document // a listing that has not been told; else nil
+	target  int64                           // the position where it is told
+	sure    bool                            // or else there is another target behind it
 }
 
 // run reads with one consumer, as long as nothing is missing. It returns nil when it is
-// worth beginning again.
+// worth going on with another.
 func (f *follower) run(ctx context.Context) error {
 	connected := f.conn.StatusChanged(nats.CONNECTED)
 	defer f.conn.RemoveStatusListener(connected)
-	if f.whole {
-		if err := f.begin(ctx); err != nil {
-			return err
-		}
-	}
-	info, err := f.info(ctx)
-	if err != nil {
-		return err
-	}
-	if last := int64(info.State.LastSeq); f.whole {
-		f.created, f.position = info.Created, last
-	} else if last < f.position || !info.Created.Equal(f.created) {
-		f.whole = true
-		return nil
-	}
 	messages := make(chan *nats.Msg, waiting)
 	sub, err := f.conn.ChanSubscribe(f.conn.NewInbox(), messages)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails if the connection is closed
-	if err := f.consume(ctx, sub.Subject); err != nil {
+	consumer := jetstream.ConsumerConfig{
+		DeliverSubject: sub.Subject, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: f.Stream + ".>", IdleHeartbeat: beat,
+		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: 10 * time.Second, Replicas: 1, MemoryStorage: true,
+	}
+	if f.position > 0 {
+		consumer.DeliverPolicy, consumer.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(f.position)+1
+	}
+	if _, err := f.js.CreatePushConsumer(ctx, f.Stream, consumer); err != nil {
 		return err
 	}
-	if f.whole {
-		if err := f.list(ctx); err != nil {
-			return err
-		}
+	info, err := f.stream.Info(ctx)
+	if err != nil {
+		return err
 	}
+	last := int64(info.State.LastSeq)
+	switch {
+	case last == 0:
+		return fmt.Errorf("there is nothing in the stream %s yet", f.Stream)
+	case f.position == 0:
+		f.created, f.picture, f.target, f.sure = info.Created, map[string]distributed.Document{}, last, false
+	case f.position > last || !info.Created.Equal(f.created):
+		f.position = 0
+		return nil
+	}
+	f.delivered = 0
 	return f.read(ctx, messages, connected)
 }
 
-// consume has the stream send what comes behind the position.
-func (f *follower) consume(ctx context.Context, inbox string) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	f.delivered = 0
-	_, err := f.js.CreatePushConsumer(ctx, f.Stream, jetstream.ConsumerConfig{
-		DeliverSubject: inbox, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(f.position) + 1,
-		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: 10 * time.Second, Replicas: 1, MemoryStorage: true,
-	})
-	f.answered(err)
-	return err
-}
-
+// read takes in what the consumer sends.
 func (f *follower) read(ctx context.Context, messages <-chan *nats.Msg, connected <-chan nats.Status) error {
 	silent := time.NewTimer(silence)
 	defer silent.Stop()
@@ -109,11 +107,14 @@ func (f *follower) read(ctx context.Context, messages <-chan *nats.Msg, connecte
 			if !f.take(m) {
 				return nil
 			}
-		case <-silent.C:
-			if ok, err := f.look(ctx); !ok {
-				return err
+			if f.picture != nil {
+				if err := f.tellWhole(ctx); err != nil {
+					return err
+				}
 			}
 		case <-connected: // what was sent meanwhile is lost
+			return nil
+		case <-silent.C:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -122,83 +123,67 @@ func (f *follower) read(ctx context.Context, messages <-chan *nats.Msg, connecte
 	}
 }
 
-// take takes a message in, and reports whether it was the next: of the consumer, or
-// else it has to be sent again; and of the stream, or else it is not there any more.
+// take takes in what the consumer has sent: a message or, if there has been none for a
+// while, how far the stream is. It reports whether nothing was missing before it: of
+// what the consumer has sent, or else that has to be sent again; and in the
+// stream, which has holes only before the first target of a listing.
 func (f *follower) take(m *nats.Msg) bool {
-	meta, err := m.Metadata()
-	if err != nil || meta.Sequence.Consumer != f.delivered+1 {
-		return false
+	var position, delivered, next int64
+	if meta, err := m.Metadata(); err == nil {
+		position, delivered, next = int64(meta.Sequence.Stream), int64(meta.Sequence.Consumer), 1
+	} else {
+		position, _ = strconv.ParseInt(m.Header.Get("Nats-Last-Stream"), 10, 64)
+		delivered, _ = strconv.ParseInt(m.Header.Get("Nats-Last-Consumer"), 10, 64)
 	}
-	f.delivered++
-	seq := int64(meta.Sequence.Stream)
-	if seq != f.position+1 {
-		f.whole = true
-		return false
-	}
-	f.position = seq
-	d, ok := f.document(m, seq)
 	switch {
-	case f.picture != nil:
-		if ok {
-			f.picture[d.Key] = d
-		}
-		f.tellWhole()
-	case ok:
-		f.tell(distributed.Step{Revision: seq, Documents: []distributed.Document{d}})
-	default:
-		f.tell(distributed.Step{Revision: seq})
+	case delivered != f.delivered+next:
+		return false
+	case position != f.position+next && (f.picture == nil || f.sure):
+		f.position = 0
+		return false
+	}
+	f.position, f.delivered = position, delivered
+	step := distributed.Step{Revision: position, Documents: f.changed(m, position)}
+	if f.picture == nil {
+		f.tell(step)
+		return true
+	}
+	for _, d := range step.Documents {
+		f.picture[d.Key] = d
 	}
 	return true
 }
 
-// document returns what a message makes of a document, if it changes one of ours.
-func (f *follower) document(m *nats.Msg, seq int64) (distributed.Document, bool) {
+// changed returns the document that a message changes, if it is one of ours. What is
+// gone is told once; but a listing may find the last deletion only.
+func (f *follower) changed(m *nats.Msg, rev int64) []distributed.Document {
 	key, ok := f.key(m.Subject)
-	if !ok || !strings.HasPrefix(key, f.prefix) || m.Header.Get(buried) != "" {
-		return distributed.Document{}, false
+	if !ok || !strings.HasPrefix(key, f.prefix) || f.picture == nil && m.Header.Get(buried) != "" {
+		return nil
 	}
-	d := distributed.Document{Key: key, Revision: seq}
+	d := distributed.Document{Key: key, Revision: rev}
 	if len(m.Data) > 0 {
 		d.Value = m.Data
 	}
-	return d, true
+	return []distributed.Document{d}
 }
 
-// look asks the stream how far it is. If it is where we are, that is a proof of life;
-// else something is missing that no later message has shown.
-func (f *follower) look(ctx context.Context) (same bool, err error) {
-	info, err := f.info(ctx)
-	if err != nil {
-		return false, err
+// tellWhole tells a listing when it is exact. A message that was pushed out before it was
+// sent is missing. So when the follower has come to where the stream was when the
+// listing began, it looks where the stream is then: what pushed that out lies before, and
+// it has that, or goes on to there without a hole. It may be that the replica that sends
+// is ahead of the leader, which is asked; but by one message of a subject at most, as
+// the next is guarded by that, and the stream keeps several.
+func (f *follower) tellWhole(ctx context.Context) error {
+	if f.position >= f.target && !f.sure {
+		info, err := f.stream.Info(ctx)
+		if err != nil {
+			return err
+		}
+		f.target, f.sure = int64(info.State.LastSeq), true
 	}
-	if int64(info.State.LastSeq) != f.position || !info.Created.Equal(f.created) {
-		f.whole = true
-		return false, nil
-	}
-	f.tell(distributed.Step{Revision: f.position})
-	return true, nil
-}
-
-// list reads what there is as of the position, where the consumer begins. While it
-// reads, a document may be written so often that the stream has no message of it as
-// of then any more; so it is told as of a moment after that, which the consumer leads to.
-func (f *follower) list(ctx context.Context) error {
-	f.picture = map[string]distributed.Document{}
-	if err := f.listPart(ctx, "*", "*"); err != nil {
-		return err
-	}
-	info, err := f.info(ctx)
-	if err != nil {
-		return err
-	}
-	f.target = int64(info.State.LastSeq)
-	f.tellWhole()
-	return nil
-}
-
-func (f *follower) tellWhole() {
 	if f.position < f.target {
-		return
+		return nil
 	}
 	step := distributed.Step{Revision: f.position, Whole: true}
 	for _, d := range f.picture {
@@ -206,90 +191,7 @@ func (f *follower) tellWhole() {
 			step.Documents = append(step.Documents, d)
 		}
 	}
-	f.whole, f.picture = false, nil
+	f.picture = nil
 	f.tell(step)
-}
-
-// listPart reads the documents on a part of the subjects. If there are too many for
-// one answer, it reads the parts of the part.
-func (f *follower) listPart(ctx context.Context, first, second string) error {
-	err := f.lastMessages(ctx, f.filter(f.prefix, first, second))
-	for errors.Is(err, errBehind) {
-		if err = pause(ctx); err == nil {
-			err = f.lastMessages(ctx, f.filter(f.prefix, first, second))
-		}
-	}
-	if !errors.Is(err, errTooMany) || second != "*" {
-		return err
-	}
-	for digit := range strings.SplitSeq("0123456789abcdef", "") {
-		part := [2]string{digit, "*"}
-		if first != "*" {
-			part = [2]string{first, digit}
-		}
-		if err := f.listPart(ctx, part[0], part[1]); err != nil {
-			return err
-		}
-	}
 	return nil
-}
-
-var (
-	errTooMany = errors.New("nats: too many documents for one answer")
-	errBehind  = errors.New("nats: the server that has answered is behind")
-)
-
-// lastMessages reads the last message of each subject as of the position, of which
-// the first of the stream is always one: an answer without any is that of a server
-// that has not got so far.
-func (f *follower) lastMessages(ctx context.Context, filter string) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	sub, err := f.conn.SubscribeSync(f.conn.NewInbox())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = sub.Unsubscribe() }() // fails if the connection is closed
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return err
-	}
-	body, err := json.Marshal(map[string]any{"multi_last": []string{filter, f.first()}, "up_to_seq": f.position})
-	if err != nil {
-		return err
-	}
-	if err := f.conn.PublishRequest("$JS.API.DIRECT.GET."+f.Stream, sub.Subject, body); err != nil {
-		return err
-	}
-	for before := "0"; ; {
-		m, err := sub.NextMsgWithContext(ctx)
-		if f.answered(err); err != nil {
-			return err
-		}
-		switch status := m.Header.Get("Status"); {
-		case status == "404":
-			return errBehind
-		case status == "413", status == "204" && m.Header.Get("Nats-Num-Pending") != "0":
-			return errTooMany
-		case status != "" && status != "204":
-			return fmt.Errorf("nats: list: %s %s", status, m.Header.Get("Description"))
-		case m.Header.Get("Nats-Last-Sequence") != before:
-			return errors.New("nats: list: a part of the answer was lost")
-		case status == "204":
-			return nil
-		}
-		before = m.Header.Get(jetstream.SequenceHeader)
-		f.keep(m, before)
-	}
-}
-
-// keep puts a message of a listing into the picture.
-func (f *follower) keep(m *nats.Msg, seq string) {
-	var rev int64
-	m.Subject = m.Header.Get(jetstream.SubjectHeader)
-	if _, err := fmt.Sscan(seq, &rev); err != nil {
-		return
-	}
-	if d, ok := f.document(m, rev); ok {
-		f.picture[d.Key] = d
-	}
 }

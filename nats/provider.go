@@ -22,7 +22,7 @@ type Config struct {
 
 	// Options are those of the NATS client: credentials, TLS, handlers. They come
 	// after ours, so that they count: no end of attempts to connect anew, a
-	// second for each, a ping every 2 s, and no buffer for what cannot be sent.
+	// second for each, a ping a second, and no buffer for what cannot be sent.
 	Options []nats.Option
 
 	// Stream is the name of the stream, and the first part of its subjects: letters,
@@ -72,87 +72,56 @@ func (c Config) open(ctx context.Context, req distributed.LeaseRequest) (distrib
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	s := newStore(c)
-	s.looks = req.Instance == ""
-	if err := s.connect(ctx, req.Instance); err != nil {
+	s := &store{Config: c}
+	s.closed, s.close = context.WithCancel(context.Background())
+	if err := s.connect(ctx, req); err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
 	return s, nil
 }
 
-func (s *store) connect(ctx context.Context, name string) (err error) {
+func (s *store) connect(ctx context.Context, req distributed.LeaseRequest) (err error) {
 	o := nats.GetDefaultOptions()
 	for _, set := range append([]nats.Option{
-		nats.Name(name), nats.Timeout(time.Second), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
-		nats.ReconnectBufSize(-1), nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.Name(req.Instance), nats.Timeout(time.Second), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectBufSize(-1), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // that of the client writes to stderr
 	}, s.Options...) {
 		if err := set(&o); err != nil {
 			return fmt.Errorf("%w: Config.Options: %w", distributed.ErrInvalidConfig, err)
 		}
 	}
 	o.Servers = s.Servers
-	theirs := o.AsyncErrorCB
-	o.AsyncErrorCB = func(conn *nats.Conn, sub *nats.Subscription, err error) {
-		if errors.Is(err, nats.ErrPermissionViolation) {
-			s.denied.Store(&err)
-		}
-		if theirs != nil {
-			theirs(conn, sub, err)
-		}
-	}
 	if s.conn, err = o.Connect(); err != nil {
 		return err
 	}
-	if s.js, err = jetstream.New(s.conn); err != nil {
+	if s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(answerTime)); err != nil {
 		return err
 	}
-	return s.openStream(ctx)
+	return s.openStream(ctx, req.Instance == "")
 }
 
-// openStream makes the stream if there is none, and looks whether it is as it must
-// be.
-func (s *store) openStream(ctx context.Context) error {
-	info, err := s.info(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) && s.looks {
-		return fmt.Errorf("there is no stream %s yet: the first node makes it: %w", s.Stream, err)
-	}
+// openStream looks whether the stream is as it must be. It makes it if there is none,
+// and its first message, which stands for nothing: there is no revision 0. A
+// second one that another node makes does no harm. Who only looks on makes nothing.
+func (s *store) openStream(ctx context.Context, looks bool) (err error) {
+	s.stream, err = s.js.Stream(ctx, s.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = s.js.CreateStream(ctx, s.wanted())
-		if err == nil || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			info, err = s.info(ctx)
+		if looks {
+			return fmt.Errorf("there is no stream %s yet: the first node makes it: %w", s.Stream, err)
 		}
+		s.stream, err = s.js.CreateStream(ctx, s.wanted())
 	}
 	if err != nil {
 		return err
 	}
+	info := s.stream.CachedInfo()
 	if wrong := s.unfit(info.Config); wrong != "" {
 		return fmt.Errorf("%w: stream %s: %s", distributed.ErrRefused, s.Stream, wrong)
 	}
 	s.created = info.Created
-	if s.looks {
-		return nil
-	}
-	return s.begin(ctx)
-}
-
-// begin makes the first message of the stream, if it is not there. It stands for
-// nothing: with it no listing is ever empty.
-func (s *store) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	stream, err := s.js.Stream(ctx, s.Stream)
-	if err == nil {
-		_, err = stream.GetLastMsgForSubject(ctx, s.first())
-	}
-	if !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return err
-	}
-	if s.looks {
-		return fmt.Errorf("there is nothing in the stream %s yet: %w", s.Stream, err)
-	}
-	_, err = s.publish(ctx, &nats.Msg{Subject: s.first(), Data: []byte("distributed")}, 0)
-	if _, ok := refusedAt(err); ok || isInFlight(err) {
-		return nil // another one has made it
+	if info.State.LastSeq == 0 && !looks {
+		_, err = s.js.Publish(ctx, s.Stream+".%", nil) // no document has that subject
 	}
 	return err
 }
@@ -160,7 +129,7 @@ func (s *store) begin(ctx context.Context) error {
 func (c *Config) wanted() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: c.Stream, Subjects: []string{c.Stream + ".>"}, Storage: jetstream.FileStorage, Replicas: c.Replicas,
-		MaxMsgsPerSubject: history, AllowDirect: true, AllowMsgTTL: true, DenyDelete: true, DenyPurge: true,
+		MaxMsgsPerSubject: history, AllowMsgTTL: true, DenyDelete: true, DenyPurge: true,
 	}
 }
 
@@ -177,7 +146,8 @@ func (c *Config) unfit(is jetstream.StreamConfig) string {
 		{is.Retention != jetstream.LimitsPolicy || is.Discard != jetstream.DiscardOld || is.NoAck, "its retention must be limits, discard old, with acknowledgements"},
 		{is.MaxMsgs > 0 || is.MaxBytes > 0 || is.MaxAge > 0, "it must have no limit of messages, bytes or age"},
 		{is.MaxMsgsPerSubject != history, fmt.Sprintf("max_msgs_per_subject must be %d", history)},
-		{!is.AllowDirect || !is.AllowMsgTTL, "allow_direct and allow_msg_ttl must be set"},
+		{is.AllowDirect, "allow_direct must not be set: a replica that is behind would answer"},
+		{!is.AllowMsgTTL, "allow_msg_ttl must be set"},
 		{!is.DenyDelete || !is.DenyPurge, "deny_delete and deny_purge must be set"},
 		{is.Replicas < c.Replicas, fmt.Sprintf("it has %d replicas, and Config.Replicas asks for %d", is.Replicas, c.Replicas)},
 	} {

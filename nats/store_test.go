@@ -43,7 +43,8 @@ func TestAStreamThatBreaksAPromiseIsRefused(t *testing.T) {
 		"retention":        func(s *jetstream.StreamConfig) { s.Discard = jetstream.DiscardNew },
 		"age":              func(s *jetstream.StreamConfig) { s.MaxAge = time.Hour },
 		"max_msgs_per":     func(s *jetstream.StreamConfig) { s.MaxMsgsPerSubject = 1 },
-		"allow_direct":     func(s *jetstream.StreamConfig) { s.AllowMsgTTL = false },
+		"allow_direct":     func(s *jetstream.StreamConfig) { s.AllowDirect = true },
+		"allow_msg_ttl":    func(s *jetstream.StreamConfig) { s.AllowMsgTTL = false },
 		"deny_purge":       func(s *jetstream.StreamConfig) { s.DenyPurge = false },
 		"asks for 3":       func(*jetstream.StreamConfig) {},
 		"deny_delete":      func(s *jetstream.StreamConfig) { s.DenyDelete = false },
@@ -78,7 +79,7 @@ func TestAStreamThatBreaksAPromiseIsRefused(t *testing.T) {
 // permissions are those that docs/stores.md says a node needs, if the stream is there.
 var permissions = []string{
 	"distributed.>", "$JS.API.STREAM.INFO.distributed", "$JS.API.STREAM.MSG.GET.distributed",
-	"$JS.API.DIRECT.GET.distributed", "$JS.API.DIRECT.GET.distributed.>", "$JS.API.CONSUMER.CREATE.distributed.>",
+	"$JS.API.CONSUMER.CREATE.distributed.>",
 }
 
 // startWithUsers starts a server, and returns configs for its users.
@@ -163,12 +164,10 @@ func TestWhoIsRefusedIsToldWhy(t *testing.T) {
 
 // messages returns what the stream has of a document.
 func messages(t *testing.T, s *store, key string) (all []*jetstream.RawStreamMsg) {
-	info, err := s.info(t.Context())
-	require.NoError(t, err)
-	stream, err := s.js.Stream(t.Context(), s.Stream)
+	info, err := s.stream.Info(t.Context())
 	require.NoError(t, err)
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
-		if m, err := stream.GetMsg(t.Context(), seq); err == nil && m.Subject == s.subject(key) {
+		if m, err := s.stream.GetMsg(t.Context(), seq); err == nil && m.Subject == s.subject(key) {
 			all = append(all, m)
 		}
 	}
@@ -213,7 +212,7 @@ func TestADeletionThatIsNotBuriedStays(t *testing.T) {
 		return !slices.ContainsFunc(left, func(m *jetstream.RawStreamMsg) bool { return int64(m.Sequence) == buriedAt })
 	}, 30*time.Second, 50*time.Millisecond)
 	_, err = s.Put(t.Context(), "app/key", []byte("late"), at)
-	require.Equal(t, &distributed.ConflictError{Key: "app/key", Known: true}, err)
+	require.Equal(t, &distributed.ConflictError{Key: "app/key"}, err)
 	// A follower that was there sees the hole at the end, and lists.
 	require.Empty(t, follow(t, s, "app/", buriedAt-1).Documents)
 	anew, err := s.Put(t.Context(), "app/key", []byte("anew"), 0)

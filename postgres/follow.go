@@ -25,12 +25,12 @@ func (s *store) Follow(ctx context.Context, prefix string, _ int64, tell func(di
 	defer done()
 	f := &follower{store: s, prefix: prefix, tell: tell, nonce: "00000000-0000-0000-0000-000000000000"}
 	for {
-		told := f.steps
+		told := f.at
 		err := f.listen(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if f.steps == told {
+		if f.at.Equal(told) {
 			return explain(err)
 		}
 	}
@@ -42,21 +42,20 @@ type follower struct {
 	store  *store
 	prefix string
 	tell   func(distributed.Step)
-	steps  int       // that were told
-	at     time.Time // of the last one
+	at     time.Time // of the last step
 
 	rev   int64
 	nonce string
 
-	queue []news // heard, and not told yet
-	live  bool   // notifications come by themselves: the connection leads to one server process
+	queue []*pgconn.Notification // heard, and not taken in yet
+	live  bool                   // they come by themselves: the connection leads to one server process
 }
 
 // listen follows on one connection until that is lost. On each it lists anew, but for
 // what it has told before if the server's history has that.
 func (f *follower) listen(ctx context.Context) error {
 	f.queue, f.live = nil, false
-	conn, err := f.store.feed(ctx, f.hear)
+	conn, err := f.store.feed(ctx, func(_ *pgconn.PgConn, n *pgconn.Notification) { f.queue = append(f.queue, n) })
 	if err != nil {
 		return err
 	}
@@ -91,11 +90,14 @@ func (f *follower) next(ctx context.Context, conn *pgconn.PgConn) error {
 	case ctx.Err() != nil || waiting.Err() == nil:
 		return err
 	default:
-		if err := f.look(ctx, conn); err != nil {
-			return err
-		}
+		err = f.look(ctx, conn)
 	}
-	return f.takeIn(ctx, conn)
+	for err == nil && len(f.queue) > 0 {
+		n := f.queue[0]
+		f.queue = f.queue[1:]
+		err = f.takeIn(ctx, conn, n)
+	}
+	return err
 }
 
 // look asks where the server is.
@@ -131,51 +133,34 @@ func (f *follower) catchUp(ctx context.Context, conn *pgconn.PgConn) error {
 
 func (f *follower) advance(step distributed.Step, nonce string) {
 	f.rev, f.nonce, f.at = step.Revision, nonce, time.Now()
-	f.steps++
 	f.tell(step)
 }
 
-// news is a notification.
-type news struct {
-	document    distributed.Document
-	after, mark string // nonces: of the change before, and of this one
-	complete    bool   // it has the value
-}
-
-// hear takes note of what the function put has sent.
-func (f *follower) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
+// takeIn tells what the function put has notified. It catches up if a change before it is
+// missing, or if it is too long for a notification.
+func (f *follower) takeIn(ctx context.Context, conn *pgconn.PgConn, n *pgconn.Notification) error {
 	parts := strings.SplitN(n.Payload, "\n", 5)
 	if n.Channel != f.store.channel() || len(parts) < 5 {
-		return
+		return nil
 	}
-	heard := news{distributed.Document{Key: parts[3], Revision: number([]byte(parts[0]))}, parts[1], parts[2], parts[4] != "?"}
-	if value, ok := strings.CutPrefix(parts[4], "="); ok {
-		heard.document.Value = []byte(value)
+	rev, before, nonce, key := number([]byte(parts[0])), parts[1], parts[2], parts[3]
+	mine := strings.HasPrefix(key, f.prefix)
+	value, complete := strings.CutPrefix(parts[4], "=")
+	step := distributed.Step{Revision: rev}
+	switch {
+	case rev <= f.rev:
+		return nil
+	case rev > f.rev+1, before != f.nonce, mine && parts[4] == "?":
+		return f.catchUp(ctx, conn)
+	case mine && complete:
+		step.Documents = []distributed.Document{{Key: key, Value: []byte(value), Revision: rev}}
+	case mine:
+		step.Documents = []distributed.Document{{Key: key, Revision: rev}}
+	case time.Since(f.at) < silence:
+		f.rev, f.nonce = rev, nonce
+		return nil
 	}
-	f.queue = append(f.queue, heard)
-}
-
-// takeIn tells what was heard, change by change. It catches up if one is missing or
-// too long for a notification.
-func (f *follower) takeIn(ctx context.Context, conn *pgconn.PgConn) error {
-	for len(f.queue) > 0 {
-		n := f.queue[0]
-		f.queue = f.queue[1:]
-		mine := strings.HasPrefix(n.document.Key, f.prefix)
-		switch {
-		case n.document.Revision <= f.rev:
-		case n.document.Revision > f.rev+1, n.after != f.nonce, mine && !n.complete:
-			if err := f.catchUp(ctx, conn); err != nil {
-				return err
-			}
-		case !mine && time.Since(f.at) < silence:
-			f.rev, f.nonce = n.document.Revision, n.mark
-		case !mine:
-			f.advance(distributed.Step{Revision: n.document.Revision}, n.mark)
-		default:
-			f.advance(distributed.Step{Revision: n.document.Revision, Documents: []distributed.Document{n.document}}, n.mark)
-		}
-	}
+	f.advance(step, nonce)
 	return nil
 }
 

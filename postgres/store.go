@@ -47,9 +47,6 @@ func (s *store) prepare(ctx context.Context, may bool) error {
 
 // Put implements [distributed.Store].
 func (s *store) Put(ctx context.Context, key string, value []byte, rev int64) (int64, error) {
-	if value == nil {
-		value = []byte{}
-	}
 	r := s.PutAll(ctx, []distributed.Write{{Key: key, Value: value, Revision: rev}})[0]
 	return r.Revision, r.Err
 }

@@ -122,6 +122,10 @@ func (m *measurement) restartAll(ctx context.Context) error {
 
 // oneJobMore adds a job on all nodes, and removes it.
 func (m *measurement) oneJobMore(ctx context.Context) error {
+	time.Sleep(m.Idle) // what the others wait for has changed as well
+	if err := awaitNumbered(ctx, m.client, m.app); err != nil {
+		return err
+	}
 	runs := make(chan struct{}, 1)
 	job := distributed.Job{Name: "one-more", Work: func(ctx context.Context) error {
 		runs <- struct{}{}
@@ -177,13 +181,15 @@ func (m *measurement) atRest(heap, nodes float64) error {
 		return err
 	}
 	began := processorTime()
-	time.Sleep(m.Idle)
+	const times = 4 // so that a collection of garbage weighs as much as it should
+	time.Sleep(times * m.Idle)
+	used := processorTime() - began
 	stopProfile()
 	if err := m.writeProfile("heap"); err != nil {
 		return err
 	}
 	m.book.add(m.name("ScaleRest"), m.Jobs, []value{
-		{"%-of-a-core/node", 100 * float64(processorTime()-began) / float64(m.Idle) / nodes},
+		{"%-of-a-core/node", 100 * float64(used) / float64(times*m.Idle) / nodes},
 		{"heap-B/job/node", heap / float64(m.Jobs) / nodes},
 		{"goroutines", float64(runtime.NumGoroutine())},
 	}...)

@@ -103,7 +103,7 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 				wait = soonest(wait, seatPatience)
 			}
 		}
-		if err := sleep(ctx, rest(time.Since(started), len(view.Nodes))); err != nil {
+		if err := sleep(ctx, rest(time.Since(started)-placer.waited, len(view.Nodes))); err != nil {
 			return b.leave(ctx, lease)
 		}
 		select {

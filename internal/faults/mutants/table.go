@@ -260,7 +260,7 @@ var lives = []mutant{
 	},
 	{
 		name:     "a job counted as moved before it is ready",
-		changes:  []change{{"placement.go", "return p.jobs[j].led && !p.jobs[j].warming", "return p.jobs[j].led"}},
+		changes:  []change{{"moves.go", "return p.jobs[j].led && !p.jobs[j].warming", "return p.jobs[j].led"}},
 		caughtBy: []detector{unit("TestNoMoreJobsWarmUpThanMayMove")},
 	},
 	{

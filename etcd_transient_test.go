@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,11 +68,14 @@ func TestWhatIsNoAnswerOfETCDIsNeverFinal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			provider := distributed.NewETCDLeaseProvider(nil, config(c.config))
+			said := false // not by each attempt: on a busy machine a handshake takes longer than that waits for it
 			for begun := time.Now(); time.Since(begun) < 11*time.Second; time.Sleep(2 * time.Second) {
 				_, err := provider.AcquireLease(testContext(t), distributed.LeaseRequest{App: "app", Instance: "a", Logger: new(logBuffer).logger()})
-				require.ErrorContains(t, err, c.want)
+				require.Error(t, err)
 				require.NotErrorIs(t, err, distributed.ErrPermanent)
+				said = said || strings.Contains(err.Error(), c.want)
 			}
+			require.True(t, said, c.want)
 		})
 	}
 }

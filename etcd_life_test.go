@@ -2,12 +2,14 @@ package distributed_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/b2552be4/distributed"
 	"github.com/b2552be4/distributed/internal/etcdtest"
@@ -74,4 +76,51 @@ func TestFailuresAreCountedAndMigrationsDoneOnETCD(t *testing.T) {
 	require.Equal(t, []int{1, 2}, []int{failed[0].Failures, failed[1].Failures})
 	require.Less(t, failed[0].Token, failed[1].Token)
 	require.Equal(t, "broken", failed[0].Error)
+}
+
+// Also what it sent before it was cut off, and reaches etcd only now.
+func TestWhatAStaleLeaderHasSentIsRefusedByETCDWhenItArrives(t *testing.T) {
+	t.Parallel()
+	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
+	network := &lateStore{sent: make(chan distributed.Write, 1)}
+	provider := distributed.NewLeaseProvider(func(context.Context, distributed.LeaseRequest) (distributed.Store, error) {
+		store, err := distributed.OpenETCDStore(cluster.Endpoints(), clientv3.Config{})
+		network.Store = store
+		return network, err
+	}, distributed.WithLeaseTTL(ttl))
+	a, b := distributed.NewConcurrency("app", "a", provider), node(t, cluster, "b")
+	defer func() { _ = a.Close() }()
+	first := lead(t, a, "x")
+	requireSaved(t, first, "")
+	require.NoError(t, first.Save(t.Context(), []byte("checkpoint")))
+	network.cut.Store(true)
+	saving := make(chan error, 1)
+	go func() { saving <- first.Save(context.WithoutCancel(t.Context()), []byte("stale")) }()
+	late := <-network.sent
+	second := lead(t, b, "x")
+	requireSaved(t, second, "checkpoint")
+	_, err := network.Store.Put(testContext(t), late.Key, late.Value, late.Revision)
+	require.ErrorAs(t, err, new(*distributed.ConflictError))
+	require.ErrorIs(t, <-saving, distributed.ErrLeadershipLost)
+	requireSaved(t, second, "checkpoint")
+}
+
+// lateStore is a store whose writes do not arrive while it is cut off.
+type lateStore struct {
+	distributed.Store
+	cut  atomic.Bool
+	sent chan distributed.Write // the first that was to save something
+}
+
+func (s *lateStore) Put(ctx context.Context, key string, value []byte, rev int64) (int64, error) {
+	if !s.cut.Load() {
+		return s.Store.Put(ctx, key, value, rev)
+	}
+	if strings.Contains(key, "/saved/") {
+		select {
+		case s.sent <- distributed.Write{Key: key, Value: value, Revision: rev}:
+		default:
+		}
+	}
+	return 0, errAway
 }

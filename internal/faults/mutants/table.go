@@ -256,7 +256,7 @@ var lives = []mutant{
 	{
 		name:     "saved not taken over by who asks for it",
 		changes:  []change{{"lease_state.go", "&savedValue{e.token, data}", "&savedValue{max(v.Token, 1), data}"}},
-		caughtBy: []detector{unit("TestTheStoreRefusesWhatAStaleLeaderSaves")},
+		caughtBy: []detector{unit("TestTheStoreRefusesWhatAStaleLeaderSaves"), unit("TestWhatAStaleLeaderHasSentIsRefusedByETCDWhenItArrives")},
 	},
 	{
 		name:     "a job counted as moved before it is ready",

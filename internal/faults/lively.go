@@ -51,6 +51,8 @@ func (w *worker) live(ctx context.Context, job string) error {
 		panic("as the test wants it")
 	case how == fails:
 		return errFate
+	case how == finishes:
+		return distributed.ErrDone
 	}
 	return nil
 }
@@ -109,10 +111,11 @@ func (w *worker) prepare(ctx context.Context, job string) error {
 
 // What becomes of a Work, or of a Prepare.
 const (
-	well    = "well"
-	fails   = "fails"
-	panics  = "panics"
-	returns = "returns"
+	well     = "well"
+	fails    = "fails"
+	panics   = "panics"
+	returns  = "returns"
+	finishes = "finishes" // for good
 )
 
 var errFate = errors.New("as the test wants it")

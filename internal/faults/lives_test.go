@@ -8,20 +8,22 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/b2552be4/distributed/verify"
 )
 
-// lives decides what becomes of lively jobs, and judges what they tell. It has three
+// lives decides what becomes of lively jobs, and judges what they tell. It has four
 // oracles more than a world:
 //
 //   - O5: what a leader finds saved is what was confirmed last under an earlier token,
 //     or was sent after that and not confirmed; and no later leader finds anything else,
 //     unless a leader in between has saved;
 //   - O6: a job that is paused runs nowhere, from when that can be known everywhere;
-//   - O7: a job that has moved as planned is run next by who was prepared for it.
+//   - O7: a job that has moved as planned is run next by who was prepared for it;
+//   - O8: a job that is done runs nowhere until somebody forgets it.
 type lives struct {
 	*world
 
@@ -31,6 +33,8 @@ type lives struct {
 	saves     map[string]*savings
 	prepared  []preparation
 	moved     map[string]map[int64]bool // by job and token
+	finishing map[string]bool           // jobs whose Work was to finish when it was called last
+	done      []finished
 	refused   []string
 	given     []given
 	troubles  []trouble
@@ -56,6 +60,13 @@ type preparation struct {
 	at           time.Duration
 }
 
+// finished is a job that was recorded as done.
+type finished struct {
+	job   string
+	token int64
+	at    time.Duration // when that was told
+}
+
 // given is a call of an operator.
 type given struct {
 	order, job, node string
@@ -72,7 +83,7 @@ type trouble struct {
 func newLives(w *world, seed uint64) *lives {
 	v := &lives{
 		world: w, draw: rand.New(rand.NewPCG(seed, 1<<32)), calm: true,
-		saves: map[string]*savings{}, moved: map[string]map[int64]bool{},
+		saves: map[string]*savings{}, moved: map[string]map[int64]bool{}, finishing: map[string]bool{},
 	}
 	for _, job := range w.allJobs() {
 		v.saves[job] = &savings{sent: map[saved]bool{}, confirmed: map[saved]bool{}, found: map[int64]saved{}}
@@ -101,13 +112,18 @@ func (v *lives) answer(line string) string {
 	args := line[len(what)+len(" ")+len(job):]
 	switch s := v.saves[job]; what {
 	case "work":
-		return v.fate([]string{well, well, well, fails, panics, returns}, 4*time.Second)
+		how := v.fate([]string{well, well, well, well, well, fails, fails, panics, panics, returns, returns, finishes}, 4*time.Second)
+		v.finishing[job] = strings.HasSuffix(how, finishes)
+		return how
 	case "prepare":
 		return v.fate([]string{well, well, fails}, 800*time.Millisecond)
 	case "prepared":
 		var process string
 		_, _ = fmt.Sscan(args, &process)
 		v.prepared = append(v.prepared, preparation{job, process, monotonic()})
+	case "done":
+		_, _ = fmt.Sscan(args, &token)
+		v.done = append(v.done, finished{job, token, monotonic()})
 	case "moved":
 		_, _ = fmt.Sscan(args, &token)
 		v.moved[job][token] = true
@@ -287,4 +303,40 @@ func (v *lives) disturbed(from, to time.Duration) bool {
 	return to-from > v.ttl/2 ||
 		slices.ContainsFunc(v.given, func(g given) bool { return g.from <= to && g.to >= from-v.ttl/40 }) ||
 		slices.ContainsFunc(v.troubles, func(t trouble) bool { return within(t.from) || within(t.to) })
+}
+
+// ranDone says which jobs ran although they were done, and how many were done: O8. It
+// does not judge where somebody has forgotten a job since its last Work returned, or may
+// have; nor where a later leader had begun by then, as the first has lost the job.
+func (v *lives) ranDone(runs []verify.Run) (wrong []string, judged int) {
+	for _, d := range v.done {
+		returned := d.at
+		overtaken := false
+		for _, r := range runs {
+			if r.Job == d.job && r.Token == d.token && r.Ended {
+				returned = min(returned, r.End)
+			}
+			overtaken = overtaken || r.Job == d.job && r.Token > d.token && r.Start <= d.at
+		}
+		if overtaken {
+			continue
+		}
+		judged++
+		for _, r := range runs {
+			forgotten := slices.ContainsFunc(v.given, func(g given) bool {
+				return g.order == "forget" && g.job == d.job && g.from <= r.Start && g.to >= returned
+			})
+			if r.Job == d.job && r.Token > d.token && !forgotten {
+				wrong = append(wrong, fmt.Sprintf("%s ran on %s with token %d, and was done with %d", r.Job, r.Node, r.Token, d.token))
+			}
+		}
+	}
+	return wrong, judged
+}
+
+// nothingIsDone reports whether no job was to finish when it was called last.
+func (v *lives) nothingIsDone() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return !slices.Contains(slices.Collect(maps.Values(v.finishing)), true)
 }

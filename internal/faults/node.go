@@ -174,6 +174,9 @@ func (w *worker) process(ctx context.Context, i int) error {
 	if c.Block == "hooks" {
 		opts = append(opts, distributed.WithHooks(blockingHooks()))
 	}
+	if c.Lively {
+		opts = append(opts, distributed.WithHooks(distributed.Hooks{Done: func(job string, token int64) { w.tell("done", job, token) }}))
+	}
 	if c.Balance {
 		opts = append(opts, distributed.WithLoadBalancing(distributed.WithSettleTime(c.TTL/4)))
 	}

@@ -18,8 +18,8 @@ import (
 )
 
 // Orders at random by two operators at once, one of whom may die in the middle of what
-// it does, while nodes are killed, frozen and cut off, and jobs fail, are prepared and
-// save. What happens is drawn from the seed, which is the name of the test. To repeat
+// it does, while nodes are killed, frozen and cut off, and jobs fail, finish, are prepared
+// and save. What happens is drawn from the seed, which is the name of the test. To repeat
 // one:
 //
 //	go test ./internal/faults -run TestOrders -seed 1234 -v
@@ -77,11 +77,13 @@ func (v *lives) judge(world verdict) {
 	defer v.mu.Unlock()
 	paused, pauses := v.ranPaused(world.runs)
 	cold, moves := v.movedCold(world.runs)
-	v.t.Logf("%d orders, %d saves confirmed; %d pauses and %d planned moves judged", len(v.given), v.confirmed, pauses, moves)
+	again, done := v.ranDone(world.runs)
+	v.t.Logf("%d orders, %d saves confirmed; %d pauses, %d planned moves and %d jobs that were done judged", len(v.given), v.confirmed, pauses, moves, done)
 	require.Empty(v.t, v.refused, "O5: leaders that may not save")
 	require.Empty(v.t, v.lost(), "O5")
 	require.Empty(v.t, paused, "O6")
 	require.Empty(v.t, cold, "O7")
+	require.Empty(v.t, again, "O8")
 	require.NotZero(v.t, v.confirmed)
 	require.Equal(v.t, v.balance, moves > 0)
 }
@@ -152,6 +154,7 @@ func (h *hand) give(ctx context.Context, m *mixer, o *distributed.Operator) {
 		{"resign", func() error { return o.Resign(ctx, g.job, n) }},
 		{"resign", func() error { return o.Resign(ctx, g.job, n) }},
 		{"forget", func() error { return o.Forget(ctx, g.job) }},
+		{"forget", func() error { return o.Forget(ctx, g.job) }},
 	}
 	order := orders[m.IntN(len(orders))]
 	g.order = order.name
@@ -203,9 +206,12 @@ func (h *hand) takeAllBack() {
 			h.takeBack(ctx, o, order)
 		}
 		for _, job := range h.allJobs() {
-			_ = o.Forget(ctx, job) // it may have nothing on record, or pauses for a while
+			g := given{order: "forget", job: job, from: monotonic()}
+			g.err = o.Forget(ctx, job) // it may have nothing on record, or pauses for a while
+			g.to = monotonic()
+			h.note(g)
 		}
-		return !slices.ContainsFunc(all, func(o distributed.Order) bool { return o.Kind != distributed.OrderResign })
+		return h.nothingIsDone() && !slices.ContainsFunc(all, func(o distributed.Order) bool { return o.Kind != distributed.OrderResign })
 	})
 }
 

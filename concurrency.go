@@ -12,13 +12,12 @@ import (
 	"time"
 )
 
-// Concurrency lets a node lead names: campaign for one, do something while it
-// leads, resign. It is what [LeadershipBasedJobProcessor] is made of, for
-// programs that want to steer leadership themselves.
+// Concurrency lets a node lead names: it campaigns for a name, does something while it
+// leads, and resigns. [LeadershipBasedJobProcessor] is built on it. It is for programs
+// that control leadership themselves.
 //
-// All names share one lease, which is acquired by the first Campaign and
-// replaced by the next one after it was lost. All methods are safe for
-// concurrent use.
+// All names share one lease, which the first Campaign acquires. After a loss the next
+// Campaign replaces it. All methods are safe for concurrent use.
 type Concurrency struct {
 	app, instance string
 	provider      LeaseProvider
@@ -46,13 +45,12 @@ type Concurrency struct {
 	retry       backoff             // between acquisitions
 }
 
-// NewConcurrency returns a Concurrency for the node instance of app. It makes
-// no call to the store; wrong arguments are reported by Campaign. The caller
-// calls Close in the end.
+// NewConcurrency returns a Concurrency for a node. It makes no call to the store;
+// Campaign reports wrong arguments. The caller must call Close in the end.
 //
-// app, 1 to 128 bytes without "/", separates the names of one service from
-// those of others on the same store; instance, 1 to 256 bytes, tells operators
-// which node leads. Both are UTF-8 without control characters.
+// app is the name of the service: 1 to 128 bytes without "/". Nodes of different apps
+// have nothing to do with each other, even on the same store. instance is the name of
+// the node, for people: 1 to 256 bytes. Both are UTF-8 without control characters.
 func NewConcurrency(app, instance string, provider LeaseProvider, opts ...ConcurrencyOption) *Concurrency {
 	var options commonOptions
 	for _, o := range opts {
@@ -81,17 +79,16 @@ func newConcurrency(app, instance string, provider LeaseProvider, options common
 	return c
 }
 
-// Campaign blocks until this node leads name, and returns the leadership. ctx
-// bounds the campaign, not the leadership.
+// Campaign blocks until this node leads name, and returns the leadership. ctx bounds
+// the campaign, not the leadership. name follows the rules of [Job].Name.
 //
-// While the store is away it keeps trying, with backoff; it returns early only
-// with ctx's error, when ctx is done; [ErrClosed], when Close is called;
-// [ErrBusy], at once, when this Concurrency campaigns for name already, or leads
-// it, until that leadership is resigned (also one that was lost: what runs under
-// it may not have stopped yet); [ErrInvalidConfig], at once, for a name or an
-// argument of NewConcurrency that cannot work (a name has the rules of
-// [Job].Name); and an error that wraps [ErrPermanent] for what waiting cannot
-// fix, such as a wrong password.
+// While the store cannot be reached, Campaign keeps trying, with backoff. It returns
+// only these errors: that of ctx, when ctx is done; [ErrClosed], when Close is called;
+// [ErrBusy], at once, if this Concurrency already campaigns for name, or leads it, or
+// has lost it and not resigned yet, as what ran under the lost leadership may not have
+// stopped; [ErrInvalidConfig], at once, for a wrong name or a wrong argument of
+// NewConcurrency; and an error that wraps [ErrPermanent] for what waiting cannot fix,
+// such as a wrong password.
 func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, error) {
 	if err := cmp.Or(c.made(), c.invalid); err != nil {
 		return nil, err
@@ -114,8 +111,8 @@ func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, e
 	return l, nil
 }
 
-// Resign ends this node's leadership of name; see [Leadership.Resign]. It
-// returns [ErrNotLeading] when there is none, also while it campaigns for name.
+// Resign ends this node's leadership of name; see [Leadership.Resign]. It returns
+// [ErrNotLeading] if there is none, even while the node campaigns for name.
 func (c *Concurrency) Resign(ctx context.Context, name string) error {
 	c.mu.Lock()
 	l := c.names[name]
@@ -126,14 +123,14 @@ func (c *Concurrency) Resign(ctx context.Context, name string) error {
 	return l.Resign(ctx)
 }
 
-// Close resigns everything this node leads, makes blocked campaigns return
+// Close resigns everything that this node leads, makes blocked campaigns return
 // [ErrClosed], and frees everything, here and in the store. The contexts of all
-// leaderships are done with cause ErrClosed; call it only after whatever runs
+// leaderships are done with cause ErrClosed. Call Close only after everything that runs
 // under them has stopped, or resign them one by one before.
 //
-// It blocks until that is done, some 5 s when the store does not answer; the error
-// then says why, and others wait until the lease has run out. It waits for hooks
-// and the log handler for one second more at most. A second Close waits for the
+// It blocks until that is done, or some 5 s if the store does not answer; then it
+// returns an error that says why, and others wait until the lease has run out. It waits
+// one second more, at most, for hooks and the log handler. A second Close waits for the
 // first and returns nil.
 func (c *Concurrency) Close() error {
 	if err := c.made(); err != nil {
@@ -193,9 +190,9 @@ func (c *Concurrency) shut() (first bool, leases []*heldLease, leaderships []*Le
 	return true, leases, leaderships
 }
 
-// View returns a picture of the app, as this node sees it. It returns false while
-// there is no lease: before the first Campaign, after a loss, and after Close. It
-// does not block and makes no call to the store.
+// View returns a picture of the app as this node sees it. It returns false while there
+// is no lease: before the first Campaign, after a loss, and after Close. It does not
+// block and makes no call to the store.
 func (c *Concurrency) View() (*View, bool) {
 	held := c.held()
 	if held == nil {
@@ -301,12 +298,13 @@ func (c *Concurrency) leave(l *Leadership) {
 }
 
 var (
-	// ErrClosed is returned by what is called on, or blocked in, something that
-	// has been closed, and is the cause of the contexts of its leaderships.
+	// ErrClosed is returned by calls on something that has been closed, and by calls
+	// that are blocked when it is closed. It is also the cause of the contexts of the
+	// leaderships that ended with it.
 	ErrClosed = errors.New("distributed: closed")
 
-	// ErrBusy is returned by Campaign for a name that this node campaigns for
-	// already, or leads, or led and has not resigned.
+	// ErrBusy is returned by [Concurrency.Campaign] for a name that this node already
+	// campaigns for, or leads, or has lost and not resigned.
 	ErrBusy = errors.New("distributed: already campaigning for or leading this name")
 
 	// ErrNotLeading is returned by Resign for a name that this node does not lead.

@@ -156,7 +156,6 @@ func TestCampaignRefusesWhatCannotWorkBeforeAnythingIsWritten(t *testing.T) {
 	}{
 		{good, "", "Job.Name is empty"},
 		{good, "a\nb", "control character"},
-		{good, "a/leader/b", `"leader"`},
 		{distributed.NewConcurrency("", "a", leases), "x", "app name is empty"},
 		{distributed.NewConcurrency("a/b", "a", leases), "x", "app name"},
 		{distributed.NewConcurrency("app", "", leases), "x", "instance name is empty"},

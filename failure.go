@@ -163,11 +163,11 @@ func later(ctx context.Context, d time.Duration, f func()) (stop func()) {
 	return func() { cancel(); running.Wait() }
 }
 
-// WithStopOnError makes the first Work that fails or panics end it all: the other jobs
-// of this node are stopped and released, and Execute returns the error, which names
-// the job. It is for services that are restarted by whatever runs them. The job is
-// not paused then, and the next node fails by it as well. Default: a failure is the
-// affair of its job, see [Job].Work.
+// WithStopOnError makes the first Work that fails or panics stop this node: its other
+// jobs are stopped and released, and Execute returns the error, which names the job. It
+// is for services that are restarted from outside. The job does not pause in that case,
+// so it may fail on the next node as well. Default: a failure concerns its own job
+// only; see [Job].Work.
 func WithStopOnError() ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.stopOnError = true })
 }

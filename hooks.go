@@ -2,51 +2,49 @@ package distributed
 
 import "time"
 
-// Hooks are functions that are called as things happen, for metrics and alerts.
-// Each may be nil. One goroutine calls all hooks of a node, and its log handler,
-// one after the other, in the order in which things happened and just after they
-// did: nothing waits for a hook, so what it tells of may be over by the time that
-// it is called. What is given to several nodes must be safe for concurrent use.
+// Hooks are functions that are called as things happen, for metrics and alerts. Each
+// may be nil. One goroutine calls all hooks of a node and its log handler, one after
+// the other, in the order of the events and shortly after them. Nothing waits for a
+// hook, so what it reports may be over when it is called. Hooks that are given to
+// several nodes must be safe for concurrent use.
 //
 // A hook that panics, or ends its goroutine, is logged. While one blocks, none is
-// called; when 65,536 calls and log lines wait, further ones are dropped, which
-// is logged with their number. Execute and Close wait for the last calls for a
-// second at most.
+// called. When 65,536 calls and log lines are waiting, further ones are dropped, and
+// their number is logged. Execute and Close wait for the last calls for one second at
+// most.
 //
-// The packages prometheusmetrics and otelmetrics, modules of their own, make
-// metrics of them. Later versions have more hooks: write Hooks{Lost: f}, with the
-// names of fields.
+// The modules prometheusmetrics and otelmetrics turn hooks into metrics. Later versions
+// will have more hooks: name the fields, as in Hooks{Lost: f}.
 type Hooks struct {
-	// Campaigning: this node begins to campaign for job, or to wait for a lease under
+	// Campaigning: this node begins to campaign for job, or to wait for a lease with
 	// which it can. Each such call is followed by one of Elected or Withdrawn.
 	Campaigning func(job string)
 
-	// Withdrawn: this node has given up its campaign for job after waited, and has not won:
-	// it is stopping, has reached its quota, or the job is placed on other nodes.
+	// Withdrawn: this node has given up its campaign for job, after waited, without
+	// winning: it is stopping, has reached its quota, or the job should run on other
+	// nodes.
 	Withdrawn func(job string, waited time.Duration, cause error)
 
 	// Elected: this node won job after a campaign of waited. Each such
 	// call is followed by one of Lost or Resigned.
 	Elected func(job string, token int64, waited time.Duration)
 
-	// HandedOver: this node won job, which it had waited for, as the node before
-	// it released it. gap is the time from when the release was seen here, in
-	// this node's own watch of the store, until this node could begin to work:
-	// until Campaign returns, and in a processor until just before Work. What
-	// the release took to get here is not in it. Called after Elected, and only
-	// where gap can be known: not when the job was free, nor after a loss, as
-	// nobody knows when a lost leadership's work stopped.
+	// HandedOver: this node won job as the node before released it. gap is the time
+	// from when this node saw the release until it could begin to work: until Campaign
+	// returns, and in a processor until just before Work. It does not include the time
+	// that the release took to get here. Called after Elected, and only if gap is
+	// known: not if the job was free, nor after a loss, as nobody knows when the work
+	// of a lost leadership stopped.
 	HandedOver func(job string, token int64, gap time.Duration)
 
-	// Lost: the leadership of job, held for that long, ended without this node's
-	// doing. Called after its context is done; its Work may not have returned.
+	// Lost: the leadership of job, held for that long, ended without this node's doing.
+	// Called after its context is done; its Work may still be running.
 	Lost func(job string, token int64, held time.Duration, cause error)
 
-	// Resigned: this node released job, which it had led for held, whether or
-	// not the store has confirmed that. cause is that of the leadership's
-	// context: [ErrResigned] if it was not done before, as when Work returned by
-	// itself; [ErrTermEnded]; [ErrMoved]; [ErrClosed]; the cause of the context
-	// given to Execute, when that was done; or the error of the Work that failed.
+	// Resigned: this node released job, which it had led for held, whether or not the
+	// store has confirmed that. cause is that of the leadership's context; or
+	// [ErrResigned], if that was not done before, as when Work returned by itself; or
+	// the error of the Work that failed.
 	Resigned func(job string, token int64, held time.Duration, cause error)
 
 	// WorkStarted: the Work of job is about to be called. Each such call is
@@ -57,17 +55,17 @@ type Hooks struct {
 	// panicked. Most often err is nil, or the error of a context that was done.
 	WorkReturned func(job string, token int64, took time.Duration, err error)
 
-	// Failed: the Work of job r.Job has failed with err, which was not asked for by the
-	// end of its context; a [PanicError] if it panicked. r is what is on record of it
-	// now: how often that was so, and when it is called again. Called after
-	// WorkReturned, and not with [WithStopOnError].
+	// Failed: the Work of job r.Job has failed with err, a [PanicError] if it panicked.
+	// r says how often in a row, and when it is called again. An error that the end of
+	// the context explains is no failure. Called after WorkReturned, and not with
+	// [WithStopOnError].
 	Failed func(r JobRecord, err error)
 
-	// Recovered: the Work of job, which had failed so often in a row, has run here for
-	// longer than it had paused, or has returned nil.
+	// Recovered: the Work of job, which had failed that often in a row, has run here
+	// for longer than its last pause, or has returned nil.
 	Recovered func(job string, token int64, failures int)
 
-	// Done: the Work of job has returned [ErrDone], and that is on record.
+	// Done: the Work of job has returned [ErrDone], and that has been recorded.
 	Done func(job string, token int64)
 
 	// Stuck: the Work of job has not returned, although its context has been
@@ -80,27 +78,29 @@ type Hooks struct {
 	LeaseAcquired func(took time.Duration)
 
 	// LeaseRenewed: a renewal of the lease took effect, latency after it was sent.
-	// remaining is how much longer [Leadership.Valid] would have been true without
-	// it: the margin by which leadership was kept. See [LeaseEvents].
+	// remaining is how much longer [Leadership.Valid] would have been true without it:
+	// the margin by which leadership was kept.
 	LeaseRenewed func(latency, remaining time.Duration)
 
 	// LeaseRenewalFailed: an attempt to renew the lease failed; another follows.
 	LeaseRenewalFailed func(cause error)
 
-	// LeaseLost: the lease ended without this node's doing, and with it all
-	// leadership under it.
+	// LeaseLost: the lease ended without this node's doing, and with it all of its
+	// leaderships. The text of cause says why: no heartbeat came back in time, other
+	// nodes buried this one, or documents were changed or deleted.
 	LeaseLost func(cause error)
 
-	// LeaseReleased: this node gave back its lease, whether or not the store has
-	// confirmed that: it is closing.
+	// LeaseReleased: this node gave back its lease because it stops, whether or not the
+	// store has confirmed that.
 	LeaseReleased func()
 
-	// StoreDown: the store stopped working for this node: an attempt to acquire
-	// or renew the lease failed. Not called again before StoreUp.
+	// StoreDown: the store stopped working for this node or observer: an attempt to
+	// acquire or renew the lease, or to follow the store, failed. Not called again
+	// before StoreUp.
 	StoreDown func(cause error)
 
-	// StoreUp: the store works for this node: the lease was acquired or renewed,
-	// for the first time (away is 0 then), or after StoreDown, away ago.
+	// StoreUp: the store works: for the first time (away is 0 then), or after
+	// StoreDown, away ago.
 	StoreUp func(away time.Duration)
 }
 

@@ -13,70 +13,73 @@ import (
 	"unicode/utf8"
 )
 
-// Job is a stateful part of a service that must run on one node at a time.
+// Job is a part of a service that must run on one node at a time.
 type Job struct {
 	// Name identifies the job among all nodes of the app: 1 to 512 bytes of
-	// UTF-8 without control characters. It may contain "/", but none of its
-	// parts after the first may be "leader".
+	// UTF-8 without control characters. It may contain "/".
 	Name string
 
-	// Work is what the job does. It is called while this node leads the job,
-	// in the goroutine that won the election, and never twice at once.
+	// Work does the job. It is called while this node leads the job, and never twice at
+	// once.
 	//
-	// ctx carries the values of the context given to Execute, and the
-	// leadership ([LeadershipFromContext]). It is done when the leadership
-	// ends; context.Cause tells why: [ErrLeadershipLost], [ErrTermEnded], [ErrMoved],
-	// [ErrJobRemoved], [ErrPaused], [ErrResigned], [ErrNotAlive], the cause of Execute's
-	// context, or the error that stops the processor. Work must then return soon: other
-	// nodes may start the job a grace period later when leadership was lost, and wait
-	// for its return otherwise.
+	// ctx carries the values of the context given to Execute, and the leadership
+	// ([LeadershipFromContext]). It is done when the leadership ends; context.Cause
+	// says why: [ErrLeadershipLost], [ErrTermEnded], [ErrMoved], [ErrJobRemoved],
+	// [ErrPaused], [ErrResigned], [ErrNotAlive], the cause of Execute's context, or the
+	// error that stops the processor. Work must then return soon. If leadership was
+	// lost, other nodes may start the job after the grace period ([WithLeaseGrace]); in
+	// all other cases they wait until Work has returned.
 	//
-	// What it returns matters only while ctx is not done and the leadership valid:
-	// nil releases the job, at once or, if Work was called less than a second ago,
-	// when that has passed, and campaigns again, behind those who wait: so a Work
-	// that returns at once runs once a second, however many nodes there are.
+	// What Work returns matters only while ctx is not done and the leadership is valid.
+	// nil releases the job, and this node campaigns for it again, behind the nodes that
+	// wait. If Work was called less than a second ago, the job is released when that
+	// second has passed: so a Work that returns at once runs once a second, however
+	// many nodes there are.
 	//
-	// An error is a failure, and a panic is one at any time. The job is released, and
+	// An error is a failure. A panic is a failure at any time. The job is released, and
 	// Work is called again after a pause, on another node if one waits; all other jobs
-	// go on. The pause is a second, doubles with each failure in a row on whatever
-	// nodes, up to a minute, is shortened by up to a quarter at random, and begins anew
-	// after Work has run for longer than the last one. [WithStopOnError] changes that.
+	// go on. The pause is 1 s. It doubles with each failure in a row, on whatever node,
+	// up to 1 min, and is shortened by up to a quarter at random. It is 1 s again after
+	// Work has run for longer than the last pause. [WithStopOnError] changes that.
 	//
-	// [ErrDone] ends the job for good, on all nodes, also if ctx is done, but for a
-	// watchdog that has expired.
+	// [ErrDone] ends the job for good, on all nodes, even if ctx is done; but not if
+	// the Watchdog has expired.
 	Work func(ctx context.Context) error
 
 	// Prepare, for [WithLoadBalancing], warms this node up for the job, such as by
-	// filling a cache, before it leads it: while it is the standby, or the one that the
-	// job is to move to. It returns nil when the node is warm, and the job moves only
-	// then; an error is logged, and it is called again a second later. A crash does not
-	// wait for it. ctx is done when this node is not to run the job next any more, or
-	// leads it before Prepare has returned; that may then still be on its way when Work
-	// begins. It must return soon after that: Execute waits for it. It is called again when the job has run here and this node stands by again.
-	// A node calls no more at a time than may move ([WithMaxMoves]). Default: nil.
+	// filling a cache. It is called while this node is the standby of the job, or the
+	// node that the job is about to move to, and again when the job has run here and
+	// this node stands by again. It returns nil when the node is warm; a planned move
+	// waits for that, the takeover after a crash does not. An error is logged, and
+	// Prepare is called again a second later.
+	//
+	// ctx is done when this node is no longer to run the job next, or when it leads the
+	// job before Prepare has returned; Prepare may then still run when Work begins. It
+	// must return soon after that: Execute waits for it. A node makes no more of these
+	// calls at a time than jobs may move ([WithMaxMoves]). Default: nil.
 	Prepare func(ctx context.Context) error
 
-	// SaysReady, for [WithLoadBalancing], says that Work calls [Leadership.Ready] when it
-	// is warm. Until then the job counts among those that move, of which there are only
-	// so many at a time ([WithMaxMoves]): so a node that joins is not given more at once
-	// than it can warm up. Default: a job is warm when its Work is called.
+	// SaysReady, for [WithLoadBalancing], says that Work calls [Leadership.Ready] when
+	// it is warm. Until then the job counts as moving, and [WithMaxMoves] limits how
+	// many jobs do: so a node that joins does not get more jobs at once than it can
+	// warm up. Default: false, a job is warm when its Work is called.
 	SaysReady bool
 
-	// Watchdog is how often Work calls [Leadership.Alive] at least. If it does not, that
-	// is logged with the stacks of its goroutines, and ctx is done with cause
-	// [ErrNotAlive]; when Work has returned it has failed, whatever it returns. 0 means
-	// that nobody waits for a sign of life. At least 1 ms. Default: 0.
+	// Watchdog is the longest time between two calls of [Leadership.Alive] by Work, at
+	// least 1 ms. If it is exceeded, that is logged with the stacks of the goroutines
+	// of Work, and ctx is done with cause [ErrNotAlive]; when Work has returned, it has
+	// failed, whatever it returned. Default: 0, which means no watchdog.
 	Watchdog time.Duration
 
 	// Weight is how much the job counts when [WithLoadBalancing] spreads jobs:
 	// 1 to 1,000,000. Default: 1.
 	Weight int
 
-	// Prefer and Avoid are labels of nodes, as "key=value" (see [WithLabels]),
-	// for [WithLoadBalancing]: the job runs on a node with a label of Prefer as
-	// long as one can take it, and on one with a label of Avoid only if no other
-	// can. At most 16 each, none twice. The key ends at the first "=": "a=b=c" is
-	// the label "a" with the value "b=c".
+	// Prefer and Avoid are labels of nodes, as "key=value" (see [WithLabels]), for
+	// [WithLoadBalancing]. The job runs on a node with a label in Prefer as long as one
+	// can take it, and on a node with a label in Avoid only if no other can. At most 16
+	// each, none twice. The key ends at the first "=": "a=b=c" is the label "a" with
+	// the value "b=c". Default: none.
 	Prefer, Avoid []string
 }
 
@@ -153,20 +156,10 @@ func (j Job) info() JobInfo {
 	return JobInfo{Name: j.Name, Weight: max(j.Weight, 1), Prefer: slices.Clone(j.Prefer), Avoid: slices.Clone(j.Avoid)}
 }
 
-// validateJobName also keeps a job's candidates out of the queue of another
-// job: etcd's elections take everything below "<app>/<job>/leader/" for theirs.
-func validateJobName(name string) error {
-	if err := validateText("Job.Name", name, maxJobName); err != nil {
-		return err
-	}
-	if strings.Contains(name, "/leader/") || strings.HasSuffix(name, "/leader") {
-		return fmt.Errorf("%w: Job.Name %q: no part after the first may be \"leader\"", ErrInvalidConfig, name)
-	}
-	return nil
-}
+func validateJobName(name string) error { return validateText("Job.Name", name, maxJobName) }
 
-// validateNode checks the names of a node. An app with a "/" could collide with
-// the jobs of another one: "a" running "b/c", and "a/b" running "c".
+// validateNode checks the names of a node. The documents of an app called "a/nodes"
+// would be among those of "a".
 func validateNode(app, instance string) error {
 	if err := validateText("app name", app, maxAppName); err != nil {
 		return err

@@ -22,11 +22,12 @@ func (p *LeadershipBasedJobProcessor) Jobs() []Job {
 	return jobs
 }
 
-// UpdateJob takes over Weight, Prefer and Avoid of job for the one that has its Name,
-// which runs on undisturbed; it may move because of that. Nothing else of job counts.
-// It does not block: the other nodes are told by and by. It returns [ErrInvalidConfig]
-// if AddJob would not take these, and [ErrUnknown]. It may be called at any time; once
-// Execute ends, it has no effect.
+// UpdateJob gives the job with the Name of job the Weight, Prefer and Avoid of job; the
+// other fields of job are ignored. The job goes on running, and may move because of the
+// change. UpdateJob does not block; the other nodes learn of the change shortly after.
+// It returns [ErrInvalidConfig] if AddJob would refuse these values, and [ErrUnknown]
+// if there is no such job. It may be called at any time, but has no effect once Execute
+// is ending.
 func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
 	if err := p.made(); err != nil {
 		return err
@@ -48,16 +49,15 @@ func (p *LeadershipBasedJobProcessor) UpdateJob(job Job) error {
 }
 
 // RemoveJob takes a job away from this node. The context of its Work is done, with
-// cause [ErrJobRemoved], and it goes to the other nodes that have it. RemoveJob blocks
-// until Work has returned, the job is released, and the other nodes have been told, if
-// they are told of jobs (see [WithLoadBalancing]); or until ctx is done: then it returns
-// ctx's error, wrapped, and the rest happens all the same. It must not wait for itself:
-// a Work that removes its own job does so in another goroutine.
+// cause [ErrJobRemoved], and other nodes that have the job can run it. RemoveJob blocks
+// until Work has returned, the job is released, and, with [WithLoadBalancing], the
+// other nodes have been told. If ctx is done earlier, it returns ctx's error, wrapped,
+// and the job is removed all the same. A Work that removes its own job must do so in
+// another goroutine, or it waits for itself.
 //
 // It returns [ErrUnknown] if there is no such job, and [ErrStuck] if Execute has
-// returned although its Work has not. It may be called at any time, by
-// several at once, and the name can be used again when it has returned nil. Execute
-// goes on without jobs.
+// returned although the Work has not. It may be called at any time. When it has
+// returned nil, the name can be used again. Execute goes on even if no job is left.
 func (p *LeadershipBasedJobProcessor) RemoveJob(ctx context.Context, name string) error {
 	if err := p.made(); err != nil {
 		return err

@@ -29,8 +29,6 @@ func TestJobThatCannotWorkIsRefusedByTheFieldAndItsBound(t *testing.T) {
 		{"no UTF-8", distributed.Job{Name: "a\xff", Work: work}, `Job.Name "a\xff" is not valid UTF-8`},
 		{"a long name", distributed.Job{Name: strings.Repeat("a", 513), Work: work}, `Job.Name "aaaaaaaaaaaaaaaaaaaa"... has 513 bytes, at most 512 are allowed`},
 		{"a long name of few characters", distributed.Job{Name: strings.Repeat("ä", 257), Work: work}, "has 514 bytes, at most 512 are allowed"},
-		{"a last part leader", distributed.Job{Name: "a/leader", Work: work}, `Job.Name "a/leader": no part after the first may be "leader"`},
-		{"a middle part leader", distributed.Job{Name: "a/leader/b", Work: work}, `no part after the first may be "leader"`},
 		{"a name that is taken", distributed.Job{Name: "taken", Work: work}, `there is a job of this name already: "taken"`},
 	} {
 		t.Run(c.flaw, func(t *testing.T) {
@@ -140,7 +138,7 @@ func TestVoluntaryTimeoutThatTurnsNegativeLaterMakesExecuteFail(t *testing.T) {
 }
 
 func TestNamesUpToTheBoundsAreGood(t *testing.T) {
-	for _, name := range []string{"x", "a/b/c", "leader", "leader/a", "a/leaders", "a/b-leader", " ", "日本", strings.Repeat("a", 512)} {
+	for _, name := range []string{"x", "a/b/c", "leader", "a/leader", "a/leader/b", " ", "日本", strings.Repeat("a", 512)} {
 		t.Run(fmt.Sprintf("%.20s", name), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newService(t)

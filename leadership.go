@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Leadership is this node's hold on one name, from winning the election until
-// it is resigned or lost. One that was lost keeps its name busy until it is
-// resigned: only the caller knows when the work under it has stopped. All
-// methods are safe for concurrent use.
+// Leadership is this node's hold on one name, from winning the election until it is
+// resigned or lost. After a loss the name stays busy until the leadership is resigned,
+// as only the caller knows when the work under it has stopped. All methods are safe for
+// concurrent use.
 type Leadership struct {
 	name     string
 	owner    *Concurrency
@@ -35,9 +35,9 @@ type Leadership struct {
 
 type leadershipKey struct{}
 
-// LeadershipFromContext returns the Leadership that ctx belongs to: the context
-// given to a Work, that of [Leadership.Context], or one derived from either. It
-// does not block.
+// LeadershipFromContext returns the Leadership that ctx belongs to: the context given
+// to a Work, that of [Leadership.Context], or a context derived from either. It returns
+// false for any other context. It does not block.
 func LeadershipFromContext(ctx context.Context) (*Leadership, bool) {
 	l, ok := ctx.Value(leadershipKey{}).(*Leadership)
 	return l, ok
@@ -55,11 +55,11 @@ func newLeadership(ctx context.Context, c *Concurrency, h *heldLease, name strin
 // Name returns the name that this node leads.
 func (l *Leadership) Name() string { return l.name }
 
-// Context is done when the leadership ends, for whatever reason, and before
-// anybody else can lead; context.Cause tells why: [ErrLeadershipLost],
-// [ErrResigned] or [ErrClosed], and inside a Work also one of the causes that
-// [Job].Work lists. It carries the values of the context given to Campaign, but
-// is not done with it. It does not block.
+// Context returns a context that is done when the leadership ends, for whatever reason,
+// and before anybody else can lead. context.Cause says why: [ErrLeadershipLost],
+// [ErrResigned] or [ErrClosed], and inside a Work also the other causes listed at
+// [Job].Work. It has the values of the context given to Campaign, but does not end with
+// it. Context does not block.
 func (l *Leadership) Context() context.Context {
 	if err := l.made(); err != nil {
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -69,38 +69,37 @@ func (l *Leadership) Context() context.Context {
 	return l.ctx
 }
 
-// Token returns the fencing token: strictly greater than that of every earlier
-// leader of the same name. Hand it to whatever the work changes, and let that
-// reject a token smaller than the greatest it has seen; this is the only
-// protection from a process that was frozen and does not know it yet. It is the
-// revision of the write by which this node joined the queue for the name, and rises
-// within the history of one store.
+// Token returns the fencing token: it is strictly greater than that of every earlier
+// leader of the same name. Send it along with every change that the work makes, and let
+// the database reject a token smaller than the greatest that it has seen. This is the
+// only protection from a process that was frozen and does not know it yet. The token is
+// the revision of the write with which this node joined the queue for the name, and
+// rises as long as the store keeps its history. It does not block.
 func (l *Leadership) Token() int64 { return l.token }
 
-// Valid reports whether this node leads and nobody else can, right now. It
-// reads the clock, so it is right even when the process was frozen until an
-// instant ago and Context has not been cancelled yet. When Context is done by
-// this node's own doing, such as the end of a term, it stays true until Resign:
-// nobody else can lead before. On etcd it takes some 50 ns; it does not allocate
-// and never waits for the store.
+// Valid reports whether this node leads, and nobody else can, right now. It reads the
+// clock, so it is right even if the process was frozen until a moment ago and Context
+// is not done yet. If this node itself has ended Context, such as at the end of a term,
+// Valid stays true until Resign, as nobody else can lead before that. It takes some 50
+// ns, does not allocate, and never waits for the store.
 func (l *Leadership) Valid() bool {
 	return l.made() == nil && l.released.Load() == nil && l.election.Valid() // the election may serve the next leadership by now
 }
 
-// Resign ends the leadership: it cancels Context (cause [ErrResigned]), and
-// blocks until the store has accepted the resignation, so that the next
-// candidate leads at once, or until ctx is done, but for a second at least: ctx
-// may be the one whose end is the reason. Call it only after whatever runs under
-// the leadership has stopped.
+// Resign ends the leadership. It cancels Context, with cause [ErrResigned], and blocks
+// until the store has accepted the resignation, so that the next candidate can lead at
+// once, or until ctx is done. It tries for at least a second even if ctx is done
+// already, as the end of ctx may be the reason to resign. Call it only after everything
+// that runs under the leadership has stopped.
 //
-// Whatever it returns, the leadership is over and the name may be campaigned
-// for again. With an error, the store has not confirmed yet; the lease keeps
-// trying for as long as it lives, and the next leader has to wait for that.
-// Resign of a leadership that was lost returns nil, and so does a second Resign,
-// which waits for the first, unless ctx is done earlier.
+// Whatever it returns, the leadership is over, and the node may campaign for the name
+// again. An error means that the store has not confirmed yet: the lease keeps trying
+// for as long as it lives, and the next leader has to wait for that. Resign returns nil
+// for a leadership that was lost. A second Resign waits for the first, or until ctx is
+// done, and returns nil.
 //
-// The leadership of a [Job] is released when its Work has returned, not before:
-// there Resign cancels Context, and returns nil at once.
+// The leadership of a [Job] is released when its Work has returned, not before. There,
+// Resign cancels Context and returns nil at once.
 func (l *Leadership) Resign(ctx context.Context) error {
 	if err := l.made(); err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// LeaseEvents are functions by which a provider tells what becomes of a lease
+// LeaseEvents are functions by which a provider tells what happens to a lease
 // that it has returned, for the log and for [Hooks]. Each may be nil, and a
 // provider may ignore them all. They are safe for concurrent use, and only note
 // what happened: a provider may call them from wherever it likes, with locks held.
@@ -43,7 +43,7 @@ func (e *LeaseEvents) lost(cause error) {
 	}
 }
 
-// leaseReport tells the log and the hooks what becomes of a lease: that it was
+// leaseReport tells the log and the hooks what happens to a lease: that it was
 // acquired, and after that, once, how it ended.
 type leaseReport struct {
 	owner     *Concurrency

@@ -44,34 +44,35 @@ func (o *leaseOptions) validate() error {
 	return o.timing.validate()
 }
 
-// WithLeaseTTL sets for how long others wait for a node that is silent before they
-// run its jobs: 200 ms to 300 s, in whole milliseconds. A crash costs about as much
-// availability of the jobs concerned; on the other hand leadership survives a
-// silence of the store of a little more than half the TTL only, and with one below
-// some 4 s not even that etcd elects another leader. A node writes a heartbeat four
-// times a TTL. Nodes with different TTLs understand one another. Default: 10 s.
+// WithLeaseTTL sets how long other nodes wait for a node that is silent before they run
+// its jobs: 200 ms to 300 s, in whole milliseconds. That is what a crash costs. On the
+// other hand, leadership survives a silence of the store of little more than half the
+// TTL; with a TTL below some 4 s it does not survive that etcd elects another leader. A
+// node writes a heartbeat four times a TTL. Nodes may have different TTLs. Default: 10
+// s.
 func WithLeaseTTL(ttl time.Duration) LeaseOption {
 	return func(o *leaseOptions) { o.timing.ttl = ttl }
 }
 
-// WithLeaseGrace sets how long before anybody else may lead the context of a
-// lost leadership is done: the time that Work has to stop. It must be at least
-// 0, and leave time for a heartbeat that comes late: with the default TTL and
-// drift at most 6.275 s. Default: a fifth of the TTL.
+// WithLeaseGrace sets how long before anybody else may lead the context of a lost
+// leadership is done: that is the time that Work has to stop. It must be at least 0,
+// and leave time for a late heartbeat: at most 6.275 s with the default TTL and drift.
+// Default: a fifth of the TTL.
 func WithLeaseGrace(grace time.Duration) LeaseOption {
 	return func(o *leaseOptions) { o.timing.grace, o.graceSet = grace, true }
 }
 
-// WithClockDrift sets by how much the clock of a node may run slow or fast, from
-// 0 to 0.1; all nodes should have the same. Exclusion holds while the clocks
-// keep to that. Default: 0.02, which is 2 %, forty times what NTP slews at.
+// WithClockDrift sets by how much the clock of a node may run slow or fast, from 0 to
+// 0.1. It should be the same on all nodes. Jobs are exclusive only while the clocks
+// keep to it. Default: 0.02, which is 2 %, forty times as much as NTP corrects a clock
+// by.
 func WithClockDrift(rate float64) LeaseOption {
 	return func(o *leaseOptions) { o.timing.drift = rate }
 }
 
 // WithNamespace puts prefix before the key of every document, so that several
-// installations of a service can share a store, or permissions be given for it.
-// Nothing is put in between: "prod/" makes "prod/app/...". prefix has at most 256
+// installations of a service can share a store, or permissions can be given for one of
+// them. Nothing is put in between: "prod/" makes "prod/app/...". prefix is at most 256
 // bytes of UTF-8 without control characters. Default: none.
 func WithNamespace(prefix string) LeaseOption {
 	return func(o *leaseOptions) { o.namespace = prefix }

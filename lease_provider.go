@@ -8,14 +8,16 @@ import (
 	"time"
 )
 
-// LeaseProvider gives a node its lease in some store, and shows an app to whoever
-// looks on. [NewLeaseProvider] makes one of any [Store]; to run this library on
-// another store is to implement that. LeaseProvider, [Lease] and [Election] are the
-// seam between jobs and leadership: for programs that wrap a provider, or have a
-// protocol of their own, which the package leasetest checks.
+// LeaseProvider gives nodes their leases on some store, and shows an app to observers.
+// Users get one from [NewETCDLeaseProvider] or the constructor of another store, and
+// call none of its methods.
 //
-// Implementations must be safe for concurrent use. A provider holds no
-// resources of its own: whatever a lease needs, the lease frees in Close.
+// To run this library on another store, implement [Store] and call [NewLeaseProvider].
+// Implement LeaseProvider, [Lease] and [Election] only to wrap another provider, or for
+// a protocol of your own; the package leasetest checks that.
+//
+// Implementations must be safe for concurrent use. A provider holds no resources of its
+// own: what a lease needs, the lease frees in Close.
 type LeaseProvider interface {
 	// AcquireLease registers the node with the store and returns its lease,
 	// which the provider renews from then on.
@@ -29,26 +31,26 @@ type LeaseProvider interface {
 	// ctx bounds the call only, not the life of the lease.
 	AcquireLease(ctx context.Context, req LeaseRequest) (Lease, error)
 
-	// OpenView lets a process look on without a lease. It returns when there is a
-	// first view, which may show nothing. It makes one attempt, as AcquireLease
-	// does, with the same errors, and must leave nothing behind when it fails. ctx
-	// bounds the call only, not the life of the viewer. Of req, Instance is empty.
-	// Events tell whether the store is heard of, as for a lease.
+	// OpenView lets a process look on without a lease. It returns when there is a first
+	// view, which may show nothing. Like AcquireLease it makes one attempt, returns the
+	// same errors, and must leave nothing behind when it fails. ctx bounds the call
+	// only, not the life of the viewer. req.Instance is empty. req.Events tell whether
+	// the store is heard of, as for a lease.
 	OpenView(ctx context.Context, req LeaseRequest) (Viewer, error)
 }
 
 // LeaseRequest says for whom a lease is acquired.
 type LeaseRequest struct {
-	// App and Instance name the node. Both have been validated: App is at most
-	// 128 bytes without "/", Instance at most 256; neither is empty, and both
-	// are UTF-8 without control characters. Several live leases may have the same App and Instance; each is a
-	// node of its own.
+	// App and Instance name the node. Both have been validated: App has at most 128
+	// bytes and no "/", Instance at most 256; neither is empty, and both are UTF-8
+	// without control characters. Several live leases may have the same App and
+	// Instance; each is a node of its own.
 	App, Instance string
 
 	// Logger is never nil, and never blocks: it hands records over to be logged.
 	Logger *slog.Logger
 
-	// Events may be told what becomes of the lease.
+	// Events may be called to report what happens to the lease.
 	Events LeaseEvents
 
 	tell func(func()) // hands over what calls user code, for which nobody waits; nil to call it
@@ -65,17 +67,16 @@ type Lease interface {
 	// Election a name in use at a time.
 	Election(name string) Election
 
-	// Announce tells the other nodes about this one, in place of all that it has
-	// told before: what info leaves empty is no longer said. It blocks until the
-	// store has accepted that, and returns [ErrLeaseLost] when the lease has
-	// ended, whatever it is that notices; ctx's error when ctx is done; and what
-	// is wrong with info. What it returned an error for may be announced yet, but
-	// must not replace what a later call has announced. Of calls at the same time
-	// all but one may fail.
+	// Announce publishes info about this node, in place of everything that it has
+	// announced before. It blocks until the store has accepted that. It returns
+	// [ErrLeaseLost] when the lease has ended, for whatever reason; ctx's error when
+	// ctx is done; and what is wrong with info. After an error, info may still be
+	// published, but must not replace what a later call has announced. Of several calls
+	// at the same time, all but one may fail.
 	//
-	// What has been announced goes with the lease: a lease of the same instance
-	// has announced nothing. nil Jobs must be kept apart from empty ones; other
-	// slices and maps need not be, and Started may be cut to the millisecond. The
+	// What has been announced ends with the lease: another lease of the same instance
+	// has announced nothing. nil Jobs must be kept apart from empty ones; for other
+	// slices and maps that does not matter. Started may be cut to the millisecond. The
 	// caller does not change what info refers to, not even later.
 	Announce(ctx context.Context, info NodeInfo) error
 
@@ -96,8 +97,9 @@ type Lease interface {
 	Orders() ([]Order, <-chan struct{})
 
 	// Recorded returns what is on record of a job, for how long this node has seen it
-	// so, and a channel that is closed when it may be different, or the lease has ended;
-	// a zero record and a nil channel if nothing is, or the lease has ended. It is as new as the picture by which this node leads: who has
+	// so, and a channel that is closed when it may be different or the lease has ended.
+	// It returns a zero record and a nil channel if nothing is on record, or the lease
+	// has ended. It is as new as the picture by which this node leads: a node that has
 	// been elected sees what the leaders before have recorded. It does not block and
 	// makes no call to the store.
 	Recorded(job string) (record JobRecord, age time.Duration, outdated <-chan struct{})
@@ -160,19 +162,20 @@ type Election interface {
 	// must not block.
 	Gap() (gap time.Duration, ok bool)
 
-	// Record puts r on record of the job, in place of what was, under the token of the
-	// leadership; a zero r takes it off. It blocks until the store has accepted that,
-	// trying again and again, or ctx is done, or the lease has ended. It must do nothing,
-	// and return what wraps [ErrLeadershipLost], if a later leadership has recorded
-	// something, whatever this process knows of that.
+	// Record puts r on record of the job, in place of what was there, under the token
+	// of the leadership; a zero r deletes the record. It blocks until the store has
+	// accepted that, trying again and again, or until ctx is done or the lease has
+	// ended. If a later leadership has recorded something, it must do nothing and
+	// return an error that wraps [ErrLeadershipLost], even if this process does not
+	// know of that leadership.
 	Record(ctx context.Context, r JobRecord) error
 
-	// Save keeps data for the job, in place of what was kept, likewise; and it must fail
-	// so if a later leadership has called Save or Saved. data is at most 64 KiB.
+	// Save keeps data for the job in place of what was kept, in the same way. It must
+	// also fail if a later leadership has called Save or Saved. data is at most 64 KiB.
 	Save(ctx context.Context, data []byte) error
 
 	// Saved returns what was saved last, nil if nothing was, and blocks until no
-	// earlier leadership can save anything any more; likewise.
+	// earlier leadership can save anything any more. It returns the same errors.
 	Saved(ctx context.Context) ([]byte, error)
 
 	// Resign ends the leadership, if there still is one, and blocks until the
@@ -187,7 +190,7 @@ type Election interface {
 	Resign(ctx context.Context) error
 }
 
-// Viewer is a [Lease] that only looks: it shows what the nodes see, and is none.
+// Viewer shows what the nodes see, as a [Lease] does, without being a node.
 // Implementations must be safe for concurrent use.
 type Viewer interface {
 	// View and Silence are those of a [Lease], but View.Self is empty. After Close,

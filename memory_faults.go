@@ -5,12 +5,11 @@ import (
 	"time"
 )
 
-// Expire deletes the node documents of all leases of instance, as an operator might
-// who means well: when Expire returns, the contexts of its leaderships are done with
-// cause [ErrLeadershipLost], unless it is cut off, and its campaigns return
-// [ErrLeaseLost]. Nobody begins to lead anything in those apps until its leases have
-// been given back, which happens when its work has stopped, or else when they would
-// have run out. It reports whether there was a lease to take.
+// Expire takes away all leases of instance, by deleting their node documents. When it
+// returns, the contexts of the leaderships are done with cause [ErrLeadershipLost],
+// unless the instance is cut off, and its campaigns return [ErrLeaseLost]. No node
+// begins to lead anything in those apps until the work under the leases has stopped, or
+// until they would have run out. It reports whether there was a lease.
 func (h *MemoryHub) Expire(instance string) bool {
 	found := h.deleteNodes(instance)
 	for _, key := range found {
@@ -33,9 +32,9 @@ func (h *MemoryHub) deleteNodes(instance string) (found []string) {
 	return found
 }
 
-// RemoveCandidate takes job out of what instance claims, as somebody might who
-// changes its documents. Its lease is over then, as after [MemoryHub.Expire]. It reports whether there
-// was a candidate to remove.
+// RemoveCandidate takes job out of what instance claims, as somebody might who changes
+// its documents. That ends its lease, as [MemoryHub.Expire] does. It reports whether
+// there was such a claim.
 func (h *MemoryHub) RemoveCandidate(app, job, instance string) bool {
 	defer h.await(app + "/")
 	h.mu.Lock()

@@ -95,10 +95,10 @@ func (h *MemoryHub) open(name string) *memoryStore {
 	return &memoryStore{hub: h, name: name, closed: make(chan struct{})}
 }
 
-// Refuse makes the hub refuse everything that instance asks of it with err, and tell
-// it nothing: instance is cut off. It cannot acquire a lease, it loses the one that it
-// has when that runs out, and its campaigns and resignations wait. An empty instance
-// means all nodes, and observers; a nil err makes the hub accept again.
+// Refuse cuts instance off: the hub answers all of its calls with err, and tells it
+// nothing. The node cannot acquire a lease, it loses the lease that it has when that
+// runs out, and its campaigns and resignations wait. An empty instance means all nodes
+// and observers. A nil err ends it.
 func (h *MemoryHub) Refuse(instance string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -106,22 +106,23 @@ func (h *MemoryHub) Refuse(instance string, err error) {
 	h.wake()
 }
 
-// SetDelay makes everything that is asked of the hub from now on take d before it
-// happens. By default, and with a negative d, it takes no time.
+// SetDelay makes each later call to the hub take d before it has an effect. Default: 0,
+// also for a negative d.
 func (h *MemoryHub) SetDelay(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.delay = d
 }
 
-// HoldRequests keeps what a node sends on its way until release is called, once:
-// then it arrives, in order, also what the node has given up meanwhile.
+// HoldRequests delays what a node sends until release is called, which must be done
+// once: then everything arrives, in order, including what the node has given up
+// meanwhile.
 func (h *MemoryHub) HoldRequests(name string) (release func()) {
 	return h.hold(name, func(n *memoryNode) *memoryGate { return &n.up })
 }
 
-// HoldReplies keeps the answers to a node, and what it follows, until release is
-// called, once.
+// HoldReplies delays the answers to a node, and what it follows, until release is
+// called, which must be done once.
 func (h *MemoryHub) HoldReplies(name string) (release func()) {
 	return h.hold(name, func(n *memoryNode) *memoryGate { return &n.down })
 }
@@ -149,8 +150,8 @@ func (h *MemoryHub) breakOff(name string) {
 	n.cut = make(chan struct{})
 }
 
-// Compact makes the hub forget the changes up to revision rev: who follows from
-// before it gets a listing.
+// Compact makes the hub forget the changes up to revision rev: a follower that
+// continues from before it gets a listing.
 func (h *MemoryHub) Compact(rev int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Observer shows who runs what in an app, to any process: it has no lease,
-// campaigns for nothing and writes nothing. All methods are safe for concurrent
-// use, and none makes a call to the store.
+// Observer shows any process who runs what in an app. It has no lease, campaigns for
+// nothing and writes nothing. All methods are safe for concurrent use. Only Updates and
+// Await block, and none makes a call to the store.
 //
-// What it shows may be late, by a moment as a rule, and for as long as the store
-// cannot be reached then. It is for finding a node, not for deciding who may do
-// what: that is what [Leadership.Valid] and fencing tokens are for.
+// What it shows may be late: by a moment as a rule, and by as long as the store cannot
+// be reached. Use it to find a node, not to decide who may do what: for that there are
+// [Leadership.Valid] and fencing tokens.
 type Observer struct {
 	app     string
 	reports *reporter
@@ -37,11 +37,11 @@ type Observer struct {
 	over    bool          // there will be none; changed stays closed
 }
 
-// Observe returns an observer of the app called app, which the caller
-// closes. It blocks until it sees the app, and keeps trying while the store is
-// away. It returns ctx's error when ctx is done, which ends the call only;
-// [ErrInvalidConfig] for a name that breaks the rules of [NewConcurrency]; and what
-// wraps [ErrPermanent].
+// Observe returns an observer of an app, which the caller must close. It blocks until
+// it sees the app, and keeps trying while the store cannot be reached. It returns ctx's
+// error when ctx is done, which bounds the call only; [ErrInvalidConfig] for a name
+// that breaks the rules of [NewConcurrency]; and an error that wraps [ErrPermanent] for
+// what waiting cannot fix.
 func Observe(ctx context.Context, app string, provider LeaseProvider, opts ...ConcurrencyOption) (*Observer, error) {
 	var options commonOptions
 	for _, o := range opts {
@@ -106,8 +106,8 @@ func (o *Observer) storeUp(away time.Duration, again bool) {
 	o.hooks.storeUp(away)
 }
 
-// Close ends the observation and blocks until everything it held is free, which
-// takes no call to the store.
+// Close ends the observation. It blocks until everything that the observer held is
+// freed, which takes no call to the store.
 func (o *Observer) Close() error {
 	if err := o.made(); err != nil {
 		return err
@@ -118,18 +118,18 @@ func (o *Observer) Close() error {
 	return o.viewer.Close()
 }
 
-// App returns the name of the app that it shows.
+// App returns the name of the app that the observer shows.
 func (o *Observer) App() string { return o.app }
 
-// View returns the whole picture, which is not to be changed.
+// View returns the whole picture. The caller must not change it.
 func (o *Observer) View() *View {
 	view, _ := o.latest()
 	return view
 }
 
-// Silence returns for how long each node has not been heard of, by ID. Nodes send
-// heartbeats four times a TTL. When all are silent for longer, the observer is cut
-// off from the store, or the store is away.
+// Silence returns how long ago each node was last heard of, by ID. Nodes send
+// heartbeats four times a TTL. If all nodes are silent for longer than that, the
+// observer is cut off, or the store cannot be reached.
 func (o *Observer) Silence() map[string]time.Duration {
 	if o.made() != nil {
 		return nil
@@ -137,9 +137,9 @@ func (o *Observer) Silence() map[string]time.Duration {
 	return o.viewer.Silence()
 }
 
-// Age returns how old what the observer shows may be: how long ago it heard of the
-// store, which is a few seconds at most while the store can be reached. When it
-// cannot, that is logged, and told by [Hooks].StoreDown and StoreUp.
+// Age returns how long ago the observer last heard from the store: that is how old what
+// it shows may be. It is a few seconds at most while the store can be reached. If it
+// cannot, that is logged, and [Hooks].StoreDown and StoreUp are called.
 func (o *Observer) Age() time.Duration {
 	if o.made() != nil {
 		return 0
@@ -147,16 +147,16 @@ func (o *Observer) Age() time.Duration {
 	return o.viewer.Age()
 }
 
-// Leaders returns the leaders of all jobs that have one, by job.
+// Leaders returns the leaders of all jobs that have one, sorted by job.
 func (o *Observer) Leaders() []Leader {
 	leaders, _ := o.led()
 	return leaders
 }
 
-// Updates yields what Leaders returns, now and each time the app has changed,
-// until ctx is done or the observer is closed: nothing if that is so already. Changes that come while a round of
-// the loop is under way, or within a tenth of a second of others, are seen together in
-// the next.
+// Updates yields what Leaders returns, at once and each time the app has changed, until
+// ctx is done or the observer is closed. If that is so already, it yields nothing.
+// Changes that come while the loop is busy, or within a tenth of a second of one
+// another, are yielded together.
 func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
 	return func(yield func([]Leader) bool) {
 		for o.made() == nil && !o.ended() && ctx.Err() == nil {
@@ -172,7 +172,7 @@ func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
 	}
 }
 
-// Locate returns who leads job, if anybody does.
+// Locate returns who leads job, and false if nobody does.
 func (o *Observer) Locate(job string) (Leader, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -184,9 +184,8 @@ func (o *Observer) Locate(job string) (Leader, bool) {
 	return o.leaders[j], true
 }
 
-// Await blocks until somebody leads job, and returns who does: at once if anybody
-// does already. It returns ctx's error when ctx is done, and [ErrClosed] when the
-// observer is closed.
+// Await blocks until somebody leads job, and returns who does. It returns ctx's error
+// when ctx is done, and [ErrClosed] when the observer is closed.
 func (o *Observer) Await(ctx context.Context, job string) (Leader, error) {
 	if err := o.made(); err != nil {
 		return Leader{}, err

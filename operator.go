@@ -8,19 +8,18 @@ import (
 	"slices"
 )
 
-// Operator gives orders to the nodes of an app, from any process: it has no lease and
-// leads nothing. Orders are documents in the store. So they take effect as soon as the
-// nodes see them, and outlive restarts of everything, until they are taken back. A node
-// obeys them as of when it acquires a lease. All methods are safe for concurrent use,
-// also by several operators.
+// Operator gives orders to the nodes of an app, from any process. It has no lease and
+// leads nothing. Orders are documents in the store: nodes obey them as soon as they see
+// them, and they survive restarts of everything until they are taken back. All methods
+// are safe for concurrent use, also by several operators at once.
 //
-// Each method that orders something checks it against what it sees of the app, writes
-// the order, and returns once the store has accepted it. It returns [ErrUnknown] for a
-// job that no node has or an instance that cannot do it; [ErrOrdered] for what has been
-// ordered already, or contradicts that; [ErrNotOrdered] when there is nothing to take
-// back; [ErrInvalidConfig] for what breaks the rules of names; [ErrRefused] for what the
-// store does not allow; ctx's error; and other errors of the store, after which the order
-// may have been given all the same.
+// Each method that gives an order checks it against what the operator sees of the app,
+// writes it, and blocks until the store has accepted it or ctx is done. It returns
+// [ErrUnknown] for a job that no node has, or an instance that cannot do it;
+// [ErrOrdered] for what is already ordered, or contradicts an order; [ErrNotOrdered] if
+// there is nothing to take back; [ErrInvalidConfig] for names that break the rules;
+// [ErrRefused] for what the store does not permit; ctx's error; and other errors of the
+// store. After the last two, the order may have been given all the same.
 type Operator struct {
 	store  Store
 	keys   keys
@@ -45,11 +44,12 @@ func (n Note) validate() error {
 	return validateText("Note.Why", n.Why, maxWhy)
 }
 
-// NewOperator returns an operator of the app called app, which the caller closes.
-// It makes one attempt to look at the app, and blocks until that has succeeded or
-// failed, or ctx is done, which ends the call only. The provider must be one that
-// [NewLeaseProvider], [NewETCDLeaseProvider] or [NewMemoryLeaseProvider] has returned.
-// Of the options, the logger is told of trouble with the store.
+// NewOperator returns an operator of an app, which the caller must close. It makes one
+// attempt to look at the app, and blocks until that has succeeded or failed, or ctx is
+// done; ctx bounds the call only. The provider must come from [NewLeaseProvider],
+// [NewETCDLeaseProvider] or [NewMemoryLeaseProvider], or from the constructor of
+// another store. Of the options only [WithLogger] matters: trouble with the store is
+// logged.
 func NewOperator(ctx context.Context, app string, provider LeaseProvider, opts ...ConcurrencyOption) (*Operator, error) {
 	var options commonOptions
 	for _, o := range opts {
@@ -76,7 +76,7 @@ func NewOperator(ctx context.Context, app string, provider LeaseProvider, opts .
 	return &Operator{store: store, keys: keys{p.prefix(req)}, viewer: viewer}, nil
 }
 
-// Close frees what the operator holds, without a call to the store. Its orders stay.
+// Close frees what the operator holds, without a call to the store. Its orders remain.
 func (o *Operator) Close() error {
 	if o.viewer == nil {
 		return o.made()
@@ -84,8 +84,8 @@ func (o *Operator) Close() error {
 	return errors.Join(o.viewer.Close(), o.store.Close())
 }
 
-// Pause lets no node run the job until Resume. Where it runs, the context of its Work
-// is done, with the cause [ErrPaused].
+// Pause keeps all nodes from running the job until Resume. Where the job runs, the
+// context of its Work is done with cause [ErrPaused].
 func (o *Operator) Pause(ctx context.Context, job string, n Note) error {
 	if err := validateJobName(job); err != nil {
 		return err // or it would be all of them
@@ -93,13 +93,13 @@ func (o *Operator) Pause(ctx context.Context, job string, n Note) error {
 	return o.give(ctx, Order{Kind: OrderPause, Job: job}, n)
 }
 
-// PauseAll does that to all jobs of the app, also to those that come later. Resume of
-// a single job does not undo it.
+// PauseAll pauses all jobs of the app, including jobs that are added later, until
+// ResumeAll. Resume of a single job does not undo it.
 func (o *Operator) PauseAll(ctx context.Context, n Note) error {
 	return o.give(ctx, Order{Kind: OrderPause}, n)
 }
 
-// Resume undoes Pause.
+// Resume takes back Pause.
 func (o *Operator) Resume(ctx context.Context, job string) error {
 	if err := validateJobName(job); err != nil {
 		return err
@@ -107,55 +107,55 @@ func (o *Operator) Resume(ctx context.Context, job string) error {
 	return o.takeBack(ctx, Order{Kind: OrderPause, Job: job})
 }
 
-// ResumeAll undoes PauseAll. What is paused by itself stays so.
+// ResumeAll takes back PauseAll. A job that was also paused by itself stays paused.
 func (o *Operator) ResumeAll(ctx context.Context) error {
 	return o.takeBack(ctx, Order{Kind: OrderPause})
 }
 
-// Move has the job run on an instance, which needs [WithLoadBalancing]. It moves as
-// any other, when the instance waits for it, and stays there until the instance goes,
-// drains or cannot take it any more; after that the order is over. It is over at once
-// if the job was just on its way elsewhere: then give it again. A later Move replaces an
-// earlier one.
+// Move makes the job run on an instance, which needs [WithLoadBalancing]. It moves like
+// any other job, when the instance is waiting for it, and stays there until the
+// instance stops, drains or cannot take it any more. Then the order ends. It ends at
+// once if the job was just moving somewhere else: give it again then. A later Move
+// replaces an earlier one.
 func (o *Operator) Move(ctx context.Context, job, instance string, n Note) error {
 	return o.give(ctx, Order{Kind: OrderMove, Job: job, Instance: instance}, n)
 }
 
-// Pin has the job run on an instance whenever that can take it, and elsewhere only
+// Pin makes the job run on an instance whenever that can take it, and elsewhere only
 // while it cannot, until Unpin. It needs [WithLoadBalancing], and replaces a Move. A
-// job that is where it is pinned or was moved to has no standby.
+// job that is pinned or was moved has no standby.
 func (o *Operator) Pin(ctx context.Context, job, instance string, n Note) error {
 	return o.give(ctx, Order{Kind: OrderPin, Job: job, Instance: instance}, n)
 }
 
-// Unpin undoes Pin, and Move. The job stays where it is, if it can.
+// Unpin takes back Pin, or Move. The job stays where it is, if it can.
 func (o *Operator) Unpin(ctx context.Context, job string) error {
 	return o.takeBack(ctx, Order{Kind: OrderPin, Job: job})
 }
 
-// Drain has an instance take no jobs, and hand over those that it has, until Undrain;
-// that holds for all its processes to come. With [WithLoadBalancing] a job stays there
-// as long as no other node can take it; without, it is let go of at once. It does not
-// wait for that.
+// Drain makes an instance take no jobs, and hand over those that it has, until Undrain.
+// It also applies to later processes of that name. With [WithLoadBalancing] a job stays
+// on the instance as long as no other node can take it; without, the instance releases
+// its jobs at once. Drain does not wait for that.
 func (o *Operator) Drain(ctx context.Context, instance string, n Note) error {
 	return o.give(ctx, Order{Kind: OrderDrain, Instance: instance}, n)
 }
 
-// Undrain undoes Drain.
+// Undrain takes back Drain.
 func (o *Operator) Undrain(ctx context.Context, instance string) error {
 	return o.takeBack(ctx, Order{Kind: OrderDrain, Instance: instance})
 }
 
-// Resign has the node that leads the job let go of it, once: the next in the queue
-// leads, which may be the same node if no other waits. The context of its Work is done,
-// with the cause [ErrResigned]. It returns [ErrUnknown] if nobody leads the job.
+// Resign makes the node that leads the job release it, once. The next node in the queue
+// leads; if no other waits, that may be the same one. The context of its Work is done
+// with cause [ErrResigned]. It returns [ErrUnknown] if nobody leads the job.
 func (o *Operator) Resign(ctx context.Context, job string, n Note) error {
 	return o.give(ctx, Order{Kind: OrderResign, Job: job}, n)
 }
 
-// Forget takes off the record that a job is done, or has failed: one that is done is
-// run again, and one that has failed does not pause any more. It returns [ErrUnknown]
-// if nothing is on record of the job.
+// Forget deletes the record that a job is done, or has failed: a job that is done runs
+// again, and one that has failed no longer pauses. It returns [ErrUnknown] if there is
+// no record of the job.
 func (o *Operator) Forget(ctx context.Context, job string) error {
 	if err := cmp.Or(o.made(), validateJobName(job)); err != nil {
 		return err
@@ -170,9 +170,9 @@ func (o *Operator) Forget(ctx context.Context, job string) error {
 	return forgetJob(ctx, o.store, o.keys, job)
 }
 
-// Orders returns the orders that there are, as the operator sees them: its own may
-// take a moment to show. It does not block and makes no call to the store. The caller
-// does not change what it returns.
+// Orders returns the orders that the operator sees; its own may take a moment to
+// appear. It does not block and makes no call to the store. The caller must not change
+// what it returns.
 func (o *Operator) Orders() []Order {
 	if o.made() != nil {
 		return nil

@@ -595,7 +595,7 @@ func TestAnOrderThatTheStoreRefusesIsNotSaidToBeGivenPerhaps(t *testing.T) {
 		says string
 	}{
 		{fmt.Errorf("%w: no permission", distributed.ErrRefused), "not ordered"},
-		{errors.New("the connection broke"), "it may have been ordered"},
+		{errors.New("the connection broke"), "the order may have been given all the same"},
 	} {
 		hub := new(distributed.MemoryHub)
 		provider := distributed.NewLeaseProvider(func(_ context.Context, req distributed.LeaseRequest) (distributed.Store, error) {

@@ -112,5 +112,5 @@ func outcome(err error) error {
 	case errors.Is(err, ErrRefused) || errors.Is(err, ErrInvalidConfig):
 		return fmt.Errorf("distributed: operate: not ordered: %w", err)
 	}
-	return fmt.Errorf("distributed: operate: it may have been ordered: %w", err)
+	return fmt.Errorf("distributed: operate: the order may have been given all the same: %w", err)
 }

@@ -115,56 +115,54 @@ type commonOption func(*commonOptions)
 func (f commonOption) applyProcessor(o *processorOptions) { f(&o.commonOptions) }
 func (f commonOption) applyConcurrency(o *commonOptions)  { f(o) }
 
-// WithStartDelay delays the first campaign of each job by what f returns for
-// it, counted from Execute, or from AddJob if that comes later; so a node can
-// leave some jobs to others that start at the same time. It delays no later
-// campaign of the job. f is called once a job; zero means no delay, and a
-// negative duration, or a panic, is an error of AddJob or Execute. Default: no
-// delay.
+// WithStartDelay makes this node wait before its first campaign for each job, for what
+// f returns for the job, counted from Execute, or from AddJob if that comes later. So a
+// node can leave some jobs to others that start at the same time. Later campaigns are
+// not delayed. f is called once for each job. Zero means no delay; a negative duration,
+// or a panic of f, is an error of AddJob or Execute. Default: no delay.
 func WithStartDelay(f func(job string) time.Duration) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.startDelay = f })
 }
 
-// WithVoluntaryTimeout ends each term of a job after what f returns for it,
-// counted from the start of Work: the context of Work is done with cause
-// [ErrTermEnded], and once Work has returned the job is released and this node
-// campaigns again, behind everybody who waits. So jobs wander between nodes. f
-// is called when a job is added, as a check, and then before each campaign; zero
-// means that the term does not end by itself, and a negative duration, or a
-// panic, is an error of AddJob or Execute. Default: terms do not end by
-// themselves.
+// WithVoluntaryTimeout ends each term of a job after what f returns for it, counted
+// from the start of Work: the context of Work is done with cause [ErrTermEnded]. Once
+// Work has returned, the job is released and this node campaigns again, behind all
+// nodes that wait. So jobs wander from node to node. f is called when a job is added,
+// as a check, and then before each campaign. Zero means that the term does not end by
+// itself; a negative duration, or a panic of f, is an error of AddJob or Execute.
+// Default: terms do not end by themselves.
 func WithVoluntaryTimeout(f func(job string) time.Duration) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.voluntaryTimeout = f })
 }
 
-// WithBlockOnNoJobs makes Execute wait for its context, or for a job to be
-// added, when there is no job at its start. By default it returns [ErrNoJobs].
+// WithBlockOnNoJobs makes Execute wait for a job to be added, or for its context, if
+// there is no job when it starts. Default: Execute returns [ErrNoJobs].
 func WithBlockOnNoJobs() ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.blockOnNoJobs = true })
 }
 
-// WithJobQuota lets this node run at most n jobs at once, n ≥ 1. A node at its
-// quota does not campaign for more jobs, and does again when one of its jobs has
-// been released. If it has more jobs than its quota, a job pauses for a second
-// after each of its terms, so that the others get their turn. A job is left
-// without a node when the quotas of all nodes add up to less than the number of
-// jobs. Default: no limit.
+// WithJobQuota lets this node run at most n jobs at once; n is at least 1. A node at
+// its quota campaigns for no more jobs until one of its jobs has been released. If it
+// has more jobs than its quota, each job pauses for a second after each of its terms,
+// so that the others get their turn. If the quotas of all nodes add up to less than the
+// number of jobs, some jobs run nowhere. Default: no limit.
 func WithJobQuota(n int) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.quota, o.quotaSet = n, true })
 }
 
-// WithLoadBalancing spreads the jobs of the app evenly over the nodes that have
-// them: the weights on any two nodes differ by one heaviest job at most. A
-// running job moves only if that is needed for it, or its node drains, and then
-// as few as can be. A node campaigns only for the jobs that are to run on it, and
-// for those that it is the standby of, so that the load of a node that fails
-// falls evenly on the others.
+// WithLoadBalancing spreads the jobs of the app evenly over the nodes that have them:
+// the total weights of any two nodes differ by the weight of the heaviest job at most.
+// A running job moves only if that is needed for the balance, or if its node drains,
+// and as few jobs as possible move. A node campaigns only for the jobs that should run
+// on it, and for those that it is the standby of. When a node fails, the others share
+// its jobs evenly.
 //
-// A job that is to move runs on until its next node waits for it; then the
+// A job that is about to move runs on until its next node is waiting for it. Then the
 // context of its Work is done with cause [ErrMoved].
 //
-// All nodes of an app should have it. A node without it keeps what it has, and
-// campaigns for every job. Default: whoever is first in the queue of a job leads it.
+// All nodes of an app should have this option. A node without it keeps the jobs that it
+// has, and campaigns for every job. Default: the first node in the queue of a job leads
+// it.
 func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 	return processorOption(func(o *processorOptions) {
 		o.balancing = &balancing{settleTime: 5 * time.Second, gatherTime: time.Second}
@@ -181,10 +179,10 @@ func WithLoadBalancing(opts ...BalancingOption) ProcessorOption {
 // BalancingOption changes what [WithLoadBalancing] does.
 type BalancingOption func(*balancing)
 
-// WithMaxMoves lets at most n jobs move at a time from each node, and as many to
-// each, n ≥ 1. A job has moved when its new node leads it. It should be the same on
-// all nodes. Default: an eighth of the jobs that a node runs on average, but at least
-// 10.
+// WithMaxMoves lets at most n jobs at a time move away from each node, and at most n to
+// each node; n is at least 1. A job has moved when its new node leads it. It should be
+// the same on all nodes. Default: an eighth of the jobs that a node runs on average,
+// but at least 10.
 func WithMaxMoves(n int) BalancingOption {
 	return func(b *balancing) {
 		b.maxMoves, b.invalid = n, nil
@@ -194,59 +192,59 @@ func WithMaxMoves(n int) BalancingOption {
 	}
 }
 
-// WithGatherTime makes a node that starts, and finds that nobody leads or waits for any job
-// of the app, wait for the others: until the nodes have been the same for d, ten
-// times d at most. Otherwise the first one would start all jobs, and hand over most
-// of them soon after. A node that joins others which run does not wait. 0 turns it
+// WithGatherTime makes a node that starts, and finds that nobody leads or waits for any
+// job of the app, wait for other nodes: until no node has come or gone for d, but ten
+// times d at most. Otherwise the first node would start all jobs, and hand most of them
+// over soon after. A node that joins others which are running does not wait. 0 turns it
 // off. Default: 1 s.
 func WithGatherTime(d time.Duration) BalancingOption {
 	return func(b *balancing) { b.gatherTime = d }
 }
 
-// WithSettleTime makes jobs move only when the nodes of the app have been the
-// same for d, so that a restart is not chased. What cannot wait does not: jobs
-// that run nowhere, and those of a node that drains. Default: 5 s.
+// WithSettleTime makes jobs move only when no node of the app has come or gone for d,
+// so that a node which restarts gets its own jobs back. Urgent moves do not wait: those
+// of jobs that run nowhere, and of jobs on a node that drains. Default: 5 s.
 func WithSettleTime(d time.Duration) BalancingOption {
 	return func(b *balancing) { b.settleTime = d }
 }
 
-// WithVersion tells builds of the program apart. While nodes of two versions are
-// live, jobs that have to leave a node go to one of the newer version, if there
-// is one: the version whose first node was started last. version has at most 128
-// bytes of UTF-8. Default: the version and revision that the build was stamped
-// with; a node without WithLoadBalancing tells that to others only if it has this
-// option, [WithLabels] or [WithMetadata].
+// WithVersion sets the version of the program that this node runs, at most 128 bytes of
+// UTF-8. While nodes of two versions are running, jobs that have to leave a node go to
+// the newer version, if one of its nodes can take them: the version whose first node
+// was started last. Default: the version and revision that the build was stamped with;
+// a node without [WithLoadBalancing] publishes that only if it has this option,
+// [WithLabels] or [WithMetadata].
 func WithVersion(version string) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.node.Version, o.described = version, true })
 }
 
-// WithLabels says what this node is like, for [Job].Prefer and [Job].Avoid: at
-// most 16 labels, with keys and values of at most 128 bytes. A key is not empty,
-// has no "=" and no space at either end. Default: none.
+// WithLabels says what this node is like, for [Job].Prefer and Avoid: at most 16
+// labels, with keys and values of at most 128 bytes. A key is not empty, has no "=",
+// and no space at either end. Default: none.
 func WithLabels(labels map[string]string) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.node.Labels, o.described = maps.Clone(labels), true })
 }
 
-// WithMetadata tells observers about this node, such as the address to which to
-// route requests for its jobs. They know it before the node leads anything, with
-// WithLoadBalancing and without. Default: none.
+// WithMetadata publishes facts about this node for observers, such as the address to
+// which to route requests: at most 64 entries, with keys of at most 1024 bytes and
+// values likewise. Observers know them before the node leads anything. Default: none.
 func WithMetadata(metadata map[string]string) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.node.Metadata, o.described = maps.Clone(metadata), true })
 }
 
-// WithLogger logs what happens to leadership, and what the provider and its
-// client have to say, to l: at Error what stops the processor, at Warn what is
-// lost or fails, at Info who leads, at Debug details. But for a Work that does not
-// stop, a change of state is one line, and no change is none, above Debug; the
-// messages are constant, and docs/logs.md lists them. Its handler is called as
-// [Hooks] are. nil means the default: what is logged at Warn and Error goes to
-// [slog.Default]. To silence that, give a logger with [slog.DiscardHandler].
+// WithLogger sets the logger for what happens to leaderships, and for what the provider
+// and its client report: at Error what stops the processor, at Warn what is lost or
+// fails, at Info who leads, at Debug details. The messages are constant; docs/logs.md
+// lists them. Above Debug nothing is logged while nothing changes, except for a Work
+// that does not stop. The handler is called in the same way as [Hooks]. Default, also
+// for nil: Warn and Error go to slog.Default. To log nothing, give a logger with
+// slog.DiscardHandler.
 func WithLogger(l *slog.Logger) ConcurrencyOption {
 	return commonOption(func(o *commonOptions) { o.log = l })
 }
 
-// WithHooks calls the functions in h as things happen. Of an option given more
-// than once all count, in that order. Default: none.
+// WithHooks calls the functions in h as things happen; see [Hooks]. If it is given more
+// than once, all of them are called, in that order. Default: none.
 func WithHooks(h Hooks) ConcurrencyOption {
 	return commonOption(func(o *commonOptions) { o.hooks = append(o.hooks, h) })
 }

@@ -9,20 +9,21 @@ import (
 	"time"
 )
 
-// Order is what an operator wants of the nodes of an app: see [Operator]. It is kept
-// in the store until it is taken back, or has been carried out, and outlives them all.
+// Order is something that an operator wants of the nodes of an app: see [Operator]. It
+// is kept in the store until it is taken back or has been carried out, and survives
+// restarts.
 type Order struct {
 	Kind OrderKind `json:"kind"`
 
-	// Job is what it is about; empty for a drain, and for a pause of all jobs.
+	// Job is the job that it is about; empty for a drain, and for a pause of all jobs.
 	Job string `json:"job"`
 
 	// Instance is the node that drains, or to which the job is moved or pinned.
 	Instance string `json:"instance"`
 
 	By  string    `json:"by"`          // who has given it
-	Why string    `json:"why"`         // as he says
-	At  time.Time `json:"at,omitzero"` // when, by the clock of his machine
+	Why string    `json:"why"`         // the reason given; may be empty
+	At  time.Time `json:"at,omitzero"` // when, by the clock of the operator's machine
 
 	token int64 // of the leadership that it is to end
 }
@@ -32,11 +33,11 @@ type OrderKind string
 
 // What operators can order.
 const (
-	OrderPause  OrderKind = "pause"  // the job is not run anywhere, or none is
+	OrderPause  OrderKind = "pause"  // the job runs nowhere; or no job does
 	OrderMove   OrderKind = "move"   // the job runs on the instance, until that goes
 	OrderPin    OrderKind = "pin"    // the job runs on the instance whenever that can take it
 	OrderDrain  OrderKind = "drain"  // the instance takes no jobs, and hands over those it has
-	OrderResign OrderKind = "resign" // the job's leader lets go of it, once
+	OrderResign OrderKind = "resign" // the leader of the job releases it, once
 )
 
 // String says the order in words.
@@ -54,7 +55,7 @@ func (o Order) String() string {
 	case o.Kind == OrderDrain:
 		s = o.Instance + " is drained"
 	default:
-		s = o.Job + " is to be let go"
+		s = o.Job + " is to be released"
 	}
 	s += " by " + o.By
 	if o.Why != "" {

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// Plan says what [WithLoadBalancing] is about to do, or would.
+// Plan says which jobs [WithLoadBalancing] is about to move, and where.
 type Plan struct {
 	Loads    []Load   `json:"loads"`    // of the nodes that take part, by instance
 	Moves    []Move   `json:"moves"`    // by job
 	Homeless []string `json:"homeless"` // jobs that no node can take
 }
 
-// Load is what a node has to carry: jobs, and the sum of their weights.
+// Load is the load of a node: its jobs, and the sum of their weights.
 type Load struct {
 	Node     string `json:"node"` // ID
 	Instance string `json:"instance"`
@@ -59,8 +59,8 @@ func (e Explanation) String() string {
 	return fmt.Sprintf("%s %s: %s", e.Job, where, e.Reason)
 }
 
-// Plan returns what load balancing would do with the app as v shows it. It is
-// what every node computes for itself, and does its part of.
+// Plan returns what load balancing does with the app as v shows it. Every node computes
+// the same for itself. It does not block and makes no call to the store.
 func (v *View) Plan() Plan {
 	p := place(v)
 	plan := Plan{Loads: []Load{}, Moves: []Move{}, Homeless: []string{}}

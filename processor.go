@@ -15,10 +15,10 @@ import (
 // many nodes wait for their turn.
 const restTime = time.Second
 
-// LeadershipBasedJobProcessor runs jobs under leadership: one loop a job, which
-// campaigns for the job, runs its Work while this node leads it, releases it
-// when Work has returned, and campaigns again. Create it with
-// [NewLeadershipBasedJobProcessor]. All methods are safe for concurrent use.
+// LeadershipBasedJobProcessor runs jobs under leadership. For each job it campaigns,
+// runs the Work while this node leads, releases the job when Work has returned, and
+// campaigns again. Create it with [NewLeadershipBasedJobProcessor]. All methods are
+// safe for concurrent use.
 type LeadershipBasedJobProcessor struct {
 	concurrency *Concurrency
 	options     processorOptions
@@ -61,10 +61,11 @@ type plannedJob struct {
 	pause time.Duration // before the next campaign, as a failure could not be recorded; of its loop
 }
 
-// NewLeadershipBasedJobProcessor returns a processor for the node instance
-// of the service app; see [NewConcurrency] for the rules of both names. It
-// makes no call to the store; wrong arguments are reported by Execute. jobs may
-// be nil; AddJob adds more.
+// NewLeadershipBasedJobProcessor returns a processor for the node called instance of
+// the service called app; see [NewConcurrency] for the rules of both names. It makes no
+// call to the store; Execute reports wrong arguments. jobs may be nil, as AddJob can
+// add more. Options are applied in order; if one is given twice, the last one counts,
+// except for [WithHooks]. There is nothing to close: Execute frees everything.
 func NewLeadershipBasedJobProcessor(app, instance string, provider LeaseProvider, jobs []Job, opts ...ProcessorOption) *LeadershipBasedJobProcessor {
 	p := &LeadershipBasedJobProcessor{
 		options: processorOptions{node: NodeInfo{Version: buildVersion(), Started: time.Now()}},
@@ -98,10 +99,10 @@ func NewLeadershipBasedJobProcessor(app, instance string, provider LeaseProvider
 	return p
 }
 
-// AddJob adds a job, before Execute or while it runs. It does not block. It
-// returns [ErrInvalidConfig] for a job that breaks the rules of [Job], or has a
-// negative start delay or voluntary timeout; [ErrJobExists] for the name of one
-// that is there already; and [ErrClosed] once Execute is ending.
+// AddJob adds a job, before Execute or while it runs. It does not block. It returns
+// [ErrInvalidConfig] for a job that breaks the rules of [Job], or whose start delay or
+// voluntary timeout is negative; [ErrJobExists] if there is a job of this name already;
+// and [ErrClosed] once Execute is ending.
 func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	if err := p.made(); err != nil {
 		return err
@@ -127,21 +128,20 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	return nil
 }
 
-// Execute runs the jobs until ctx is done, and then returns nil once no Work
-// runs any more and everything has been released. It can be called once: a
-// second call returns [ErrClosed]. If the store does not answer when ctx is
-// done, it returns some 5 s after the last Work (6 s with [WithLoadBalancing]),
-// and others wait until its lease has run out. More than 128 jobs start in waves
-// of that size, a millisecond apart.
+// Execute runs the jobs until ctx is done. It then returns nil as soon as no Work runs
+// any more and everything has been released. It can be called once; a second call
+// returns [ErrClosed]. If the store does not answer when ctx is done, Execute returns
+// some 5 s after the last Work (6 s with [WithLoadBalancing]), and others wait until
+// the lease has run out. More than 128 jobs start in groups of that size, a millisecond
+// apart.
 //
-// While the store is away it waits and keeps trying. What becomes of one job does
-// not end it, unless [WithStopOnError] was given. It returns early with [ErrNoJobs];
-// with [ErrInvalidConfig], before anything is written to the store; and with an
-// error that wraps [ErrPermanent] for what waiting cannot fix.
+// While the store cannot be reached, Execute waits and keeps trying. A failure of one
+// job does not end it, unless [WithStopOnError] was given. It returns early with
+// [ErrNoJobs]; with [ErrInvalidConfig], before anything is written to the store; and
+// with an error that wraps [ErrPermanent] for what waiting cannot fix.
 //
-// A Work that does not return when its context is done keeps Execute from
-// returning, unless [WithStuck] says otherwise; it is reported to the log and to
-// [Hooks].Stuck.
+// A Work that does not return when its context is done keeps Execute from returning,
+// unless [WithStuck] says otherwise. It is reported to the log and to [Hooks].Stuck.
 func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	if err := p.made(); err != nil {
 		return err
@@ -162,9 +162,9 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	return p.failure
 }
 
-// View returns a picture of the app as this node sees it, and false while it has
-// no lease; see [Concurrency.View]. With [WithLoadBalancing], [View.Plan] and
-// [View.Explain] say where the jobs belong.
+// View returns a picture of the app as this node sees it, and false while it has no
+// lease; see [Concurrency.View]. With [WithLoadBalancing], [View.Plan] and
+// [View.Explain] say where the jobs should run.
 func (p *LeadershipBasedJobProcessor) View() (*View, bool) {
 	if p.made() != nil {
 		return nil, false
@@ -172,9 +172,9 @@ func (p *LeadershipBasedJobProcessor) View() (*View, bool) {
 	return p.concurrency.View()
 }
 
-// Observe returns an observer of this processor's app, through its provider; see
-// [Observe]. It may be called before Execute, while that runs, and afterwards: the
-// observer lives on its own, and the caller closes it.
+// Observe returns an observer of this processor's app, through the same provider; see
+// [Observe]. It may be called before, during and after Execute. The observer is
+// independent of Execute, and the caller must close it.
 func (p *LeadershipBasedJobProcessor) Observe(ctx context.Context, opts ...ConcurrencyOption) (*Observer, error) {
 	if err := p.made(); err != nil {
 		return nil, err
@@ -185,12 +185,12 @@ func (p *LeadershipBasedJobProcessor) Observe(ctx context.Context, opts ...Concu
 	return Observe(ctx, p.concurrency.app, p.concurrency.provider, opts...)
 }
 
-// Drain makes this node take no more jobs and hand over those that it runs, with
-// the others' consent: a job moves when its next node waits for it, and stays if
-// no other node can take it. It blocks until the last is released, and returns ctx's
-// error, wrapped, when ctx is done before; the node goes on draining then. It
-// may be called before Execute, and has to be undone by [LeadershipBasedJobProcessor.Undrain].
-// It returns [ErrInvalidConfig] without [WithLoadBalancing].
+// Drain makes this node take no more jobs, and hand over those that it runs: each job
+// moves when its next node is waiting for it, and stays if no other node can take it.
+// Drain blocks until the last job is released. If ctx is done earlier, it returns ctx's
+// error, wrapped, and the node goes on draining. It may be called before Execute.
+// [LeadershipBasedJobProcessor.Undrain] ends it. It returns [ErrInvalidConfig] without
+// [WithLoadBalancing].
 func (p *LeadershipBasedJobProcessor) Drain(ctx context.Context) error {
 	if p.balancer == nil {
 		return fmt.Errorf("%w: Drain needs WithLoadBalancing", ErrInvalidConfig)
@@ -199,7 +199,7 @@ func (p *LeadershipBasedJobProcessor) Drain(ctx context.Context) error {
 	return p.balancer.empty(ctx)
 }
 
-// Undrain lets a node that drains take jobs again. It does not block, and returns
+// Undrain lets a node that drains take jobs again. It does not block. It returns
 // [ErrInvalidConfig] without [WithLoadBalancing].
 func (p *LeadershipBasedJobProcessor) Undrain() error {
 	if p.balancer == nil {

@@ -10,17 +10,17 @@ import (
 )
 
 // OpenStore opens a store for a lease, or for an observer (then Instance is empty),
-// which closes it. It makes one attempt, and returns early with the reason if it
-// knows that the store cannot be reached. ctx bounds the call only, not the life of
-// the store. An error that wraps [ErrRefused] or [ErrInvalidConfig] is treated as
-// that.
+// which closes it. It makes one attempt. If it knows that the store cannot be reached,
+// it returns early with the reason. ctx bounds the call only, not the life of the
+// store. An error may wrap [ErrRefused] or [ErrInvalidConfig].
 type OpenStore func(ctx context.Context, req LeaseRequest) (Store, error)
 
-// NewLeaseProvider returns a provider of leases on any store that keeps what
-// [Store] asks for. It calls open for each lease, so that a store may dial afresh.
-// It makes no call; wrong options are reported by [Concurrency.Campaign] and
-// [LeadershipBasedJobProcessor.Execute] before anything is written. It is safe for
-// concurrent use if open is, and has nothing to close.
+// NewLeaseProvider returns a provider of leases on any store that follows the rules of
+// [Store]. It calls open for each lease and observer, so that each has a connection of
+// its own. It makes no call itself: [Concurrency.Campaign] and
+// [LeadershipBasedJobProcessor.Execute] report wrong options before anything is
+// written. The provider is safe for concurrent use if open is, and has nothing to
+// close.
 func NewLeaseProvider(open OpenStore, opts ...LeaseOption) LeaseProvider {
 	p := newStoreProvider(open, newLeaseOptions(opts))
 	if open == nil && p.invalid == nil {
@@ -192,7 +192,7 @@ func (a *admission) judge(log *slog.Logger, err error) error {
 }
 
 // ErrRefused marks errors of a [Store] that stay the same until somebody changes
-// something: a password, a certificate or a permission that is not good enough. A
-// node that has never had a lease takes it for final when several attempts over
-// some 10 s agree; one that has had goes on trying.
+// something: a wrong password, a certificate that is not accepted, a missing
+// permission. A node that has never had a lease gives up, with [ErrPermanent], when
+// several attempts over some 10 s agree. A node that has had one keeps trying.
 var ErrRefused = errors.New("distributed: refused by the store")

@@ -6,20 +6,21 @@ import (
 	"fmt"
 )
 
-// Save keeps data for the job, or whatever it is that this node leads, in place of what
-// was kept before: a checkpoint, or what makes the next start a warm one. Whoever leads
-// next gets it from [Leadership.Saved]. It is for up to 64 KiB, and for a write every
-// few seconds at most, as all nodes of the app are told of each: no database.
+// Save keeps data, up to 64 KiB, for the next leader of this name, in place of what was
+// kept before: a checkpoint, or what the next leader needs for a warm start. The next
+// leader gets it from [Leadership.Saved]. All nodes of the app are told of each write,
+// so call it every few seconds at most; it is not a database.
 //
-// It blocks until the store has confirmed that, and tries for as long as the lease
-// lives, or until ctx is done, but for a second at least: a Work that was told to stop
-// may save before it returns, with the context that it has. After an error data may be
-// kept or not, and may become so until the next call, or the next leadership.
+// Save blocks until the store has confirmed the write, trying for as long as the lease
+// lives, or until ctx is done. It tries for at least a second even if ctx is done
+// already, so that a Work that was told to stop can save before it returns. After any
+// other error than the following, data may or may not be kept, and may still be written
+// until the next call or the next leadership.
 //
-// It returns what wraps [ErrLeadershipLost] if this node does not lead any more. That
-// is not for the clock alone to say: the write takes effect only in place of what this
+// It returns an error that wraps [ErrLeadershipLost] if this node no longer leads. That
+// does not rest on clocks alone: the write takes effect only in place of what this
 // leadership knows to be there. So once a later leadership has called Saved or Save,
-// the store itself refuses it, also if this process was frozen in between.
+// the store itself refuses the write, even if this process was frozen in between.
 func (l *Leadership) Save(ctx context.Context, data []byte) error {
 	if len(data) > maxSaved {
 		return fmt.Errorf("%w: Save: %d bytes, at most %d are allowed", ErrInvalidConfig, len(data), maxSaved)
@@ -27,9 +28,9 @@ func (l *Leadership) Save(ctx context.Context, data []byte) error {
 	return l.keep(ctx, "save", func(ctx context.Context) error { return l.election.Save(ctx, data) })
 }
 
-// Saved returns what was saved last for what this node leads, under whatever
-// leadership, and nil or nothing if nothing was. No earlier leadership can save anything
-// any more once it has returned. It blocks for a write, likewise, with the same errors.
+// Saved returns what any earlier leadership, or this one, saved last for this name; it
+// returns no data if nothing was saved. Once it has returned, no earlier leadership can
+// save anything. It makes one write, blocks as Save does, and returns the same errors.
 func (l *Leadership) Saved(ctx context.Context) (data []byte, err error) {
 	err = l.keep(ctx, "read what was saved", func(ctx context.Context) error {
 		data, err = l.election.Saved(ctx)

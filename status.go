@@ -85,8 +85,8 @@ const (
 	JobDone     JobState = "done"     // it is not run any more, on no node: Work has returned [ErrDone]
 )
 
-// Status returns what the processor does now, with the jobs sorted by name. It
-// may be called at any time; it does not block and makes no call to the store.
+// Status returns what the processor is doing now, with the jobs sorted by name. It may
+// be called at any time, does not block, and makes no call to the store.
 func (p *LeadershipBasedJobProcessor) Status() Status {
 	if p.made() != nil {
 		return Status{}

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// Store keeps the documents of apps in one place that all nodes share. Who
-// implements one finds in the package storetest what it must keep (P1 to P5) and
-// what it may do, and the tests that check it. A store makes one attempt for each call
-// and says what came of it; to repeat and to batch is up to this library.
+// Store keeps the documents of apps in one place that all nodes share. The package
+// storetest says what a store must keep (P1 to P5) and what it may do, and has tests
+// for it. A store makes one attempt for each call and reports the result; this library
+// repeats and batches.
 //
 // Implementations must be safe for concurrent use.
 type Store interface {

@@ -12,26 +12,25 @@ import (
 	"time"
 )
 
-// StuckAction says what is done about a Work that does not stop; see [WithStuck].
+// StuckAction says what to do about a Work that does not stop; see [WithStuck].
 type StuckAction int
 
 const (
-	// DumpStuck logs the stacks of the goroutines of its job: of the one that runs
-	// Work, and of those that came from it.
+	// DumpStuck logs the stacks of the goroutines of the job: of the one that runs
+	// Work, and of those that it started.
 	DumpStuck StuckAction = iota
 
-	// ReturnStuck also ends Execute: all other jobs are stopped and released, and then
-	// it returns what wraps [ErrStuck] and names the job, although that Work has not
-	// returned. The process should end soon after that: as long as it lives it keeps
-	// the lease, so that nobody runs the job beside it.
+	// ReturnStuck also ends Execute. All other jobs are stopped and released, and then
+	// Execute returns an error that wraps [ErrStuck] and names the job, although its
+	// Work has not returned. End the process soon after that: as long as it lives, it
+	// keeps the lease, so that no other node runs the job.
 	ReturnStuck
 )
 
-// WithStuck does what about a Work that has not returned for a time after its context
-// was done, which is above 0. It is in addition to what is reported of it in any case;
-// the goroutines of such a job have the pprof labels distributed_app,
-// distributed_instance and distributed_job. Default: it is only reported, and Execute
-// waits.
+// WithStuck takes an action if a Work has not returned for the time after, which must
+// be above 0, since its context was done. Such a Work is reported in any case. The
+// goroutines of jobs have the pprof labels distributed_app, distributed_instance and
+// distributed_job. Default: it is only reported, and Execute waits.
 func WithStuck(after time.Duration, what StuckAction) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.stuck = stuckOptions{after, what, true} })
 }

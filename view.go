@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// View is a picture of an app at one moment: its nodes, and who leads or waits
-// for which job. It is not changed after it was made, and safe for concurrent
-// use as long as nobody changes it.
+// View is a picture of an app at one moment: its nodes, and who leads or waits for
+// which job. A View does not change after it was made. It is safe for concurrent use as
+// long as the caller does not change it either.
 type View struct {
 	Self  string     `json:"self"`  // ID of the node whose view this is; empty if that is none
 	Nodes []NodeView `json:"nodes"` // sorted by ID
 	Jobs  []JobView  `json:"jobs"`  // that somebody leads or waits for, sorted by Name
 
-	// Buried are nodes that the others have given up, with their instances by ID: nobody
-	// had heard of them for a TTL, as they had crashed, were frozen or cut off. They are
-	// here for 10 minutes or longer. A node that has gone and is not here has left by
-	// itself: it stopped, or knew that it had lost its lease.
+	// Buried has the nodes that others have given up, as their instance names by ID:
+	// nothing was heard of them for a TTL, because they crashed, were frozen or are cut
+	// off. They stay here for at least 10 minutes. A node that has gone and is not here
+	// left by itself: it stopped, or knew that it had lost its lease.
 	Buried map[string]string `json:"buried,omitempty"`
 
-	// Orders are those of operators, by Kind, Job and Instance; those that have been
-	// carried out are not among them.
+	// Orders are the orders of operators that hold, sorted by Kind, Job and Instance.
 	Orders []Order `json:"orders"`
 
-	// Records are of the jobs that have failed, and of those that are done, sorted by Job.
+	// Records say which jobs have failed or are done, sorted by Job.
 	Records []JobRecord `json:"records"`
 
-	// Unreadable says why nobody is shown to lead: a document is in a newer version of
-	// the format than this build knows. Empty as a rule: everything could be read.
+	// Unreadable is empty if everything could be read. Otherwise a document is in a
+	// newer version of the format than this program knows; this says which, and nobody
+	// is shown to lead.
 	Unreadable string `json:"unreadable,omitempty"`
 }
 
@@ -41,46 +41,47 @@ type NodeView struct {
 	NodeInfo
 }
 
-// NodeInfo is what a node tells the others about itself.
+// NodeInfo is what a node publishes about itself.
 type NodeInfo struct {
-	// Version tells builds of the program apart while one replaces the other.
+	// Version tells builds of the program apart during a rollout; see [WithVersion].
 	Version string `json:"version"`
 
-	// Started is when the process started, by its own clock. Of two versions,
-	// the one that was started first later is the newer one.
+	// Started is when the process started, by its own clock. Of two versions, the newer
+	// one is that whose first node was started later.
 	Started time.Time `json:"started,omitzero"`
 
 	// Labels say what the node is like, such as "zone": "eu-1".
 	Labels map[string]string `json:"labels"`
 
-	// Metadata is for whoever looks for the node, such as an address to route
-	// requests to. Placement ignores it.
+	// Metadata is for those who look for the node, such as an address to route requests
+	// to; see [WithMetadata]. Balancing ignores it.
 	Metadata map[string]string `json:"metadata"`
 
 	// Capacity is how many jobs the node runs at most; 0 means no limit.
 	Capacity int `json:"capacity"`
 
-	// Draining is set while the node takes no jobs and hands over those it has; in a
-	// [View] also if an operator has ordered that.
+	// Draining is true while the node takes no jobs and hands over those that it has;
+	// in a [View] also if an operator has ordered that.
 	Draining bool `json:"draining"`
 
-	// Warming are the jobs that the node campaigns for or leads and that have to warm up, as
-	// far as it is with them. A job that it leads and that is not among them is ready.
+	// Warming has the jobs with [Job].Prepare or SaysReady that the node campaigns for
+	// or leads, and how far it is with them. A job that it leads and that is not here
+	// is ready.
 	Warming map[string]Warmth `json:"warming,omitempty"`
 
-	// Jobs are those that the node can run, sorted by Name, each once; nil for a
-	// node that takes no part in placement, and campaigns for whatever it has.
+	// Jobs are the jobs that the node can run, sorted by Name, each once. They are nil
+	// for a node without [WithLoadBalancing], which campaigns for all of its jobs.
 	Jobs []JobInfo `json:"jobs"`
 
-	// Barred are the jobs that a node without Jobs would campaign for, if no order of
-	// an operator were against that; sorted by Name, each once.
+	// Barred are the jobs that a node without Jobs does not campaign for because of an
+	// order, sorted by Name, each once.
 	Barred []JobInfo `json:"barred,omitempty"`
 }
 
 // takesJobs reports whether placement may give jobs to the node.
 func (i *NodeInfo) takesJobs() bool { return i.Jobs != nil && !i.Draining }
 
-// JobInfo is what placement has to know of a [Job].
+// JobInfo is what balancing has to know of a [Job].
 type JobInfo struct {
 	Name   string   `json:"name"`
 	Weight int      `json:"weight"` // at least 1
@@ -163,14 +164,14 @@ func buildVersion() string {
 // JobView is a job in a [View].
 type JobView struct {
 	Name  string          `json:"name"`
-	Queue []CandidateView `json:"queue"` // in the order in which they lead, never empty
-	Led   bool            `json:"led"`   // the first leads; otherwise it will, once a node that is gone has surely stopped
+	Queue []CandidateView `json:"queue"` // in the order in which they come to lead; never empty
+	Led   bool            `json:"led"`   // the first one leads now; if false, it will when a node that has gone must have stopped
 }
 
 // CandidateView is a node that leads a job or waits for it.
 type CandidateView struct {
 	Node  string `json:"node"`  // ID
-	Token int64  `json:"token"` // of its leadership, also while it waits; others may see a smaller one for up to half a TTL after it came
+	Token int64  `json:"token"` // of its leadership, known already while it waits; for up to half a TTL others may see a smaller one
 
 	guessed bool // its node has not written the token yet
 }

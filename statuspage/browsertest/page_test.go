@@ -394,6 +394,10 @@ func TestBoardFitsIntoAFrame(t *testing.T) {
 		s.Move(stage.ID(2), stage.Job(1))
 		b.eventually(tileIn(stage.Job(1), stage.ID(2)))
 		s.Move(stage.ID(1), stage.Job(1))
+		if width > 400 { // here all of it has room
+			b.eventually(`Math.abs(Math.max(...[...document.querySelectorAll("#board .column")].map(e => e.getBoundingClientRect().bottom)) - innerHeight) < 12`)
+			require.GreaterOrEqual(t, eval[int](b, `Math.min(...[...document.querySelectorAll("#board .tile")].map(e => e.offsetHeight))`), 24, "the fewer jobs, the higher")
+		}
 		require.Empty(t, b.complaints())
 	}
 }

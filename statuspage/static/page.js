@@ -237,10 +237,27 @@ function count(shown) {
 		c.count.textContent = (s === t ? "" : s.toLocaleString("en") + " of ") + t.toLocaleString("en");
 	}
 	showNowhere(total.has(""));
+	fitRows();
 	$("matches").hidden = shown === all[""];
 	$("matches").textContent = shown.toLocaleString("en") + " of " + all[""].toLocaleString("en") + " jobs match.";
 	if (!current || current.tile.hidden || !current.tile.isConnected) setCurrent(visible()[0]);
 }
+
+// fitRows makes the tiles of a board so high that they fill it.
+function fitRows() {
+	if (document.body.dataset.view !== "board" || density === "dots") return;
+	board.style.removeProperty("--row");
+	let height = Infinity;
+	for (const {tiles} of columns.values()) {
+		if (tiles.parentNode === nowhere || !tiles.childElementCount) continue;
+		const style = getComputedStyle(tiles), rows = style.gridTemplateRows.split(" ").length;
+		const room = tiles.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+		height = Math.min(height, (room + parseFloat(style.rowGap)) / rows - parseFloat(style.rowGap));
+	}
+	board.style.setProperty("--row", Math.floor(Math.min(height - 1, 46)) + "px");
+}
+
+addEventListener("resize", fitRows);
 
 // showNowhere folds the row of jobs that run nowhere away when there has been none for
 // a while: not at once, or the board would jump up and down while nodes restart.

@@ -15,15 +15,19 @@ import (
 // of each list of pieces above it.
 
 const (
-	// pieceJobs is how many jobs a piece has on average.
-	pieceJobs = 256
+	// pieceJobs is how many jobs a piece has on average. All nodes read it anew when one
+	// of them is added.
+	pieceJobs = 64
+
+	// pieceLists is how many pieces a list of them has, on average if there are more.
+	pieceLists = 16
 
 	// pieceBytes keeps a piece below the size of a document.
 	pieceBytes = maxDocument / 4
 
 	// maxLists is how many pieces an info document names. Each node writes its own when
-	// a job is added on all of them, so it should be small.
-	maxLists = 8
+	// a job is added on all of them, and each reads those of all.
+	maxLists = 1
 
 	// maxLevels is how many lists of pieces there are, one above the other, at most.
 	maxLevels = 8
@@ -82,8 +86,11 @@ func cutByNames(jobs []JobInfo) (all []*listValue) {
 	return all
 }
 
-// cutByHashes cuts a list of pieces into lists of some 16 each.
+// cutByHashes cuts a list of pieces into shorter ones.
 func cutByHashes(names []string) (all []*listValue) {
+	if len(names) <= pieceLists {
+		return []*listValue{{Lists: names}}
+	}
 	piece := new(listValue)
 	for _, name := range names {
 		piece.Lists = append(piece.Lists, name)

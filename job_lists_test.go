@@ -68,26 +68,28 @@ func TestListsOfManyJobsWithLongNamesAreTold(t *testing.T) {
 	}
 }
 
-func TestAJobMoreChangesOnePieceOfTheListAndOneAboveIt(t *testing.T) {
+func TestAJobMoreChangesOnePieceOfTheListAndOneOfEachLevelAboveIt(t *testing.T) {
 	_, before := readBack(t, NodeInfo{Jobs: jobList(10_000, 36)})
 	jobs := slices.Insert(jobList(10_000, 36), 5000, JobInfo{Name: "00004999y", Weight: 1})
 	_, after := readBack(t, NodeInfo{Jobs: jobs})
-	fresh := 0
+	fresh, size := 0, 0
 	for key := range after.lists {
 		if before.lists[key] == nil {
 			fresh++
+			size += len(key) + len(after.lists[key])
 		}
 	}
 	require.LessOrEqual(t, fresh, 3)
+	require.Less(t, size+50*(len("app/info/0123456789abcdef")+len(after.info)), 15_000, "what each node is told if 50 have a job more")
 	require.Greater(t, len(after.lists), 10)
 }
 
 func TestAListWithAPieceThatIsMissingIsNone(t *testing.T) {
-	a, err := testKeys.announcement("x", NodeInfo{Jobs: jobList(20_000, 20)})
+	a, err := testKeys.announcement("x", NodeInfo{Jobs: jobList(5_000, 20)})
 	require.NoError(t, err)
 	for key := range a.lists {
 		lists := jobLists{}.read(testKeys, a.lists)
-		require.Len(t, testKeys.readInfo("x", a.info, lists).Jobs, 20_000)
+		require.Len(t, testKeys.readInfo("x", a.info, lists).Jobs, 5_000)
 		delete(lists.pieces, key)
 		clear(lists.whole)
 		require.Nil(t, testKeys.readInfo("x", a.info, lists).Jobs, key)

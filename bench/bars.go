@@ -70,7 +70,7 @@ var bars = []bar{
 		ratioOf(on3("Start", 10_000, byOurs), "ns/op", on3("Start", 10_000, byLimit), "ns/op"), 0.5},
 	{"a node with 10,000 jobs handed over, ms after its last Work has returned", medianOf(on3("Drain", 10_000, byOurs), "after-ns", 1e-6), 60},
 	{"a node with 10,000 jobs handed over, commits", medianOf(on3("Drain", 10_000, byOurs), "commits", 1), 3},
-	{"20 nodes start at once, until all stand for all of 10,000 jobs, s", medianOf(crowded, "ns/op", 1e-9), 5},
+	{"20 nodes start at once, until all campaign for all of 10,000 jobs, s", medianOf(crowded, "ns/op", 1e-9), 5},
 	{"20 nodes with 10,000 jobs, leases lost", medianOf(crowded, "leases-lost", 1), 0},
 	{"20 nodes with 10,000 jobs, keys", medianOf(crowded, "keys", 1), 10_000},
 	{"crash, all jobs run elsewhere, ms after 1.1 TTL", worst("Crash", "beyond-ns", 1e-6), 150},

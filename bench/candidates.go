@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -82,13 +83,38 @@ func parseClaims(value []byte) (claims, error) {
 	return all, nil
 }
 
-// numbered reports whether all claims of app have their numbers written down.
+// awaitNumbered waits until all claims of the nodes of app that live have their numbers
+// written down.
+func awaitNumbered(ctx context.Context, client *clientv3.Client, app string) error {
+	for {
+		done, err := numbered(ctx, client, app)
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func numbered(ctx context.Context, client *clientv3.Client, app string) (bool, error) {
-	resp, err := client.Get(ctx, app+"/claims/", clientv3.WithPrefix())
+	resp, err := client.Get(ctx, app+"/", clientv3.WithPrefix())
 	if err != nil {
 		return false, err
 	}
+	ended := map[string]bool{} // by ID
 	for _, kv := range resp.Kvs {
+		if id, ok := strings.CutPrefix(string(kv.Key), app+"/nodes/"); ok {
+			ended[id] = strings.Contains(string(kv.Value), `"state":`)
+		}
+	}
+	for _, kv := range resp.Kvs {
+		path, ok := strings.CutPrefix(string(kv.Key), app+"/claims/")
+		if id, _, _ := strings.Cut(path, "/"); !ok || ended[id] {
+			continue
+		}
 		found, err := parseClaims(kv.Value)
 		if err != nil {
 			return false, err

@@ -32,6 +32,7 @@ type nodeSpec struct {
 	TTL           time.Duration
 	Endpoints     []string
 	App, Instance string
+	Balanced      bool
 }
 
 // crash starts nodes as processes, the first of which runs all jobs, kills that
@@ -76,7 +77,7 @@ func (b *bench) crash(ctx context.Context, spec nodeSpec) error {
 	return nil
 }
 
-// startNode returns when the node stands for all jobs, and the first one, when
+// startNode returns when the node campaigns for all jobs, and the first one, when
 // it runs them.
 func (b *bench) startNode(ctx context.Context, spec nodeSpec, i int) (*child, error) {
 	spec.Instance = fmt.Sprint("node-", i)
@@ -147,7 +148,7 @@ func runNode(ctx context.Context, arg []byte) error {
 		}
 	}()
 	m := &member{
-		endpoints: spec.Endpoints, app: spec.App, instance: spec.Instance, ttl: spec.TTL, jobs: jobNames(spec.Jobs),
+		endpoints: spec.Endpoints, app: spec.App, instance: spec.Instance, ttl: spec.TTL, jobs: jobNames(spec.Jobs), balanced: spec.Balanced,
 		work: func(ctx context.Context, _ int) {
 			select {
 			case begun <- monotonic():

@@ -9,7 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// crowd is the life of a fleet all of whose nodes start at once, and stand for all
+// crowd is the life of a fleet all of whose nodes start at once, and campaign for all
 // jobs: until they do, and then at rest.
 func (m *measurement) crowd(ctx context.Context) error {
 	inLine, err := awaitCandidates(ctx, m.client, m.app, m.Jobs*m.Nodes)
@@ -37,10 +37,8 @@ func (m *measurement) crowd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for done := false; !done; {
-		if done, err = numbered(ctx, m.client, m.app); err != nil {
-			return err
-		}
+	if err := awaitNumbered(ctx, m.client, m.app); err != nil {
+		return err
 	}
 	resp, err := m.client.Get(ctx, m.app+"/", clientv3.WithPrefix())
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/b2552be4/distributed"
 )
 
 // fleet is an app with all its nodes in this process. Its jobs note when they
@@ -35,9 +37,10 @@ type fleet struct {
 
 // node is one life of a node, from its start until it has stopped.
 type node struct {
-	stop  context.CancelFunc
-	ended chan struct{} // closed at the end; err is set before
-	err   error
+	processor *distributed.LeadershipBasedJobProcessor // of ours
+	stop      context.CancelFunc
+	ended     chan struct{} // closed at the end; err is set before
+	err       error
 }
 
 func newFleet(spec fleetSpec) *fleet {
@@ -75,10 +78,15 @@ func (f *fleet) start(i int) {
 			f.leave(i, job)
 		},
 	}
+	made := make(chan struct{})
+	m.made = func(p *distributed.LeadershipBasedJobProcessor) { n.processor = p; close(made) }
 	go func() {
 		defer close(n.ended)
 		n.err = m.run(ctx, f.By)
 	}()
+	if f.By == byOurs {
+		<-made
+	}
 }
 
 // stopped waits until node i, which was told to stop, has done so.

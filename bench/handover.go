@@ -23,7 +23,7 @@ const (
 	handoverRest = 200 * time.Millisecond
 )
 
-// runner is a node that can stand for one job, here.
+// runner is a node that can campaign for one job, here.
 type runner interface {
 	campaign(ctx context.Context, job int) error // blocks until it leads
 	resign(ctx context.Context, job int) error

@@ -62,9 +62,8 @@ func (m *measurement) settle(ctx context.Context) error {
 // watchIdle measures the fleet at rest, against how things were before it
 // started (none), and when its first node ran all jobs (first).
 func (m *measurement) watchIdle(ctx context.Context, none, first snapshot) error {
-	for done := m.By != byOurs; !done; {
-		var err error
-		if done, err = numbered(ctx, m.client, m.app); err != nil {
+	if m.By == byOurs {
+		if err := awaitNumbered(ctx, m.client, m.app); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ import (
 const fleetTTL = 10 * time.Second
 
 // fleetTimeout bounds the measurement of a fleet.
-const fleetTimeout = 4 * time.Minute
+const fleetTimeout = 12 * time.Minute
 
 // fleetSpec is what the process that measures a fleet is told.
 type fleetSpec struct {

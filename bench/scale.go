@@ -4,9 +4,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
+	"strings"
+	"sync"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/b2552be4/distributed"
 )
 
 // scalePatience is how long a fleet may take to become even.
@@ -27,8 +34,9 @@ func (b *bench) scales(ctx context.Context) error {
 	return nil
 }
 
-// scale is the life of a fleet that balances: its nodes start, the last one joins when
-// they are even, one stops, and then nothing happens.
+// scale is the life of a fleet that balances: its nodes start, and rest; the last one
+// joins when they are even; a job comes and goes; one stops, and another is killed; and
+// then each is restarted.
 func (m *measurement) scale(ctx context.Context) error {
 	last := m.Nodes - 1
 	before := heapInUse()
@@ -50,7 +58,119 @@ func (m *measurement) scale(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.episode(ctx, "ScaleStop", last, func() error { m.nodes[0].stop(); return nil })
+	if err := m.oneJobMore(ctx); err != nil {
+		return err
+	}
+	if err := m.episode(ctx, "ScaleStop", last, func() error { m.nodes[0].stop(); return nil }); err != nil {
+		return err
+	}
+	if err := m.killed(ctx, last); err != nil {
+		return err
+	}
+	return m.episode(ctx, "ScaleRestart", last, func() error { return m.restartAll(ctx) })
+}
+
+// killed has a process of its own join, and kills it when it has its share.
+func (m *measurement) killed(ctx context.Context, nodes int) error {
+	victim, err := startChild(ctx, "node", nodeSpec{
+		By: byOurs, Jobs: m.Jobs, TTL: fleetTTL, Endpoints: m.Endpoints, App: m.app, Instance: "victim", Balanced: true,
+	})
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	for !m.shared(nodes, nodes+1) && time.Since(began) < scalePatience {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return m.episode(ctx, "ScaleKill", nodes, func() error { victim.kill(); return nil })
+}
+
+// shared reports whether so many nodes have what is theirs of the jobs if all of them
+// are on more nodes.
+func (m *measurement) shared(nodes, all int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	used := 0
+	for _, n := range m.busy {
+		if n > 0 {
+			used++
+		}
+		if n > (m.Jobs+all-1)/all {
+			return false
+		}
+	}
+	return used == nodes && (m.running == m.Jobs-m.Jobs/all || m.running == m.Jobs-(m.Jobs+all-1)/all)
+}
+
+// restartAll restarts one node after the other, each a second after the one before.
+func (m *measurement) restartAll(ctx context.Context) error {
+	for i, n := range m.nodes {
+		select {
+		case <-n.ended:
+			continue // it was stopped before
+		default:
+		}
+		n.stop()
+		if err := m.stopped(ctx, i); err != nil {
+			return err
+		}
+		m.start(i)
+		time.Sleep(time.Second)
+	}
+	return nil
+}
+
+// oneJobMore adds a job on all nodes, and removes it.
+func (m *measurement) oneJobMore(ctx context.Context) error {
+	time.Sleep(m.Idle) // what the others wait for has changed as well
+	if err := awaitNumbered(ctx, m.client, m.app); err != nil {
+		return err
+	}
+	runs := make(chan struct{}, 1)
+	job := distributed.Job{Name: "one-more", Work: func(ctx context.Context) error {
+		runs <- struct{}{}
+		<-ctx.Done()
+		return nil
+	}}
+	if err := m.change(ctx, "ScaleAddJob", func(p *distributed.LeadershipBasedJobProcessor) error { return p.AddJob(job) }, func() { <-runs }); err != nil {
+		return err
+	}
+	return m.change(ctx, "ScaleRemoveJob", func(p *distributed.LeadershipBasedJobProcessor) error { return p.RemoveJob(ctx, job.Name) }, func() {})
+}
+
+// change calls a method of all nodes at once, and enters what the store sends them
+// until nothing more changes: how long the documents are that it tells each of them, but
+// for heartbeats.
+func (m *measurement) change(ctx context.Context, what string, call func(*distributed.LeadershipBasedJobProcessor) error, await func()) error {
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := m.client.Watch(watching, m.app+"/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	<-events
+	began := time.Now()
+	failed := make([]error, len(m.nodes))
+	var calls sync.WaitGroup
+	for i, n := range m.nodes {
+		calls.Go(func() { failed[i] = call(n.processor) })
+	}
+	calls.Wait()
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	await()
+	took := time.Since(began)
+	calm := time.AfterFunc(m.Idle+fleetTTL/2, cancel)
+	defer calm.Stop()
+	var size, documents float64
+	for resp := range events {
+		for _, e := range resp.Events {
+			if !strings.HasPrefix(string(e.Kv.Key), m.app+"/nodes/") {
+				size += float64(len(e.Kv.Key) + len(e.Kv.Value))
+				documents++
+			}
+		}
+	}
+	m.book.add(m.name(what), m.Nodes, ns("ns/op", took), value{"documents", documents}, value{"told-B", size * float64(m.Nodes)})
+	return nil
 }
 
 // atRest watches the fleet while nothing happens.
@@ -61,10 +181,15 @@ func (m *measurement) atRest(heap, nodes float64) error {
 		return err
 	}
 	began := processorTime()
-	time.Sleep(m.Idle)
+	const times = 4 // so that a collection of garbage weighs as much as it should
+	time.Sleep(times * m.Idle)
+	used := processorTime() - began
 	stopProfile()
+	if err := m.writeProfile("heap"); err != nil {
+		return err
+	}
 	m.book.add(m.name("ScaleRest"), m.Jobs, []value{
-		{"%-of-a-core/node", 100 * float64(processorTime()-began) / float64(m.Idle) / nodes},
+		{"%-of-a-core/node", 100 * float64(used) / float64(times*m.Idle) / nodes},
 		{"heap-B/job/node", heap / float64(m.Jobs) / nodes},
 		{"goroutines", float64(runtime.NumGoroutine())},
 	}...)

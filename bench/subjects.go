@@ -13,7 +13,7 @@ import (
 	"github.com/b2552be4/distributed"
 )
 
-// member is a node of an app: it stands for all jobs, and works on those that
+// member is a node of an app: it campaigns for all jobs, and works on those that
 // it wins, until its context is done.
 type member struct {
 	endpoints     []string
@@ -21,8 +21,9 @@ type member struct {
 	ttl           time.Duration
 	jobs          []string
 	work          func(ctx context.Context, job int)
-	lost          func(cause error) // a lease of ours; may be nil
-	balanced      bool              // ours only: it stands for what load balancing gives it
+	lost          func(cause error)                              // a lease of ours; may be nil
+	balanced      bool                                           // ours only: it campaigns for what load balancing gives it
+	made          func(*distributed.LeadershipBasedJobProcessor) // ours only; may be nil
 }
 
 // run returns when the member has stopped working and given up everything.
@@ -44,7 +45,11 @@ func (m *member) runOurs(ctx context.Context) error {
 	if m.balanced {
 		opts = append(opts, distributed.WithLoadBalancing())
 	}
-	return distributed.NewLeadershipBasedJobProcessor(m.app, m.instance, provider, jobs, opts...).Execute(ctx)
+	p := distributed.NewLeadershipBasedJobProcessor(m.app, m.instance, provider, jobs, opts...)
+	if m.made != nil {
+		m.made(p)
+	}
+	return p.Execute(ctx)
 }
 
 // runConcurrency does the same with etcd's own means, as carefully as they

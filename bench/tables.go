@@ -29,9 +29,9 @@ var tables = []table{
 		{"p50", "Handover", "ns/op", showTime}, {"p99", "Handover", "p99-ns", showTime},
 	}},
 	{"Start on one node", []string{"nodes", "jobs", "by"}, startColumns("Start", "all run")},
-	{"A further node joins the queues", []string{"nodes", "jobs", "by"}, startColumns("Join", "stands for all")},
+	{"A further node joins the queues", []string{"nodes", "jobs", "by"}, startColumns("Join", "campaigns for all")},
 	{"All nodes start at once", []string{"nodes", "jobs", "by"}, []column{
-		{"all stand for all", "Crowd", "ns/op", showTime}, {"leases lost", "Crowd", "leases-lost", show}, {"keys", "Crowd", "keys", show},
+		{"all campaign for all", "Crowd", "ns/op", showTime}, {"leases lost", "Crowd", "leases-lost", show}, {"keys", "Crowd", "keys", show},
 		{"keys and values", "Crowd", "B", showBytes}, {"commits", "Crowd", "commits", show}, {"sent a candidate", "Crowd", "sent-B/job", showBytes},
 		{"CPU a candidate: etcd", "Crowd", "etcd-cpu-ns/job", showTime}, {"all nodes", "Crowd", "nodes-cpu-ns/job", showTime},
 		{"sent at rest/s", "Crowd", "rest-sent-B/s", showBytes},
@@ -39,6 +39,10 @@ var tables = []table{
 	{"Balancing: nodes start", scaleLabels, scaleColumns("ScaleStart")},
 	{"Balancing: another joins", scaleLabels, scaleColumns("ScaleJoin")},
 	{"Balancing: one stops", scaleLabels, scaleColumns("ScaleStop")},
+	{"Balancing: one is killed", scaleLabels, scaleColumns("ScaleKill")},
+	{"Balancing: all are restarted, one after the other", scaleLabels, scaleColumns("ScaleRestart")},
+	{"Balancing: a job is added on all nodes", scaleLabels, changeColumns("ScaleAddJob")},
+	{"Balancing: a job is removed on all nodes", scaleLabels, changeColumns("ScaleRemoveJob")},
 	{"Balancing: at rest", scaleLabels, []column{
 		{"% of a core a node", "ScaleRest", "%-of-a-core/node", show}, {"heap a job and node", "ScaleRest", "heap-B/job/node", showBytes},
 		{"goroutines", "ScaleRest", "goroutines", show},
@@ -166,6 +170,12 @@ func showBytes(v float64) string {
 }
 
 var scaleLabels = []string{"jobs", "nodes", "apart"}
+
+func changeColumns(what string) []column {
+	return []column{
+		{"done after", what, "ns/op", showTime}, {"documents", what, "documents", show}, {"told to all nodes", what, "told-B", showBytes},
+	}
+}
 
 func scaleColumns(what string) []column {
 	return []column{

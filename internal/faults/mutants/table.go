@@ -72,6 +72,11 @@ var protocol = []mutant{
 		caughtBy: []detector{unit("TestHowARefusedHeartbeatGoesOn")},
 	},
 	{
+		name:     "a heartbeat that was overtaken is sent",
+		changes:  []change{{"lease_heartbeat.go", "s.attemptHeartbeat(h), s.renewal.beat >= h.number", "s.attemptHeartbeat(h), false"}},
+		caughtBy: []detector{unit("TestAHeartbeatThatWasOvertakenIsNotSent"), stores},
+	},
+	{
 		name: "claims in documents that are not registered",
 		changes: []change{
 			{"lease_writer.go", "for k := w.cursor; k < w.registered; k++ {", "for k := w.cursor; k < len(w.documents); k++ {"},
@@ -255,7 +260,7 @@ var lives = []mutant{
 	},
 	{
 		name:     "a job counted as moved before it is ready",
-		changes:  []change{{"placement.go", "return p.jobs[j].led && !p.jobs[j].warming", "return p.jobs[j].led"}},
+		changes:  []change{{"moves.go", "return p.jobs[j].led && !p.jobs[j].warming", "return p.jobs[j].led"}},
 		caughtBy: []detector{unit("TestNoMoreJobsWarmUpThanMayMove")},
 	},
 	{

@@ -214,7 +214,7 @@ func TestSecondResignReturnsNilAndDisturbsNobody(t *testing.T) {
 		hub := new(distributed.MemoryHub)
 		a := newConcurrency(t, hub, "a")
 		first := leads(t, a, "x")
-		hub.SetDelay(time.Second)
+		hub.SetDelay(time.Second / 2)
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
@@ -695,7 +695,7 @@ func TestCloseCalledTwiceAtOnceReturnsWhenItIsDone(t *testing.T) {
 		hub := new(distributed.MemoryHub)
 		a := newConcurrency(t, hub, "a")
 		leads(t, a, "x")
-		hub.SetDelay(time.Second)
+		hub.SetDelay(time.Second / 2)
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {

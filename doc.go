@@ -1,77 +1,76 @@
-// Package distributed runs the jobs of a service that must run on one node at a
-// time. The nodes elect a leader for each job through a store that they share:
-// etcd, or any other that keeps what [Store] asks for. [LeadershipBasedJobProcessor]
-// runs jobs; [Concurrency] is the same for programs that steer leadership themselves.
+// Package distributed runs the background jobs of a service, each on one node at a
+// time. The nodes elect a leader for each job through a store that they share: etcd, or
+// any other that follows the rules of [Store]. [LeadershipBasedJobProcessor] runs jobs;
+// [Concurrency] is for programs that control leadership themselves.
 //
 // # Where to begin
 //
-// A program that runs jobs needs a [LeaseProvider], such as [NewETCDLeaseProvider]
+// A program that runs jobs needs a [LeaseProvider], which [NewETCDLeaseProvider]
 // returns; a list of [Job]; and [NewLeadershipBasedJobProcessor], whose Execute runs
 // them. Inside a Work, [LeadershipFromContext] returns its [Leadership]: the fencing
-// token, and what the last leader saved. A program that looks on calls [Observe], and
-// one that gives orders [NewOperator]. To know what happens there are [WithLogger],
-// [WithHooks] and Status.
+// token, and what the last leader saved. To see who runs what, call [Observe]; to give
+// orders, call [NewOperator]. [WithLogger], [WithHooks] and Status report what happens.
 //
-// Programs with a store of their own implement [Store]. [LeaseProvider], [Lease],
-// [Election], [Viewer] and [LeaseEvents] are for those who bring a protocol of their own
-// or wrap this one; nobody else has to read them.
+// To use another store, implement [Store]. [LeaseProvider], [Lease], [Election],
+// [Viewer] and [LeaseEvents] are only for those who wrap a provider or have a protocol
+// of their own; nobody else has to read them.
 //
 // An app is a service, whose nodes share its jobs. A node is a process that takes part;
-// more exactly, its life under one lease: its ID changes with each lease. Its instance is
-// the name that people know it by. A job's name is what [Concurrency] calls a name. To
-// lead a job is to be the one that may run it; a node campaigns for a job, waits in its
-// queue, leads it, and resigns it or loses it. The package's directory docs has more
-// for users, and an index.
+// to be exact, a process with one lease: with each lease it gets a new ID. Its instance
+// is the name by which people know it. [Concurrency] calls the name of a job just a
+// name. To lead a job is to be the one node that may run it. A node campaigns for a
+// job, waits in its queue, leads it, and resigns it or loses it. The directory docs has
+// guides, and an index.
 //
 // # Guarantee
 //
 // No two nodes execute the Work of the same job at the same time. This holds under
-// partitions, lost or delayed replies, restarts of the store and changes of its
-// leader. It holds if somebody deletes documents of this library, and whatever the
-// user has plugged in does: a log handler, a hook or a callback that blocks, is
-// slow, panics or ends its goroutine.
+// network partitions, lost or delayed replies, and restarts and leader changes of the
+// store. It holds if somebody deletes documents of this library, and if your own code
+// misbehaves: a log handler, a hook or a callback that blocks, is slow, panics or ends
+// its goroutine.
 //
-// It rests on three conditions. The clocks of the nodes run within 2 % of true time
+// There are three conditions. The clocks of the nodes run within 2 % of true time
 // ([WithClockDrift]); the time of day does not matter. The process is not frozen. And
 // if leadership was lost, Work returns within the grace period after its context is
-// done ([WithLeaseGrace], a fifth of the TTL by default); if leadership ends in any
+// done ([WithLeaseGrace], a fifth of the TTL by default). If leadership ends in any
 // other way, the job stays with the node until Work returns.
 //
-// Each leadership has a fencing token ([Leadership.Token]), greater than those of all
-// leaderships of that job before.
+// Each leadership has a fencing token ([Leadership.Token]) that is greater than those
+// of all earlier leaderships of that job.
 //
 // # What is not guaranteed
 //
 // A frozen process (SIGSTOP, a paused virtual machine) cannot be stopped by anybody,
 // and the others go on without it. When it wakes, [Leadership.Valid] is false at once
 // and its contexts are done within milliseconds. But what it had sent before is still
-// under way, and only a store that checks the fencing token rejects that. If its clock
-// stood still as well, not even Valid is right: that may happen on a paused virtual
-// machine, and on a suspended host except on Linux.
+// on its way, and only a database that checks the fencing token rejects that. If its
+// clock stood still too, not even Valid is right: that may happen on a paused virtual
+// machine, and on a suspended host unless it runs Linux.
 //
 // A Work that ignores its context after its leadership was lost runs beside its
-// successor. It is reported ([Hooks].Stuck), but nobody can end a goroutine from
-// outside. The same holds for clocks that run slower or faster than allowed.
+// successor. It is reported ([Hooks].Stuck), but a goroutine cannot be ended from
+// outside. The same can happen if clocks run slower or faster than allowed.
 //
 // A process that starts knows only what it finds in the store. So if somebody deletes
 // all documents of a node, or of the app, a process that starts within T·(1+ρ) of that
-// has nothing to wait for (T is the TTL of the lost node's lease, ρ the drift). The
-// same holds if the store has lost its data or was taken back to a backup. Nodes that
-// ran at the time notice it, and wait.
+// finds nothing to wait for (T is the TTL of the lost node's lease, ρ the clock drift).
+// The same is true if the store has lost its data or was restored from a backup. Nodes
+// that were running at the time notice it, and wait.
 //
-// If somebody puts an old version of a document back by hand, unchanged, the nodes
-// that have seen a newer one notice. A process that starts afterwards does not. And
-// nobody can tell a forged document with a right checksum from a true one: a node that
-// somebody marks as buried while it works is passed over at once.
+// If somebody puts an old version of a document back by hand, unchanged, the nodes that
+// have seen a newer one notice. A process that starts afterwards does not. And a forged
+// document with a correct checksum looks like a true one: if somebody marks a node as
+// buried while it works, others take over at once.
 //
-// If the store loses its data, tokens begin anew; if it goes on from a backup, they
-// repeat. docs/operations.md says how to raise them.
+// If the store loses its data, tokens start again from small numbers; if it goes on
+// from a backup, they repeat. docs/operations.md says how to raise them.
 //
 // # How it works
 //
 // All that nodes know of one another is in a few JSON documents in the store, below
-// <namespace><app>/. docs/format.md shows each of them. A node that takes part makes
-// itself a random id, which is used for one lease and never again, and writes
+// <namespace><app>/. docs/format.md shows each of them. A node makes up a random ID,
+// which is used for one lease and never again, and writes
 //
 //	nodes/<id>       its heartbeat: a number that rises, four times a TTL
 //	claims/<id>/<k>  which jobs it leads or waits for, up to 64 in each document
@@ -85,24 +84,23 @@
 // picture of them. It decides by that picture and by its own monotonic clock; the
 // clocks of two machines are never compared.
 //
-// A heartbeat, from its sending to its effect. The node notes the time s and writes
-// nodes/<id> with the next number, on the revision that it knows. The store's answer
-// counts for nothing. When the heartbeat comes back through the node's own feed, its
-// lease is valid until s + T·(1-ρ) less 25 ms. A grace period before that ends, all
-// contexts of the node are done. So a feed that hangs ends leadership as surely as a
-// heartbeat that is lost. A heartbeat that comes back later than that is worth
-// nothing: the lease is over for good, and the node begins another with a new id.
-// Each other node notes when it has seen the heartbeat.
+// Heartbeats. The node notes the time s and writes nodes/<id> with the next number, on
+// the revision that it knows. The store's answer alone proves nothing. When the
+// heartbeat comes back through the node's own feed, its lease is valid until s +
+// T·(1-ρ) minus 25 ms. A grace period before that ends, all contexts of the node are
+// done. So a feed that hangs ends leadership as surely as a heartbeat that is lost. A
+// heartbeat that comes back later than that does not count: the lease is over for good,
+// and the node begins another with a new ID. Each other node notes when it has seen the
+// heartbeat.
 //
-// A claim, from its sending to leadership. The node writes the job's name into one of
-// its claim documents, with the number 0. The revision at which it then finds that
-// write in the store is the claim's number: its place in the queue, and the fencing
-// token. The node writes it in place of the 0 within T/4. The node leads if its lease
-// is valid, its claim is in its picture, that picture is not older than the claim's
-// number, and no other node that counts has a lower number for the job. It calls
-// Work, and when Work has returned it writes the document without the name. The next
-// in the queue sees that and leads at once: a handover costs one write, and one event
-// for each node.
+// Claims. The node writes the job's name into one of its claim documents, with the
+// number 0. The revision at which it then finds that write in the store is the number
+// of the claim: its place in the queue, and the fencing token. The node writes it in
+// place of the 0 within T/4. The node leads if its lease is valid, its claim is in its
+// picture, that picture is not older than the number of the claim, and no other node
+// that counts has a lower number for the job. It calls Work, and when Work has returned
+// it writes the document without the name. The next node in the queue sees that and
+// leads at once: a handover costs one write, and one event for each node.
 //
 // A node that stops writes "drained" into its node document when no Work runs any more.
 // From then on nothing that it claims counts: one write for any number of jobs.
@@ -110,17 +108,17 @@
 // A node that falls silent is buried. Another one that has not seen its heartbeat move
 // for T·(1+ρ) writes "buried" into the node document, on the revision that it has in
 // its picture. If that succeeds there was no later heartbeat, and there can be none. So
-// the silent node has stopped, and who sees the document ignores its claims.
-// No node passes over a silent one by its own clock alone.
+// the silent node has stopped, and nodes that see the document ignore its claims. No node
+// passes over a silent one by its own clock alone.
 //
 // A loss is a document of a node that somebody else has changed or deleted, or that is
 // not there any more though the node document says that it was made. A node that sees
 // a loss of its own ends its lease: all its contexts are done. The others cannot know
 // whether it has seen it. Until it has drained, or T·(1+ρ) have passed since they saw
-// the loss, nobody begins to lead anything in the app. Who leads already goes on. A
+// the loss, nobody begins to lead anything in the app. Nodes that lead already go on. A
 // document that is written again with the same content is no loss.
 //
-// If the epoch is gone or another one, or if the store turns out to go on from an
+// If the epoch is gone or has changed, or if the store turns out to go on from an
 // earlier state, any node may have lost documents. All leases of the app end, and
 // nobody leads anything for T·(1+ρ), T being the longest TTL that the process has seen
 // in the app. How an earlier state is noticed: revisions go back, a document of a
@@ -139,7 +137,7 @@
 // undone, and no second store goes on beside this one (P4). If P4 is broken all the
 // same, as by a backup that is restored, this library notices it by what it writes
 // (P5). [Store] has the methods, and the package storetest has the rules in full, a
-// guide for whoever brings a store, and the tests. [NewLeaseProvider] runs the protocol
+// guide for those who add a store, and the tests. [NewLeaseProvider] runs the protocol
 // on it. No lease of the store and no transaction over several documents is needed.
 //
 // # Balance
@@ -194,7 +192,7 @@
 //	store replaced by another   the same; tokens begin anew     T·(1+ρ)
 //	etcd's leader changes       calls and feed move on          nothing, up to about T/2 without one;
 //	                                                            with T below some 4 s all leases end
-//	store away, or full         contexts done, nodes retry      until it is back, and up to some 5 s more
+//	store unreachable, or full  contexts done, nodes retry      until it is back, and up to some 5 s more
 //	Work ignores its context    it is reported as stuck         nobody else runs it; after a loss,
 //	                                                            others do: two at once
 //	Work fails or panics        it pauses, others try it next   that job, 1 s to 1 min; no other

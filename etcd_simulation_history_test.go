@@ -84,7 +84,7 @@ func (s *session) doubtsStrangers() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for d := range s.mirror.doubted {
-		if d.quiet == 0 {
+		if d.quiet == 0 || d.doubt > s.clock.now()+d.quiet { // not known, or not when the doubt began
 			return true
 		}
 	}

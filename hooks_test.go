@@ -134,7 +134,7 @@ func TestRenewalsAreToldWithLatencyAndMargin(t *testing.T) {
 			LeaseRenewed: func(latency, remaining time.Duration) { renewals.add(renewal{latency, remaining}) },
 		}))
 		bidFor(t, a, "x")
-		time.Sleep(8 * time.Second)
+		time.Sleep(8500 * time.Millisecond) // it has led after 0.4 s, and three periods take 6.75 to 7.5 s
 		told := renewals.all()
 		require.Len(t, told, 4)
 		for i, r := range told {

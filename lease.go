@@ -26,6 +26,7 @@ type session struct {
 	log      *slog.Logger // as events: neither blocks, nor runs code of the user
 	events   LeaseEvents
 	remember func(memory)
+	stall    func() // called by whoever is about to make an attempt to write
 
 	loops  sync.WaitGroup
 	life   context.Context // until close is done: of follow
@@ -75,6 +76,7 @@ type sessionOptions struct {
 	claims   int           // a document, at most; 0 for maxClaims
 	garbage  time.Duration // how long a node is void before its documents go, at least; 0 for garbageAge
 	remember func(memory)
+	stall    func() // keeps an attempt to write from being made for a while, as a scheduler may; nil but in simulations
 	log      *slog.Logger
 	events   LeaseEvents
 }
@@ -85,6 +87,9 @@ func newSession(o sessionOptions) *session {
 		log: o.log.With("lease", o.id), events: o.events, remember: o.remember,
 		ended: make(chan struct{}), moved: make(chan struct{}, 1), retime: make(chan struct{}, 1),
 		hurry: make(chan struct{}, 1), beatIt: make(chan struct{}, 1), wakeup: make(chan struct{}, 1), dig: make(chan struct{}, 1),
+	}
+	if s.stall = o.stall; s.stall == nil {
+		s.stall = func() {}
 	}
 	s.mirror = newMirror(s.keys, s.id, o.timing, o.known)
 	s.announcer.wake = make(chan struct{}, 1)

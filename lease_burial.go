@@ -51,6 +51,7 @@ func (s *session) putTombstone(g grave) {
 	var rev, picture int64
 	if err == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, s.timing.attempt())
+		s.stall()
 		s.update(func() { picture = s.mirror.rev })
 		rev, err = s.store.Put(ctx, s.keys.node(g.id), b, g.rev)
 		cancel()

@@ -111,6 +111,7 @@ func (s *session) heartbeat() {
 func (s *session) sendHeartbeat(ctx context.Context, h *heartbeat) error {
 	var a attempt
 	overtaken := false
+	s.stall()
 	s.update(func() {
 		a, overtaken = s.attemptHeartbeat(h), s.renewal.beat >= h.number
 	})

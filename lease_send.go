@@ -56,6 +56,7 @@ func (s *session) sendAll(store BatchStore, flights []*flight) (rest []*flight) 
 		var attempts []attempt
 		var writes []Write
 		size := 0
+		s.stall()
 		s.update(func() {
 			for _, f := range flights {
 				a := s.attempt(f)
@@ -108,6 +109,7 @@ func (s *session) persist(f *flight) {
 func (s *session) send(ctx context.Context, f *flight) error {
 	var a attempt
 	var done bool
+	s.stall()
 	s.update(func() { a, done = s.attempt(f), f.done })
 	if done {
 		return nil

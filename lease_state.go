@@ -191,6 +191,7 @@ func (s *session) put(ctx context.Context, key string, value []byte, rev int64) 
 		return 0, s.store.Delete(ctx, key, rev)
 	}
 	var picture int64
+	s.stall()
 	s.update(func() { picture = s.mirror.rev })
 	written, err := s.store.Put(ctx, key, value, rev)
 	if err == nil {

@@ -395,7 +395,7 @@ func TestAnOrderOfAnOperatorThatDiesIsCarriedOutOrNotGiven(t *testing.T) {
 		s := newService(t)
 		s.execute("a", works{"x": untilDone})
 		o := s.operator()
-		s.hub.SetDelay(time.Second)
+		s.hub.SetDelay(900 * time.Millisecond)
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // it has read, and is writing
 		defer cancel()
 		require.Error(t, o.Pause(ctx, "x", ann))

@@ -292,7 +292,7 @@ func TestAnOperatorDiesAndAnotherOneGivesTheOrderAgain(t *testing.T) {
 					}
 					s.done = len(s.history("z"))
 					first := s.operator()
-					s.hub.SetDelay(time.Second)
+					s.hub.SetDelay(900 * time.Millisecond)
 					ctx, cancel := context.WithTimeout(t.Context(), after)
 					defer cancel()
 					died := order.give(ctx, s, first)

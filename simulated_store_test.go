@@ -14,7 +14,8 @@ import (
 // simulatedStore is a store that does whatever P1 to P5 allow, by the seed: feeds
 // lag, merge changes into one step, list anew, end, and fall silent; calls take
 // their time, are lost on the way or on the way back, and may reach the store long
-// after they were given up, or twice; refusals say what is there, or do not.
+// after they were given up, or twice; refusals say what is there, or do not. And the
+// machine of a session may not come to make an attempt for a while.
 type simulatedStore struct {
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -36,6 +37,7 @@ type traits struct {
 	loses   float64       // how often a call is lost, either way
 	copies  float64       // how often a call comes again, late
 	breaks  float64       // how often a feed ends, or lists anew
+	stalls  float64       // how often an attempt is made late
 	batches bool
 }
 
@@ -45,7 +47,7 @@ func newSimulatedStore(rng *rand.Rand) *simulatedStore {
 		rng: rng, docs: map[string]Document{}, changed: make(chan struct{}), after: func() {},
 		traits: traits{
 			latency: 1 + span(rng, 20*time.Millisecond), lag: 1 + span(rng, 50*time.Millisecond),
-			reads: 1 - often(1), merges: often(1), loses: often(0.1), copies: often(0.1), breaks: often(0.05), batches: rng.IntN(2) == 0,
+			reads: 1 - often(1), merges: often(1), loses: often(0.1), copies: often(0.1), breaks: often(0.05), stalls: often(0.3), batches: rng.IntN(2) == 0,
 		},
 	}
 }
@@ -140,6 +142,18 @@ func (l *simulatedLink) state() (deaf, mute bool, broken chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.deaf, l.mute, l.broken
+}
+
+// stall keeps an attempt from being made for a while, so that one that was begun after it
+// may be made before it.
+func (l *simulatedLink) stall() {
+	s := l.store
+	s.mu.Lock()
+	wait, stalls := span(s.rng, newTiming(simulatedTTL).attempt()), s.chance(s.stalls)
+	s.mu.Unlock()
+	if stalls {
+		time.Sleep(wait)
+	}
 }
 
 // draw returns random times and events for a call.

@@ -28,9 +28,9 @@ var storeSeeds = flag.String("sim.store.seeds", "1-1500", "seeds to simulate on 
 // and its store does only what etcd does.
 //
 // At no moment do two Works of one job run, or two leaderships of it hold; tokens
-// rise; and once the trouble is over all jobs run. A seed gives the store and the
-// trouble, but not the order in which goroutines run that are ready at the same
-// moment.
+// rise; no session takes a write of its own for somebody else's; and once the trouble is
+// over all jobs run. A seed gives the store and the trouble, but not the order in which
+// goroutines run that are ready at the same moment.
 func TestSimulationOfStoresNeverHasTwoRunners(t *testing.T) {
 	var from, to uint64
 	if _, err := fmt.Sscanf(*storeSeeds, "%d-%d", &from, &to); err != nil {
@@ -75,8 +75,10 @@ type storeSimulation struct {
 	mu       sync.Mutex
 	notes    []string
 	runs     map[string][]*simulatedRun
-	noFresh  time.Time // until then no process may begin that knows nothing
-	restored time.Time // since then all that is told is of the present history
+	noFresh  time.Time       // until then no process may begin that knows nothing
+	restored time.Time       // since then all that is told is of the present history
+	torn     map[string]bool // sessions of which a stranger has changed documents
+	allTorn  bool            // or of all
 	failed   bool
 }
 
@@ -106,7 +108,8 @@ type simulatedNode struct {
 func runStoreSimulation(t *testing.T, seed uint64, total *simTotals) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	s := &storeSimulation{
-		t: t, seed: seed, rng: rng, store: newSimulatedStore(rand.New(rand.NewPCG(seed, 8))), start: time.Now(), total: total, runs: map[string][]*simulatedRun{},
+		t: t, seed: seed, rng: rng, store: newSimulatedStore(rand.New(rand.NewPCG(seed, 8))), start: time.Now(), total: total,
+		runs: map[string][]*simulatedRun{}, torn: map[string]bool{},
 	}
 	for i := range simulatedNodes {
 		s.nodes = append(s.nodes, s.newNode(i, 0))
@@ -171,15 +174,16 @@ func (n *simulatedNode) join() (*session, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, 2*simulatedTTL)
 	defer cancel()
 	timing := newTiming(simulatedTTL)
+	id := fmt.Sprintf("%s-%x", n.name, n.rng.Uint32())
 	session, err := join(ctx, sessionOptions{
-		store: store, prefix: testKeys.prefix, id: fmt.Sprintf("%s-%x", n.name, n.rng.Uint32()), instance: n.name, timing: timing, clock: n.clock, known: known,
+		store: store, prefix: testKeys.prefix, id: id, instance: n.name, timing: timing, clock: n.clock, known: known, stall: link.stall,
 		remember: func(known memory) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.known = known
 		},
 		log:    slog.New(slog.NewTextHandler(notes{n}, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		events: LeaseEvents{Lost: func(cause error) { n.s.count("lost"); n.s.note("%s: session lost: %v", n.name, cause) }},
+		events: LeaseEvents{Lost: func(cause error) { n.lose(id, cause) }},
 	})
 	if err != nil {
 		return nil, err
@@ -190,6 +194,28 @@ func (n *simulatedNode) join() (*session, error) {
 	n.session = session
 	n.mu.Unlock()
 	return session, nil
+}
+
+// lose takes in that a session was lost. If it says that somebody else has changed its
+// documents, somebody must have: it does not take its own writes for that.
+func (n *simulatedNode) lose(id string, cause error) {
+	s := n.s
+	s.count("lost")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notef("%s: session lost: %v", n.name, cause)
+	if errors.Is(cause, errTornAway) && !s.torn[id] && !s.allTorn {
+		s.failf("%s has lost its session %s, and nobody has touched that", n.name, id)
+	}
+}
+
+// tear notes that a stranger changes a document, or all that there are.
+func (s *storeSimulation) tear(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, id, _ := testKeys.parse(key)
+	s.torn[id] = true
+	s.allTorn = s.allTorn || key == ""
 }
 
 // notes is where a node logs to.
@@ -383,6 +409,7 @@ func (s *storeSimulation) touch() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 	if key, ok := s.key(); ok {
+		s.tear(key) // one that was written once may not be told from another when it is listed
 		s.note("a stranger touches %s at %d", key, s.store.commit(key, s.store.docs[key].Value))
 		s.count("touched")
 	}
@@ -397,6 +424,7 @@ func (s *storeSimulation) delete() {
 	if !ok || isLastTrace(testKeys, key, s.store.docs) {
 		return
 	}
+	s.tear(key)
 	if s.rng.IntN(4) == 0 {
 		s.note("a stranger writes over %s at %d", key, s.store.commit(key, []byte("x")))
 		return
@@ -432,6 +460,7 @@ func (s *storeSimulation) wipe() {
 	if !s.allKnow(false) {
 		return
 	}
+	s.tear("")
 	for _, key := range slices.Sorted(maps.Keys(s.store.docs)) {
 		s.store.commit(key, nil)
 	}
@@ -452,6 +481,7 @@ func (s *storeSimulation) restore() {
 	if s.store.head-back < 1 || s.store.head > int64(len(s.store.history)) {
 		return
 	}
+	s.tear("")
 	bump := s.rng.IntN(2) == 0
 	s.note("a backup of %d is put back, bumped %v; it was %d", s.store.head-back, bump, s.store.head)
 	s.store.restore(s.store.head-back, bump)
@@ -520,7 +550,7 @@ func (s *storeSimulation) calm() {
 	}
 	s.note("calm")
 	s.store.mu.Lock()
-	s.store.loses, s.store.breaks, s.store.copies = 0, 0, 0
+	s.store.loses, s.store.breaks, s.store.copies, s.store.stalls = 0, 0, 0, 0
 	s.store.mu.Unlock()
 	deadline := time.Now().Add(15 * simulatedTTL)
 	began := time.Now()

@@ -1,7 +1,7 @@
-// Package leasetest checks whether a [distributed.LeaseProvider] keeps what the
-// interface promises: one that wraps another, or has a protocol of its own. Whoever
-// only brings the library to another store needs storetest, and may run this on top
-// of it. It takes a test, one line and what only the owner of the store can do:
+// Package leasetest checks whether a [distributed.LeaseProvider] does what the
+// interface promises: one that wraps another, or has a protocol of its own. If you only
+// add a store, you need the package storetest, and may run this one on top of it. It
+// takes a test, one line, and what only the owner of the store can do:
 //
 //	func TestConformance(t *testing.T) {
 //		leasetest.Run(t, func(t *testing.T) leasetest.Store {

@@ -16,8 +16,7 @@ import (
 
 // OnDocuments returns s with Expire, RemoveCandidate and Candidates for a provider that
 // was made by [distributed.NewLeaseProvider] without a namespace: they read and delete
-// its documents in store, which is to be closed by whoever has opened it, after the
-// case. What fails there fails t.
+// its documents in store, which the caller must close after the case. Errors fail t.
 func (s Store) OnDocuments(t testing.TB, store distributed.Store) Store {
 	o := &owner{t: t, store: store, apps: map[string]*followed{}}
 	s.Expire = func(app, instance string) {

@@ -1,15 +1,14 @@
-// Package otelmetrics makes OpenTelemetry metrics of what [distributed.Hooks]
-// tell:
+// Package otelmetrics turns [distributed.Hooks] into OpenTelemetry metrics:
 //
 //	hooks, err := otelmetrics.New(otel.GetMeterProvider())
 //	...
 //	processor := distributed.NewLeadershipBasedJobProcessor(app, node, provider, jobs, distributed.WithHooks(hooks))
 //
 // The metrics are of one node: let service.name and service.instance.id of the
-// resource tell which. There is no attribute for the job by default, so there are
+// resource say which. There is no attribute for the job by default, so there are
 // some 30 series, for 10 jobs as for 10,000; [WithJobs] adds an attribute for
-// those that are named, 1,000 at most. [WithAttributes] adds what tells several
-// apps in a process apart.
+// those that are named, 1,000 at most. [WithAttributes] adds attributes that tell
+// several apps in a process apart.
 //
 // # Metrics
 //

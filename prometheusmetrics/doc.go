@@ -1,5 +1,4 @@
-// Package prometheusmetrics makes metrics for Prometheus of what
-// [distributed.Hooks] tell:
+// Package prometheusmetrics turns [distributed.Hooks] into metrics for Prometheus:
 //
 //	hooks, err := prometheusmetrics.New(prometheus.DefaultRegisterer)
 //	...

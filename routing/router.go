@@ -29,10 +29,11 @@ type Router struct {
 	changed chan struct{}       // closed, and replaced, when there is another one in it
 }
 
-// New returns a router for the app of observer, which is to stay open for as long as
-// the router is used. jobOf names the job that a request is for; "" is answered with
-// 404 Not Found. It is called for each request, concurrently. New makes no call; it
-// returns an error that wraps [distributed.ErrInvalidConfig] for what cannot work.
+// New returns a router for the app of observer, which must stay open as long as the
+// router is used. jobOf returns the name of the job that a request is for; for "" the
+// answer is 404 Not Found. It is called for each request, concurrently. New does not
+// block; it returns an error that wraps [distributed.ErrInvalidConfig] for wrong
+// arguments.
 func New(observer *distributed.Observer, jobOf func(*http.Request) string, opts ...Option) (*Router, error) {
 	r := &Router{
 		observer: observer, jobOf: jobOf, wait: time.Second, metadata: "address", transport: http.DefaultTransport,
@@ -61,9 +62,9 @@ func New(observer *distributed.Observer, jobOf func(*http.Request) string, opts 
 
 const maxWait = time.Minute
 
-// ServeHTTP answers a request itself if the job is served here, and passes it on to
-// the node that leads the job otherwise; see the package's doc. It answers 503
-// Service Unavailable, with Retry-After, if there was none in time.
+// ServeHTTP answers a request if its job is served here, and forwards it to the node
+// that leads the job if not; see the package documentation. If no node serves the job
+// in time, it answers 503 Service Unavailable, with Retry-After.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if r.observer == nil {
 		http.Error(w, errNotMade.Error(), http.StatusServiceUnavailable)
@@ -180,20 +181,20 @@ func (r *Router) change() <-chan struct{} {
 // Option changes a [Router]. Of an option given twice the last counts.
 type Option func(*Router)
 
-// WithWait sets for how long a request waits for a node that serves its job, and for
-// how long a request that is being served may go on when its job is to move. 0 to 1
-// min. Default: 1 s.
+// WithWait sets how long a request waits for a node that serves its job, and how long a
+// request that is being served may go on when its job is about to move: 0 to 1 min.
+// Default: 1 s.
 func WithWait(d time.Duration) Option { return func(r *Router) { r.wait = d } }
 
-// WithAddress names the metadata of nodes ([distributed.WithMetadata]) that holds the
-// URL to pass requests on to, such as http://10.0.0.7:8080. A path in it is put before
-// that of the request. Default: address.
+// WithAddress sets which key of a node's metadata ([distributed.WithMetadata]) holds
+// the URL to forward requests to, such as http://10.0.0.7:8080. A path in that URL is
+// put before the path of the request. Default: address.
 func WithAddress(key string) Option { return func(r *Router) { r.metadata = key } }
 
-// WithTransport sets what sends requests to other nodes, such as one with TLS, or
-// one that keeps more than two idle connections a node. It has to report to
-// [net/http/httptrace] when it has a connection, as any [http.Transport] does.
-// Default: [http.DefaultTransport].
+// WithTransport sets what sends requests to other nodes, such as a transport with TLS,
+// or one that keeps more than two idle connections for each node. It must report to
+// net/http/httptrace when it has a connection, as every [http.Transport] does. Default:
+// [http.DefaultTransport].
 func WithTransport(t http.RoundTripper) Option { return func(r *Router) { r.transport = t } }
 
 var (

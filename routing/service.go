@@ -19,18 +19,19 @@ type service struct {
 	requests   sync.WaitGroup  // under way; nobody is added once it is not in the router's map
 }
 
-// Serve is for the Work of a job. It has handler answer the requests for the job that
-// ctx belongs to, those that come to this node and those that others pass on to it.
+// Serve is for the Work of a job. Until ctx is done, handler answers the requests for
+// the job that ctx belongs to: those that arrive at this node, and those that other
+// nodes forward to it.
 //
 // It blocks until ctx is done, and then until handler has returned from all requests.
-// Those that take longer than [WithWait] are broken off, and all at once if leadership
-// was lost: their contexts are done, their bodies and connections yield errors, and
-// their clients see a broken connection. Whatever clients do, Serve so returns; it
-// waits, for as long as it takes, for a handler that waits for something else and does
-// not obey its context.
+// Requests that take longer than [WithWait] are aborted; all of them at once, if
+// leadership was lost: their contexts are done, their bodies and connections return
+// errors, and their clients see a broken connection. So Serve returns whatever clients
+// do; but it waits, for as long as it takes, for a handler that waits for something
+// else and ignores its context.
 //
-// It returns nil then; and at once an error that wraps [distributed.ErrInvalidConfig]
-// if ctx is not that of a Work or a leadership.
+// It then returns nil. If ctx is not that of a Work or a leadership, it returns an
+// error that wraps [distributed.ErrInvalidConfig] at once.
 func (r *Router) Serve(ctx context.Context, handler http.Handler) error {
 	l, ok := distributed.LeadershipFromContext(ctx)
 	switch {

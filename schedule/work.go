@@ -23,8 +23,8 @@ const (
 	All                // run for each of them, in order; if one fails it is tried until it succeeds, and the later ones wait
 )
 
-// WithMissed says what is done about times that came while no node led the job, however
-// briefly, or while the function ran for an earlier one. Default: [Once].
+// WithMissed says what to do about times that came while no node led the job, however
+// briefly, or while the function was running for an earlier one. Default: [Once].
 func WithMissed(m Missed) Option { return func(w *work) { w.missed = m } }
 
 // work does something at times. It may be led by many nodes, one after the other.

@@ -16,19 +16,19 @@ import (
 	"github.com/b2552be4/distributed"
 )
 
-// WithOperator lets those who see the page give orders by it: pause, move, pin and
-// resign jobs, drain instances, and so on (see [distributed.Operator]). o must be of
-// the observer's app, and stays open for as long as the page is used. Default: none,
-// the page changes nothing.
+// WithOperator lets those who see the page give orders: pause, move, pin and resign
+// jobs, drain instances, and so on (see [distributed.Operator]). o must be of the
+// observer's app, and must stay open as long as the page is used. Default: none, the
+// page changes nothing.
 //
-// who says who has sent a request, for others to see, such as the user that a proxy in
-// front has found; it refuses one with "". It is called for each order, concurrently.
-// The page itself knows nobody: mount it behind what asks for a password.
+// who returns who has sent a request, for the record, such as the user name that a
+// proxy in front has checked; if it returns "", the order is refused. It is called for
+// each order, concurrently. The page does not check passwords: mount it behind
+// something that does.
 //
-// What other sites make a browser send is refused, by its Origin. So that a site whose
-// name suddenly points to this machine cannot pass for this page (DNS rebinding), the
-// page also obeys only under the hosts given, without a port, and under localhost and
-// IP addresses.
+// Requests that other sites make a browser send are refused, by their Origin. To
+// prevent DNS rebinding, the page also accepts orders only under the given hosts,
+// without a port, and under localhost and IP addresses.
 func WithOperator(o *distributed.Operator, who func(*http.Request) string, hosts ...string) Option {
 	return func(page *Page) { page.orders = &orders{operator: o, who: who, hosts: hosts} }
 }

@@ -35,8 +35,8 @@ type Page struct {
 	keep   time.Duration // how long it is shown
 }
 
-// New returns a page of what o sees. It does not block and makes no call to the
-// store. It follows o until o is closed, or the page is.
+// New returns a page of what o shows. It does not block and makes no call to the store.
+// The page follows o until o or the page is closed.
 func New(o *distributed.Observer, opts ...Option) *Page {
 	p := &Page{observer: o, title: "Jobs", silence: 10 * time.Second, streams: make(chan struct{}, maxStreams)}
 	for _, option := range opts {
@@ -49,11 +49,10 @@ func New(o *distributed.Observer, opts ...Option) *Page {
 	return p
 }
 
-// Close ends the page's streams to browsers, which [http.Server.Shutdown] would
-// wait for (see [http.Server.RegisterOnShutdown]), and blocks until the page does
-// not follow its observer any more; that stays open. What is asked of the page
-// afterwards is still answered, but for new streams. It returns nil, unless New
-// has not made this page.
+// Close ends the page's streams to browsers, for which [http.Server.Shutdown] would
+// wait (see [http.Server.RegisterOnShutdown]), and blocks until the page no longer
+// follows its observer, which stays open. Later requests are still answered, except for
+// new streams. It returns nil if the page was made by New.
 func (p *Page) Close() error {
 	if p.observer == nil {
 		return errNotMade
@@ -112,22 +111,21 @@ const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; 
 // Option changes a [Page]. Of an option given twice the last counts.
 type Option func(*Page)
 
-// WithProcessor makes the page show the states that only this node knows of, and
-// its health and readiness speak of this node. p must be of the observer's app. It
-// may be executed before or after. Default: none.
+// WithProcessor makes the page show the states that only this node knows, and makes
+// health and readiness those of this node. p must be of the observer's app. It does not
+// matter whether it is already executing. Default: none.
 func WithProcessor(p *distributed.LeadershipBasedJobProcessor) Option {
 	return func(page *Page) { page.processor = p }
 }
 
-// WithTitle sets what the page calls itself, such as the name of the app.
-// Default: Jobs.
+// WithTitle sets the title of the page, such as the name of the app. Default: Jobs.
 func WithTitle(title string) Option {
 	return func(page *Page) { page.title = title }
 }
 
 // WithSilence sets after how long without a sign of any node the store counts as
-// away. Nodes give four signs a TTL; choose the TTL, or a little less. Default:
-// 10 s.
+// unreachable. Nodes give four signs in a TTL; choose the TTL, or a little less.
+// Default: 10 s.
 func WithSilence(d time.Duration) Option {
 	return func(page *Page) { page.silence = d }
 }

@@ -1,7 +1,7 @@
-// Package storetest is for whoever brings this library to another store. It says
-// what a [distributed.Store] must keep, and checks it.
+// Package storetest is for those who add another store to this library. It says what a
+// [distributed.Store] must keep, and checks it.
 //
-// # How to bring a store
+// # How to add a store
 //
 // A store keeps documents: a key, a value and a revision. Write a type with the
 // methods Put, Delete, Follow and Close, and run it with

@@ -1,8 +1,7 @@
-// Package verify records when jobs ran, and checks from the records that no job
-// ran twice at once. A service writes the records in production, and whoever
-// wants to know reads them afterwards; the verb verify of the command cmd/distributed does that from
-// the command line. The package knows nothing of etcd, nor of how the jobs got
-// their leadership: it judges what happened.
+// Package verify records when jobs ran, and checks from the records that no job ran
+// twice at once. A service writes the records in production; to check them afterwards,
+// run the verb verify of the command cmd/distributed, or call [Check]. The package does
+// not depend on the store, or on how the jobs got their leadership.
 //
 // # Use
 //
@@ -57,12 +56,12 @@
 // Gaps, times at which a job ran nowhere, are reported too. They are violations
 // only if there is a limit for them.
 //
-// What is not recorded is not judged: a Work that does something before Begin
-// or after End is beyond the reach of this package.
+// The package can only judge what is recorded, and not what a Work does before Begin or
+// after End.
 //
 // # Concurrent use
 //
-// [Writer] and [Active] are safe for concurrent use. All else is plain data, and
-// functions that keep nothing: they may run at the same time, on the same data
-// too, and block only to read what they were told to read.
+// [Writer] and [Active] are safe for concurrent use. Everything else is plain data, and
+// functions that keep no state: they may run at the same time, even on the same data.
+// They block only while they read files.
 package verify

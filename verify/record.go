@@ -22,9 +22,9 @@ const (
 	End   Event = "end"
 )
 
-// Record is a line of a file: something happened to a run. [Writer] writes them;
-// whoever writes them in another language fills in Job, Process, Run, Event and
-// Wall at least, and Token for the tokens to be judged.
+// Record is a line of a file: something happened to a run. [Writer] writes them. A
+// program in another language must fill in Job, Process, Run, Event and Wall at least,
+// and Token if tokens are to be checked.
 type Record struct {
 	Job     string `json:"job"`
 	Node    string `json:"node"`    // the name of the instance

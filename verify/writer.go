@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// Writer writes the records of a process. It is safe for concurrent use, and
-// writes one record at a time. Whoever made it closes it.
+// Writer writes the records of a process, one at a time. It is safe for concurrent use.
+// The caller must close it.
 //
-// A record that cannot be written must not stop the service, so Begin and the
-// methods of [Active] return no error: see Err. They block for one write.
+// A record that cannot be written must not stop the service, so Begin and the methods
+// of Active return no error: see Err. They block for one write.
 type Writer struct {
 	out     io.Writer
 	close   func() error // may be called again
@@ -28,10 +28,10 @@ type Writer struct {
 	err error
 }
 
-// Open returns a Writer that appends to the file at path, which it creates if
-// need be, for the instance called node. Several processes may write the same
-// file. It returns an error that wraps that of [os.OpenFile]. The caller closes
-// the Writer, and the Writer the file.
+// Open returns a Writer for the instance called node that appends to the file at path,
+// and creates it if need be. Several processes may write to the same file. It returns
+// an error that wraps that of [os.OpenFile]. The caller must close the Writer, which
+// closes the file.
 func Open(path, node string) (*Writer, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {

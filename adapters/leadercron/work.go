@@ -10,8 +10,8 @@ import (
 )
 
 // Work returns the Work of a job that runs a cron with the entries that add puts into
-// it. ctx is the one of Work: what the entries do should end when it is done, as Work
-// returns when none of them runs any more. An error of add is one of Work.
+// it. ctx is that of Work. The entries should end when it is done, as Work returns only
+// when none of them runs any more. An error of add is returned by Work.
 func Work(add func(ctx context.Context, c *cron.Cron) error, opts ...cron.Option) func(context.Context) error {
 	return func(ctx context.Context) error {
 		c := cron.New(opts...)

@@ -30,8 +30,8 @@ func (e *Elector) IsLeader(context.Context) error {
 	return nil
 }
 
-// Work is that of the job whose leader runs the tasks. It returns when ctx is done and
-// no Task is under way any more.
+// Work is the Work of the job whose leader runs the tasks. It returns when ctx is done
+// and no Task is running any more.
 func (e *Elector) Work(ctx context.Context) error {
 	l, ok := distributed.LeadershipFromContext(ctx)
 	if !ok {
@@ -50,9 +50,9 @@ func (e *Elector) set(l *distributed.Leadership) {
 	e.term = l
 }
 
-// Task is for gocron.NewTask. It runs f while this node leads; f's context is done with
-// the leadership, and Work waits for it. What is given to gocron without Task may still
-// run when another node leads.
+// Task wraps f for gocron.NewTask. It runs f while this node leads; the context of f is
+// done when the leadership ends, and Work waits for f. A function that is given to
+// gocron without Task may still be running when another node leads.
 func (e *Elector) Task(f func(ctx context.Context) error) func() error {
 	return func() error {
 		e.mu.Lock()

@@ -72,6 +72,11 @@ var protocol = []mutant{
 		caughtBy: []detector{unit("TestHowARefusedHeartbeatGoesOn")},
 	},
 	{
+		name:     "a heartbeat that was overtaken is sent",
+		changes:  []change{{"lease_heartbeat.go", "s.attemptHeartbeat(h), s.renewal.beat >= h.number", "s.attemptHeartbeat(h), false"}},
+		caughtBy: []detector{unit("TestAHeartbeatThatWasOvertakenIsNotSent"), stores},
+	},
+	{
 		name: "claims in documents that are not registered",
 		changes: []change{
 			{"lease_writer.go", "for k := w.cursor; k < w.registered; k++ {", "for k := w.cursor; k < len(w.documents); k++ {"},

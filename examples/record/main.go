@@ -43,7 +43,7 @@ const (
 )
 
 var films = []film{
-	{demo: "rolling-restart", file: "rolling-restart.gif", width: 830, height: 400, cue: even, length: 23 * time.Second, interval: 80 * time.Millisecond, still: "status-page.png",
+	{demo: "rolling-restart", file: "rolling-restart.gif", width: 830, height: 450, cue: even, length: 23 * time.Second, interval: 80 * time.Millisecond, still: "status-page.png",
 		presses: []press{
 			{at: 2 * time.Second, order: `{"verb": "pause", "job": "job-07", "why": "repair"}`},
 			{at: 11 * time.Second, order: `{"verb": "resume", "job": "job-07"}`},

@@ -21,7 +21,7 @@
 // # How it works
 //
 // A document is a Lease, with the key and the value in annotations. Its resource
-// version is the revision; each update and each deletion names that and the uid.
+// version is the revision; each change is a patch that names it, or a deletion that does.
 // A follower lists all Leases of the namespace, and watches what changes. If an API server
 // has forgotten what came behind a version, as each does when it is restarted, the
 // follower lists again.

@@ -3,6 +3,8 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +33,7 @@ const (
 func (s *store) Follow(ctx context.Context, prefix string, after int64, tell func(distributed.Step)) error {
 	ctx, done := s.bound(ctx)
 	defer done()
-	f := &follower{store: s, prefix: prefix, at: after, tell: tell, keys: map[string]string{}}
+	f := &follower{store: s, prefix: prefix, at: after, tell: tell}
 	for {
 		if err := f.run(ctx); err != nil {
 			return s.explain(err)
@@ -50,8 +52,7 @@ type follower struct {
 	*store
 	prefix string
 	tell   func(distributed.Step)
-	at     int64             // the revision that has been told; 0: all there is has to be listed
-	keys   map[string]string // of the documents that have been told, by name
+	at     int64 // the revision that has been told; 0: all there is has to be listed
 }
 
 // run watches for as long as it can. It returns nil when it is worth beginning again.
@@ -62,35 +63,36 @@ func (f *follower) run(ctx context.Context) error {
 		}
 	}
 	options := metav1.ListOptions{ResourceVersion: strconv.FormatInt(f.at, 10), AllowWatchBookmarks: true, Watch: true}
-	w, err := f.rest.Get().Namespace(f.namespace).Resource("leases").VersionedParams(&options, scheme.ParameterCodec).MaxRetries(0).Watch(ctx)
+	w, err := f.request(http.MethodGet).VersionedParams(&options, scheme.ParameterCodec).Watch(ctx)
+	if err == nil {
+		defer w.Stop()
+		err = f.read(ctx, w.ResultChan())
+	}
 	if isGone(err) {
-		f.at = 0
-		return nil
+		f.at, err = 0, nil
 	}
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
+	return err
+}
+
+// read returns when the watch ends, or all there is has to be listed.
+func (f *follower) read(ctx context.Context, events <-chan watch.Event) (err error) {
 	silent := time.NewTimer(silence)
 	defer silent.Stop()
-	for {
+	for err == nil && f.at != 0 {
 		select {
-		case e, ok := <-w.ResultChan():
+		case e, ok := <-events:
 			if !ok {
 				return ctx.Err() // after some time, and when the server ends
 			}
-			if again, err := f.take(e); again || err != nil {
-				return err
-			}
+			err = f.take(e)
 		case <-silent.C:
-			if back, err := f.look(ctx); back || err != nil {
-				return err
-			}
+			err = f.look(ctx)
 		case <-ctx.Done():
-			return ctx.Err()
+			err = ctx.Err()
 		}
 		silent.Reset(silence)
 	}
+	return err
 }
 
 // isGone recognizes that the history behind a version is not there any more, as after
@@ -102,7 +104,7 @@ func (f *follower) list(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
 	var all coordinationv1.LeaseList
-	if err := f.rest.Get().Namespace(f.namespace).Resource("leases").MaxRetries(0).Do(ctx).Into(&all); err != nil {
+	if err := f.request(http.MethodGet).Do(ctx).Into(&all); err != nil {
 		return err
 	}
 	rev, err := revision(all.ResourceVersion)
@@ -110,10 +112,8 @@ func (f *follower) list(ctx context.Context) error {
 		return err
 	}
 	step := distributed.Step{Revision: rev, Whole: true}
-	clear(f.keys)
 	for i := range all.Items {
 		if d, ok := document(&all.Items[i]); ok && strings.HasPrefix(d.Key, f.prefix) {
-			f.keys[all.Items[i].Name] = d.Key
 			step.Documents = append(step.Documents, d)
 		}
 	}
@@ -126,65 +126,51 @@ func (f *follower) advance(step distributed.Step) {
 	f.tell(step)
 }
 
-// take takes in an event. again says that it is no use to read on.
-func (f *follower) take(e watch.Event) (again bool, err error) {
+// take takes in an event.
+func (f *follower) take(e watch.Event) error {
 	if e.Type == watch.Error {
-		err := apierrors.FromObject(e.Object)
-		if isGone(err) {
-			f.at, err = 0, nil
-		}
-		return true, err
+		return apierrors.FromObject(e.Object)
 	}
 	l, ok := e.Object.(*coordinationv1.Lease)
 	if !ok {
-		return false, errors.New("kubernetes: an event of something else than a Lease")
+		return errors.New("kubernetes: an event of something else than a Lease")
 	}
 	rev, err := revision(l.ResourceVersion)
 	if err != nil {
-		return false, err
+		return err
+	}
+	d, ok := document(l)
+	if !ok && e.Type == watch.Modified && documents.MatchString(l.Name) {
+		f.at = 0 // its annotations have been taken away, and with them its key
+		return nil
 	}
 	step := distributed.Step{Revision: rev}
-	if d, ok := f.change(e.Type, l); ok {
+	if ok && strings.HasPrefix(d.Key, f.prefix) {
+		if e.Type == watch.Deleted {
+			d.Value = nil
+		}
 		step.Documents = []distributed.Document{d}
 	}
 	f.advance(step)
-	return false, nil
+	return nil
 }
 
-// change returns the document that an event is about, if it is one of ours. One whose
-// annotations have been taken away is gone.
-func (f *follower) change(event watch.EventType, l *coordinationv1.Lease) (d distributed.Document, ok bool) {
-	d, ok = document(l)
-	if !ok {
-		d.Key, ok = f.keys[l.Name]
-		d.Revision, _ = revision(l.ResourceVersion) // looked at before
-	}
-	if event == watch.Bookmark || !ok || !strings.HasPrefix(d.Key, f.prefix) {
-		return d, false
-	}
-	f.keys[l.Name] = d.Key
-	if event == watch.Deleted {
-		d.Value = nil
-	}
-	if d.Value == nil {
-		delete(f.keys, l.Name)
-	}
-	return d, true
-}
+// documents matches the names of Leases that are documents.
+var documents = regexp.MustCompile(`(^|-)[0-9a-f]{32}$`)
 
 // look asks the API server how far it is. That it answers is a proof of life, on the
 // connection of the watch; where it is shows if it goes on from an earlier state.
-func (f *follower) look(ctx context.Context) (back bool, err error) {
+func (f *follower) look(ctx context.Context) error {
 	at, err := f.position(ctx)
 	switch {
 	case err != nil:
-		return false, err
+		return err
 	case at < f.at:
 		f.at = 0
-		return true, nil
+	default:
+		f.tell(distributed.Step{Revision: f.at})
 	}
-	f.tell(distributed.Step{Revision: f.at})
-	return false, nil
+	return nil
 }
 
 // position returns the revision of what the API server would list.
@@ -193,7 +179,7 @@ func (s *store) position(ctx context.Context) (int64, error) {
 	defer cancel()
 	var none coordinationv1.LeaseList
 	options := metav1.ListOptions{Limit: 1}
-	err := s.rest.Get().Namespace(s.namespace).Resource("leases").VersionedParams(&options, scheme.ParameterCodec).MaxRetries(0).Do(ctx).Into(&none)
+	err := s.request(http.MethodGet).VersionedParams(&options, scheme.ParameterCodec).Do(ctx).Into(&none)
 	if err != nil {
 		return 0, err
 	}

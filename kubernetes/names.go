@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"regexp"
 	"strings"
 )
 
@@ -15,11 +16,7 @@ const (
 // and 32 digits that make it unambiguous.
 func name(key string) string {
 	sum := sha256.Sum256([]byte(key))
-	digits := hex.EncodeToString(sum[:16])
-	if readable := clean(key, 200); readable != "" {
-		return readable + "-" + digits
-	}
-	return digits
+	return strings.TrimPrefix(clean(key, 200)+"-"+hex.EncodeToString(sum[:16]), "-")
 }
 
 // labels are for kubectl get leases -l.
@@ -35,16 +32,10 @@ func labels(key string) map[string]string {
 	return l
 }
 
+var unclean = regexp.MustCompile("[^a-z0-9]")
+
 // clean returns what names and labels may be, of lower case letters, digits and "-".
 func clean(s string, length int) string {
-	s = strings.Map(func(r rune) rune {
-		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
-			return r
-		}
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return '-'
-	}, s)
+	s = unclean.ReplaceAllString(strings.ToLower(s), "-")
 	return strings.Trim(s[:min(len(s), length)], "-")
 }

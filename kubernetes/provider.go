@@ -61,7 +61,7 @@ func (c Config) open(ctx context.Context, _ distributed.LeaseRequest) (distribut
 	config := rest.CopyConfig(c.REST)
 	config.QPS = -1 // no limit
 	config.Timeout = 0
-	s := &store{host: config.Host, namespace: c.Namespace, own: map[string]*written{}}
+	s := &store{host: config.Host, namespace: c.Namespace}
 	s.closed, s.close = context.WithCancel(context.Background())
 	client, err := s.client(config)
 	if err != nil {

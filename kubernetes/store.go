@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -23,8 +23,7 @@ import (
 )
 
 // store keeps documents in Leases, which are named after their keys: see name. The
-// resource version of one is its revision. No call is repeated, not by client-go
-// either: it would take its own first attempt for somebody else's.
+// resource version of one is its revision.
 type store struct {
 	host, namespace string
 	rest            rest.Interface
@@ -32,82 +31,42 @@ type store struct {
 
 	closed context.Context
 	close  context.CancelFunc
-
-	mu  sync.Mutex
-	own map[string]*written // documents that this store has written last, by key
 }
 
-// written is a Lease as it was written.
-type written struct {
-	uid types.UID
-	rev int64
+// request begins a call. None is repeated, not by client-go either: it would take its own
+// first attempt for somebody else's.
+func (s *store) request(verb string) *rest.Request {
+	return s.rest.Verb(verb).Namespace(s.namespace).Resource("leases").MaxRetries(0)
 }
 
-// Put implements [distributed.Store].
+// Put implements [distributed.Store]. A change is a patch that names the version: an
+// update that does would create a Lease that was deleted meanwhile.
 func (s *store) Put(ctx context.Context, key string, value []byte, rev int64) (int64, error) {
 	ctx, done := s.bound(ctx)
 	defer done()
-	l := lease(key, value)
-	request := s.rest.Post().Namespace(s.namespace).Resource("leases")
+	request, l := s.request(http.MethodPost).SetHeader("Content-Type", "application/json"), newLease(key, value)
 	if rev != 0 {
-		uid, err := s.uid(ctx, key, rev)
-		if err != nil {
-			return 0, s.explain(err)
-		}
-		l.UID, l.ResourceVersion = uid, strconv.FormatInt(rev, 10)
-		request = s.rest.Put().Namespace(s.namespace).Resource("leases").Name(l.Name)
+		l.Metadata.ResourceVersion = strconv.FormatInt(rev, 10)
+		request = s.request(http.MethodPatch).SetHeader("Content-Type", string(types.MergePatchType)).Name(l.Metadata.Name)
+	}
+	body, err := json.Marshal(l)
+	if err != nil {
+		return 0, err
 	}
 	var now coordinationv1.Lease
-	if err := request.Body(l).MaxRetries(0).Do(ctx).Into(&now); err != nil {
+	if err := request.Body(body).Do(ctx).Into(&now); err != nil {
 		return 0, s.explain(refused(key, err))
 	}
-	at, err := revision(now.ResourceVersion)
-	s.note(key, &written{now.UID, at})
-	return at, err
+	return revision(now.ResourceVersion)
 }
 
 // Delete implements [distributed.Store].
 func (s *store) Delete(ctx context.Context, key string, rev int64) error {
 	ctx, done := s.bound(ctx)
 	defer done()
-	uid, err := s.uid(ctx, key, rev)
-	if err == nil {
-		version := strconv.FormatInt(rev, 10)
-		only := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}}
-		err = s.rest.Delete().Namespace(s.namespace).Resource("leases").Name(name(key)).Body(&only).MaxRetries(0).Do(ctx).Error()
-	}
-	if err == nil {
-		s.note(key, nil)
-	}
-	return s.explain(refused(key, err))
-}
-
-// uid returns which Lease is the document at rev. It has to be named beside the
-// version: an update without it creates a Lease that was deleted meanwhile.
-func (s *store) uid(ctx context.Context, key string, rev int64) (types.UID, error) {
-	s.mu.Lock()
-	own := s.own[key]
-	s.mu.Unlock()
-	if own != nil && own.rev == rev {
-		return own.uid, nil
-	}
-	var there coordinationv1.Lease
-	err := s.rest.Get().Namespace(s.namespace).Resource("leases").Name(name(key)).MaxRetries(0).Do(ctx).Into(&there)
-	if err != nil {
-		return "", refused(key, err)
-	}
-	if at, err := revision(there.ResourceVersion); err != nil || at != rev {
-		return "", errors.Join(&distributed.ConflictError{Key: key}, err)
-	}
-	return there.UID, nil
-}
-
-func (s *store) note(key string, w *written) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.own[key] = w; w == nil {
-		delete(s.own, key)
-	}
+	version := strconv.FormatInt(rev, 10)
+	only := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version}}
+	return s.explain(refused(key, s.request(http.MethodDelete).Name(name(key)).Body(&only).Do(ctx).Error()))
 }
 
 // refused makes a conflict of an answer that says that the Lease is another one, not
@@ -138,10 +97,15 @@ const (
 	nonceAnnotation = "distributed/nonce" // else a write of what is there would change nothing
 )
 
-// lease returns the Lease of a document. All that is more than its annotations is for
-// people.
-func lease(key string, value []byte) *coordinationv1.Lease {
-	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+// lease is what a document makes of a Lease. All that is more than its annotations is
+// for people.
+type lease struct {
+	Metadata metav1.ObjectMeta         `json:"metadata"`
+	Spec     *coordinationv1.LeaseSpec `json:"spec"` // nil takes away what was there
+}
+
+func newLease(key string, value []byte) *lease {
+	l := &lease{Metadata: metav1.ObjectMeta{
 		Name: name(key), Labels: labels(key),
 		Annotations: map[string]string{keyAnnotation: key, valueAnnotation: string(value), nonceAnnotation: rand.Text()[:8]},
 	}}
@@ -149,24 +113,18 @@ func lease(key string, value []byte) *coordinationv1.Lease {
 		Instance, State string
 		TTL             int64
 	}
-	if l.Labels[kindLabel] == "nodes" && json.Unmarshal(value, &node) == nil && node.Instance != "" {
+	if l.Metadata.Labels[kindLabel] == "nodes" && json.Unmarshal(value, &node) == nil && node.Instance != "" && node.State == "" {
 		now, seconds := metav1.NewMicroTime(time.Now()), int32(max(1, (node.TTL+999)/1000))
-		l.Spec = coordinationv1.LeaseSpec{HolderIdentity: &node.Instance, RenewTime: &now, LeaseDurationSeconds: &seconds}
-		if node.State != "" {
-			l.Spec = coordinationv1.LeaseSpec{}
-		}
+		l.Spec = &coordinationv1.LeaseSpec{HolderIdentity: &node.Instance, RenewTime: &now, LeaseDurationSeconds: &seconds}
 	}
 	return l
 }
 
 // document returns the document that a Lease is, unless it is a stranger's.
 func document(l *coordinationv1.Lease) (d distributed.Document, ok bool) {
-	key, ok := l.Annotations[keyAnnotation]
-	if !ok || name(key) != l.Name {
-		return d, false
-	}
+	key := l.Annotations[keyAnnotation]
 	rev, err := revision(l.ResourceVersion)
-	return distributed.Document{Key: key, Value: []byte(l.Annotations[valueAnnotation]), Revision: rev}, err == nil
+	return distributed.Document{Key: key, Value: []byte(l.Annotations[valueAnnotation]), Revision: rev}, err == nil && name(key) == l.Name
 }
 
 // Close implements [distributed.Store].

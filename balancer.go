@@ -103,7 +103,7 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 				wait = soonest(wait, seatPatience)
 			}
 		}
-		if err := sleep(ctx, rest(time.Since(started)-placer.waited, len(view.Nodes))); err != nil {
+		if err := sleep(ctx, rest(time.Since(started), len(view.Nodes))); err != nil {
 			return b.leave(ctx, lease)
 		}
 		select {
@@ -119,7 +119,8 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 // rest returns how long a node rests after it has computed a placement. What one node
 // does, the others see, and compute as well: so each takes no more than a fifth of a
 // processor for it, and all of them together no more than about one, unless that would
-// take mostRest.
+// take mostRest. The wait for its turn counts as well: where many wait, all rest longer,
+// and otherwise leases were lost.
 func rest(took time.Duration, nodes int) time.Duration {
 	return max(4*took, min(time.Duration(nodes)*took, mostRest))
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -40,4 +42,27 @@ func TestJobsThatAreOnTheirWayCount(t *testing.T) {
 		l.cancel(ErrMoved)
 	}
 	require.Empty(t, b.seat(t.Context(), p, true, true), "both are")
+}
+
+// What a node did last for a job need not be in its view yet. But it does not wait for
+// that for ever: a job may have to wait for something else before it is claimed.
+func TestASeatDoesNotChangeBeforeItsLastChangeIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		jobs := []JobInfo{{Name: "a", Weight: 1}}
+		node := func(id string) NodeView { return NodeView{ID: id, Instance: id, NodeInfo: NodeInfo{Jobs: jobs}} }
+		view := &View{Self: "3", Nodes: []NodeView{node("1"), node("2"), node("3")}}
+		view.Jobs = []JobView{{Name: "a", Led: true, Queue: []CandidateView{{Node: "1"}, {Node: "2"}}}}
+		b := newBalancer(&LeadershipBasedJobProcessor{}, balancing{maxMoves: 10}, NodeInfo{})
+		_, withdraw := context.WithCancelCause(t.Context())
+		s := &seat{job: &plannedJob{Job: Job{Name: "a"}}, taken: true, standing: &standingOrder{t.Context(), withdraw}, changed: time.Now()}
+		b.seats["a"] = s
+		p := place(view)
+		b.seat(t.Context(), p, true, true)
+		require.NotNil(t, s.standing, "2 waits, and 3 does not see its own claim yet")
+		require.True(t, b.unseen)
+		time.Sleep(seatPatience)
+		b.seat(t.Context(), p, true, true)
+		require.Nil(t, s.standing)
+		require.False(t, b.unseen)
+	})
 }

@@ -29,26 +29,25 @@ func WithETCDConfig(config clientv3.Config) ETCDOption {
 	return etcdOption(func(p *etcdProvider) { p.config, p.configured = config, true })
 }
 
-// WithETCDClient uses a client that exists, as clientv3.New returns it; give
-// NewETCDLeaseProvider no endpoints and no [WithETCDConfig] then. It is not
-// closed by us, and must not be closed before what uses the provider has been.
-// One whose KV, Lease or Watcher has been replaced, as by etcd's namespace
-// package, is an error of Campaign or Execute: use [WithNamespace]. Such a client
-// logs in as etcd's own does, once for each call that finds its token run out;
-// with passwords, [WithETCDConfig] spares etcd that. Whether it notices that a
-// connection has gone silent depends on its DialKeepAliveTime. nil is as if the option
-// were not given.
+// WithETCDClient uses an existing client, as clientv3.New returns it. Give
+// [NewETCDLeaseProvider] no endpoints then, and no [WithETCDConfig]. The library does
+// not close it; close it after everything that uses the provider. A client whose KV,
+// Lease or Watcher has been replaced, as by etcd's namespace package, is an error of
+// Campaign or Execute: use [WithNamespace]. Such a client logs in as etcd's own does:
+// once for each call that finds that its token has expired; with passwords,
+// WithETCDConfig spares etcd that. Whether it notices that a connection has gone silent
+// depends on its DialKeepAliveTime. nil is as if the option was not given.
 func WithETCDClient(client *clientv3.Client) ETCDOption {
 	return etcdOption(func(p *etcdProvider) { p.client = client })
 }
 
-// WithETCDToken has token called for the token, such as a JWT, that every call to
-// etcd carries: before the first, and again each time etcd says that the one it
-// gave is invalid, but then with pauses of up to 5 s. One call is under way at a
-// time. It may block, for which calls to etcd wait as long as they can; after
-// 10 s its ctx is done, and they fail. An error, a panic or an empty token is
-// reported as the store being unavailable, and token called again later. It
-// excludes Username and Token of [WithETCDConfig], and [WithETCDClient].
+// WithETCDToken calls token for the token, such as a JWT, that every call to etcd
+// carries: before the first call, and again each time etcd says that the token is
+// invalid, but then with pauses of up to 5 s. It is called by one goroutine at a time.
+// It may block, and calls to etcd wait for it as long as they can; after 10 s its ctx
+// is done, and they fail. An error, a panic or an empty token counts as the store being
+// unavailable, and token is called again later. It cannot be combined with Username and
+// Token of [WithETCDConfig], or with [WithETCDClient].
 func WithETCDToken(token func(ctx context.Context) (string, error)) ETCDOption {
 	return etcdOption(func(p *etcdProvider) { p.token, p.tokenSet = token, true })
 }

@@ -27,13 +27,12 @@ type etcdProvider struct {
 	failed int // attempts in a row that have reached nobody
 }
 
-// NewETCDLeaseProvider returns a provider of leases on an etcd cluster, etcd 3.4
-// or newer. endpoints are the client URLs of its members; give all of them, so
-// that any may fail. It makes no call; wrong arguments are reported by
-// [Concurrency.Campaign] and [LeadershipBasedJobProcessor.Execute] before
-// anything is written to etcd. It is safe for concurrent use, and has nothing to
-// close: each lease makes a client of its own, unless [WithETCDClient] is given,
-// and closes it.
+// NewETCDLeaseProvider returns a provider of leases on an etcd cluster, 3.4 or newer.
+// endpoints are the client URLs of its members; give all of them, so that any may fail.
+// It makes no call: [Concurrency.Campaign] and [LeadershipBasedJobProcessor.Execute]
+// report wrong arguments before anything is written to etcd. It is safe for concurrent
+// use, and has nothing to close: each lease makes a client of its own and closes it,
+// unless [WithETCDClient] is given.
 func NewETCDLeaseProvider(endpoints []string, opts ...ETCDOption) LeaseProvider {
 	e := &etcdProvider{endpoints: endpoints}
 	for i, o := range opts {

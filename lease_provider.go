@@ -80,20 +80,20 @@ type Lease interface {
 	// caller does not change what info refers to, not even later.
 	Announce(ctx context.Context, info NodeInfo) error
 
-	// View returns a picture of the app, and a channel that is closed when there
-	// is another one, from that picture on: who waits for it before calling View
-	// again must not miss what lasts. It should stay open while the picture would
+	// View returns a picture of the app, and a channel that is closed when there is
+	// a newer one: a caller that waits for it before it calls View again must not
+	// miss a change that lasts. The channel should stay open while the picture would
 	// be the same, and must not be closed for heartbeats. View does not block and
 	// makes no call to the store. Pictures may be late, but each is of one moment,
-	// and later ones of later moments. A candidate that is lost in a way that its
-	// node may not know of is in none. View returns [ErrLeaseLost] when the lease
-	// has ended, and the channel is closed then.
+	// and later ones are of later moments. They must not show a candidate that is
+	// lost although its node may not know that. When the lease has ended, View
+	// returns [ErrLeaseLost], and the channel is closed.
 	View() (*View, <-chan struct{}, error)
 
-	// Orders returns those of operators, as View does, and a channel that is closed when
-	// there are others, or the lease has ended. It is as new as the picture by which this
-	// node leads. It does not block and makes no call to the store, and the caller does
-	// not change what it returns. After the end of the lease the channel is nil.
+	// Orders returns the orders of operators, and a channel that is closed when they
+	// change or the lease has ended. They are as new as the picture by which this node
+	// leads. It does not block and makes no call to the store, and the caller does not
+	// change what it returns. After the end of the lease the channel is nil.
 	Orders() ([]Order, <-chan struct{})
 
 	// Recorded returns what is on record of a job, for how long this node has seen it
@@ -104,9 +104,9 @@ type Lease interface {
 	// makes no call to the store.
 	Recorded(job string) (record JobRecord, age time.Duration, outdated <-chan struct{})
 
-	// Silence returns for how long each node of the last View, its own included,
-	// has not been heard of, by ID: less than its TTL while it is well. As long as
-	// one of them is heard, so is the store.
+	// Silence returns how long ago each node of the last View, including this one, was
+	// last heard of, by ID: less than its TTL ago while it is well. As long as a node is
+	// heard of, the store works.
 	Silence() map[string]time.Duration
 
 	// Close gives up every candidacy and leadership under the lease, so that

@@ -25,11 +25,11 @@ var (
 	errTooLarge = errors.New("distributed: the value is larger than 1 MiB")
 )
 
-// MemoryHub is a store in this process: the nodes whose providers share a hub
-// ([NewMemoryLeaseProvider]) share its documents. Its methods show what a store that
-// fails does to your jobs. The zero value is ready to use, needs no closing, and runs
-// no goroutines. All methods are safe for concurrent use, and none blocks. A hub that
-// is used inside a testing/synctest bubble belongs to that bubble.
+// MemoryHub is a store in this process. Nodes whose providers share a hub
+// ([NewMemoryLeaseProvider]) share its documents. Its methods make it fail, to show
+// what that does to your jobs. The zero value is ready to use, needs no closing, and
+// runs no goroutines. All methods are safe for concurrent use, and none blocks. A hub
+// that is used inside a testing/synctest bubble belongs to that bubble.
 type MemoryHub struct {
 	mu        sync.Mutex
 	began     time.Time           // of the first change
@@ -87,8 +87,9 @@ func (g *memoryGate) open() {
 	}
 }
 
-// Open returns a store on the hub, such as each lease of instance has: by that name
-// the methods of the hub know it. It has nothing to close but what follows.
+// Open returns a store on the hub, like that of each lease of instance; the methods of
+// the hub know it by that name. The caller may close it, which only ends what follows
+// it.
 func (h *MemoryHub) Open(instance string) BatchStore { return h.open(instance) }
 
 func (h *MemoryHub) open(name string) *memoryStore {

@@ -5,16 +5,15 @@ import (
 	"time"
 )
 
-// NewMemoryLeaseProvider returns a provider whose store is hub, in this
-// process; nil means a new hub that nobody else can reach. It is for tests and
-// development: leadership is exclusive among the nodes on one hub only, and
-// fencing tokens start again with every hub. What runs on it is the same as on any
-// other [Store], but on the clock of package time, so it works in virtual time
-// (testing/synctest).
+// NewMemoryLeaseProvider returns a provider whose store is hub, in this process; nil
+// means a new hub that nothing else can reach. It is for tests and development: jobs
+// are exclusive among the nodes on one hub only, and fencing tokens start again with
+// every hub. It runs the same protocol as any other [Store], but on the clock of
+// package time, so it works in virtual time (testing/synctest).
 //
-// Many providers may share a hub, and many nodes a provider. It does not block,
-// is safe for concurrent use and has nothing to close; a wrong option is reported
-// by [Concurrency.Campaign] and [LeadershipBasedJobProcessor.Execute].
+// Many providers may share a hub, and many nodes a provider. It does not block, is safe
+// for concurrent use, and has nothing to close. [Concurrency.Campaign] and
+// [LeadershipBasedJobProcessor.Execute] report a wrong option.
 func NewMemoryLeaseProvider(hub *MemoryHub, opts ...LeaseOption) LeaseProvider {
 	if hub == nil {
 		hub = new(MemoryHub)

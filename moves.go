@@ -114,7 +114,7 @@ const (
 	fewestMoves = 10
 
 	// movesOfShare is how large a part of the jobs of a node it is.
-	movesOfShare = 4
+	movesOfShare = 8
 )
 
 // limit returns how many jobs may move at a time from a node, and to one, unless that

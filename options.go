@@ -181,7 +181,7 @@ type BalancingOption func(*balancing)
 
 // WithMaxMoves lets at most n jobs at a time move away from each node, and at most n to
 // each node; n is at least 1. A job has moved when its new node leads it. It should be
-// the same on all nodes. Default: a quarter of the jobs that a node runs on average,
+// the same on all nodes. Default: an eighth of the jobs that a node runs on average,
 // but at least 10.
 func WithMaxMoves(n int) BalancingOption {
 	return func(b *balancing) {

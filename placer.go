@@ -1,9 +1,6 @@
 package distributed
 
-import (
-	"sync"
-	"time"
-)
+import "sync"
 
 // placer computes one placement after the other. What it returns is what place
 // returns, whatever it has computed before; but what follows from the nodes and their
@@ -13,7 +10,6 @@ type placer struct {
 	view   *View
 	placed *placement
 	spread *spread
-	waited time.Duration // for its turn, the last time
 }
 
 // turn is taken by who computes a placement. That of ten thousand jobs takes some ten
@@ -23,10 +19,8 @@ var turn sync.Mutex
 
 // place computes the placement of v, which is valid until the next call.
 func (r *placer) place(v *View) *placement {
-	began := time.Now()
 	turn.Lock()
 	defer turn.Unlock()
-	r.waited = time.Since(began)
 	if r.placed == nil || !r.placed.reread(r.view, v) {
 		r.placed = readPlacement(v)
 		r.spread = newSpread(r.placed)

@@ -120,7 +120,7 @@ func TestRightsTakenAwayFromANodeThatLeads(t *testing.T) {
 			require.LessOrEqual(t, w.stoppedAfter(before, taken), w.silentFor()+w.stalls.worst())
 			w.awaitTaken(before)
 			w.await("the node says why it cannot come back", func() bool {
-				return regexp.MustCompile(`level=WARN.*refuses what it took before.*` + f.reason).MatchString(w.said(leader))
+				return regexp.MustCompile(`level=WARN.*the store no longer accepts this process.*` + f.reason).MatchString(w.said(leader))
 			})
 			require.True(t, leader.Running())
 			w.operate(func(ctx context.Context, c *clientv3.Client) error { return f.undo(ctx, c, w.app, leader.name) })

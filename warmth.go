@@ -64,7 +64,7 @@ func (b *balancer) setWarmth(s *seat, w Warmth) {
 func (b *balancer) prepareNext(p *placement, seats []*seat, due []bool, limit int) {
 	for _, now := range []bool{true, false} {
 		for j, s := range seats {
-			if s != nil && due[j] == now && s.warmth == Preparing && p.jobs[j].runner != none && b.preparing < limit {
+			if s != nil && due[j] == now && s.warmth == Preparing && p.jobs[j].runner != none && p.jobs[j].runner != p.self && b.preparing < limit {
 				b.prepare(s)
 			}
 		}

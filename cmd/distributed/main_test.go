@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -174,4 +175,13 @@ func TestTLSAndPasswordOfTheStore(t *testing.T) {
 	plainly, err := new(conn).tls(false)
 	require.NoError(t, err)
 	require.Nil(t, plainly)
+}
+
+func TestWatchSaysThatANodeFellSilent(t *testing.T) {
+	s := &screen{last: map[string]distributed.Leader{"x": {Node: "1", Instance: "a"}, "y": {Node: "2", Instance: "b"}}}
+	view := &distributed.View{Buried: map[string]string{"1": "a"}}
+	s.moved(distributed.Leader{Job: "x", Node: "3", Instance: "c"}, view, time.Now())
+	s.moved(distributed.Leader{Job: "y", Node: "3", Instance: "c"}, view, time.Now())
+	require.Contains(t, s.moves[1], "x: a, which fell silent, -> c")
+	require.Contains(t, s.moves[0], "y: b -> c")
 }

@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -60,8 +61,9 @@ func show(ctx context.Context, provide func() distributed.LeaseProvider, run tim
 	defer failed(nil)
 	var names []string
 	var fleet []*node
+	running := new(atomic.Int32)
 	for i := range nodes {
-		n := &node{name: fmt.Sprintf("node-%d", i+1), provide: provide, failed: failed}
+		n := &node{name: fmt.Sprintf("node-%d", i+1), provide: provide, running: running, failed: failed}
 		n.file = records.File(n.name)
 		n.start()
 		defer n.stop()
@@ -72,11 +74,13 @@ func show(ctx context.Context, provide func() distributed.LeaseProvider, run tim
 		if !play.Sleep(ctx, run/(nodes+1)) {
 			break
 		}
+		awaitAll(ctx, running)
 		fmt.Fprintln(out, n.name, "is restarted")
 		n.stop()
 		n.start()
 	}
 	play.Sleep(ctx, run/(nodes+1))
+	awaitAll(ctx, running)
 	for _, n := range fleet {
 		n.stop()
 	}
@@ -95,4 +99,13 @@ func show(ctx context.Context, provide func() distributed.LeaseProvider, run tim
 		wrong = append(wrong, play.Count(jobs-report.Jobs, "job")+" never ran")
 	}
 	return play.PrintVerdict(out, report, wrong), nil
+}
+
+// awaitAll waits until all jobs run, for a minute at most: a node that starts first waits
+// a moment for the others.
+func awaitAll(ctx context.Context, running *atomic.Int32) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for running.Load() < jobs && play.Sleep(ctx, 10*time.Millisecond) {
+	}
 }

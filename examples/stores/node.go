@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/b2552be4/distributed"
@@ -15,6 +16,7 @@ import (
 type node struct {
 	name, file string // where it records when its jobs run
 	provide    func() distributed.LeaseProvider
+	running    *atomic.Int32 // jobs, on all nodes
 	failed     func(error)
 
 	end context.CancelFunc
@@ -50,6 +52,8 @@ func (n *node) execute(ctx context.Context) error {
 			l, _ := distributed.LeadershipFromContext(ctx) // every Work has it there
 			run := runs.Begin(name, l.Token())
 			defer run.End()
+			n.running.Add(1)
+			defer n.running.Add(-1)
 			for {
 				select {
 				case <-time.After(50 * time.Millisecond):

@@ -50,7 +50,7 @@ var films = []film{
 			{at: 13 * time.Second, action: "nodes/node-1/kill"}, {at: 18 * time.Second, action: "nodes/node-3/pause"}, {at: 23 * time.Second, action: "nodes/node-3/resume"},
 			{at: 23 * time.Second, order: `{"verb": "pause", "job": "job-07", "why": "repair"}`}, // for the still
 		}},
-	{demo: "load-balancing", file: "job-load-balancing.gif", width: 830, height: 550, cue: all, length: 14 * time.Second, interval: 125 * time.Millisecond},
+	{demo: "load-balancing", file: "job-load-balancing.gif", width: 830, height: 550, cue: all, length: 14 * time.Second, interval: 160 * time.Millisecond},
 }
 
 func main() {

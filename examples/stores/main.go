@@ -70,17 +70,14 @@ func show(ctx context.Context, provide func() distributed.LeaseProvider, run tim
 		names, fleet = append(names, n.name), append(fleet, n)
 	}
 	fmt.Fprintf(out, "%d jobs on %d nodes\n", jobs, nodes)
-	for _, n := range fleet {
-		if !play.Sleep(ctx, run/(nodes+1)) {
-			break
-		}
-		awaitAll(ctx, running)
-		fmt.Fprintln(out, n.name, "is restarted")
-		n.stop()
-		n.start()
+	steady := func() bool { return play.Sleep(ctx, run/(nodes+1)) && awaitAll(ctx, running) }
+	all := steady()
+	for i := 0; all && i < nodes; i++ {
+		fmt.Fprintln(out, fleet[i].name, "is restarted")
+		fleet[i].stop()
+		fleet[i].start()
+		all = steady()
 	}
-	play.Sleep(ctx, run/(nodes+1))
-	awaitAll(ctx, running)
 	for _, n := range fleet {
 		n.stop()
 	}
@@ -101,11 +98,15 @@ func show(ctx context.Context, provide func() distributed.LeaseProvider, run tim
 	return play.PrintVerdict(out, report, wrong), nil
 }
 
-// awaitAll waits until all jobs run, for a minute at most: a node that starts first waits
-// a moment for the others.
-func awaitAll(ctx context.Context, running *atomic.Int32) {
+// awaitAll waits until all jobs run, for a minute at most, and returns whether they do: a
+// node that starts first waits a moment for the others.
+func awaitAll(ctx context.Context, running *atomic.Int32) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for running.Load() < jobs && play.Sleep(ctx, 10*time.Millisecond) {
+	for running.Load() < jobs {
+		if !play.Sleep(ctx, 10*time.Millisecond) {
+			return false
+		}
 	}
+	return true
 }

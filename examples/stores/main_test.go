@@ -28,7 +28,7 @@ func TestNoJobRunsTwiceOnTheStoreOfTheURL(t *testing.T) {
 }
 
 func TestWhatIsNoStoreIsAnError(t *testing.T) {
-	for _, store := range []string{"", "redis://x", "nats://x?replicas=many"} {
+	for _, store := range []string{"", "redis://x", "nats://x?replicas=many", "nats://x?replica=1", "kubernetes://x?context=other"} {
 		_, err := parse(store)
 		require.Error(t, err, store)
 	}

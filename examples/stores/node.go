@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +12,9 @@ import (
 	"github.com/b2552be4/distributed"
 	"github.com/b2552be4/distributed/verify"
 )
+
+// warnings says on stderr what goes wrong, such as why the store cannot be reached.
+var warnings = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 
 // node is one instance of the service. In real life it is a process of its own;
 // here it has a lease provider, and with it a connection to the store, of its own.
@@ -64,7 +69,7 @@ func (n *node) execute(ctx context.Context) error {
 			}
 		}})
 	}
-	p := distributed.NewLeadershipBasedJobProcessor("quickstart", n.name, n.provide(), work, distributed.WithLoadBalancing())
+	p := distributed.NewLeadershipBasedJobProcessor("quickstart", n.name, n.provide(), work, distributed.WithLoadBalancing(), distributed.WithLogger(warnings))
 	err = p.Execute(ctx)
 	if closed := runs.Close(); err == nil {
 		err = closed // what could not be recorded cannot be judged

@@ -14,8 +14,9 @@ import (
 	"github.com/b2552be4/distributed/postgres"
 )
 
-// parse returns what makes a provider for the store at a URL, as the command has it; but
-// logins are in the URL.
+// parse returns what makes a provider for the store at a URL: such as the command takes,
+// with the login in it, but without the parameters that the command adds to those of the
+// client.
 func parse(store string) (func() distributed.LeaseProvider, error) {
 	scheme, rest, _ := strings.Cut(store, "://")
 	address, query, _ := strings.Cut(rest, "?")
@@ -31,7 +32,11 @@ func parse(store string) (func() distributed.LeaseProvider, error) {
 			return nil, err
 		}
 		config := nats.Config{}
-		if text := values.Get("replicas"); text != "" {
+		text := values.Get("replicas")
+		if values.Del("replicas"); len(values) > 0 {
+			return nil, errors.New("nats: nothing but replicas can be said behind the ?")
+		}
+		if text != "" {
 			if config.Replicas, err = strconv.Atoi(text); err != nil {
 				return nil, errors.New("replicas must be 1, 3 or 5")
 			}
@@ -42,6 +47,9 @@ func parse(store string) (func() distributed.LeaseProvider, error) {
 		}
 		return func() distributed.LeaseProvider { return nats.NewLeaseProvider(config) }, nil
 	case "kubernetes":
+		if query != "" {
+			return nil, errors.New("kubernetes: nothing can be said behind the namespace: the context and the kubeconfig are those that kubectl takes")
+		}
 		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
 		if err != nil {
 			return nil, err

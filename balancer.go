@@ -132,10 +132,11 @@ func (b *balancer) await(ctx context.Context, outdated <-chan struct{}, wait tim
 	}
 }
 
-// quietTime is how long nothing changes until a node forgets its last placement, which
-// takes about as much memory as all else that it knows of jobs which it does not stand
-// for. The next one takes longer then, as after a change of the nodes.
-const quietTime = 10 * time.Second
+// quietTime is how long nothing changes until a node forgets its last placement, and the
+// view that it was computed from: they take almost as much memory as all else that it
+// knows of jobs which it does not stand for. The next one takes longer then, as after a
+// change of the nodes.
+const quietTime = 20 * time.Second
 
 // forget has the next placement computed from nothing.
 func (b *balancer) forget(p *placer) {

@@ -29,7 +29,7 @@ func (s *spread) fill(jobs []int32) {
 func (s *spread) fillAlike(f *fits, jobs []int32) {
 	var weight int64
 	for _, j := range jobs {
-		weight += int64(s.p.jobs[j].Weight)
+		weight += s.p.jobs[j].weight
 	}
 	var shares []share
 	if len(jobs) > len(s.p.nodes) { // it is not worth it for a few
@@ -37,7 +37,7 @@ func (s *spread) fillAlike(f *fits, jobs []int32) {
 	}
 	var given int64
 	for _, j := range jobs {
-		w := int64(s.p.jobs[j].Weight)
+		w := s.p.jobs[j].weight
 		for len(shares) > 0 && 2*shares[0].end <= 2*given+w {
 			shares = shares[1:]
 		}

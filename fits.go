@@ -27,7 +27,7 @@ func (p *placement) readFits(has []nodeSet) {
 	var slab []uint64
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		if job.fits = known.find(&job.JobInfo, has[j]); job.fits != nil {
+		if job.fits = known.find(job.JobInfo, has[j]); job.fits != nil {
 			continue
 		}
 		if len(slab) == 0 {
@@ -50,7 +50,7 @@ func (p *placement) readFits(has []nodeSet) {
 		f[neutral].removeAll(f[preferred])
 		f[neutral].removeAll(f[avoided])
 		job.fits = f
-		known.add(&job.JobInfo, has[j], f)
+		known.add(job.JobInfo, has[j], f)
 		p.steps += 1 + len(job.Prefer) + len(job.Avoid)
 	}
 }

@@ -33,8 +33,8 @@ type placement struct {
 	slab   []int32          // for queues
 	at     [][]int32        // by node: the jobs that count there, for assignStandbys
 
-	scales  int     // of weights; one if all jobs have the same
-	scaleAt [65]int // by the number of bits of a weight
+	scales  int       // of weights; one if all jobs have the same
+	scaleAt [65]uint8 // by the number of bits of a weight
 
 	steps int // jobs and nodes looked at so far: what it takes, on whatever machine
 }
@@ -46,28 +46,29 @@ type placedNode struct {
 }
 
 type placedJob struct {
-	JobInfo
-	fits    *fits
-	seen    *CandidateView // the first of the queue as it was read, nil if there was none
-	queue   []int32        // the nodes of its candidates, none for one that is not in the view
-	waiting nodeSet        // those of them that are in the view
-	scale   int            // of its weight
-	led     bool           // by the first of the queue
-	done    bool           // nobody is to run it any more
-	warming bool           // its runner has not said yet that it is ready
-	runner  int            // the node that leads it and takes part in placement; else none
-	target  int            // where it should run; none if it can run nowhere
-	standby int            // who should wait for it; none if nobody can
-	unmet   *Order         // a move or a pin to where it cannot run
-	order   *Order         // that says where it should run, or that it should not; nil if none does
-	reason  reason
+	*JobInfo       // as it is in a list; only the name, if it is in none
+	weight   int64 // at least 1
+	fits     *fits
+	seen     *CandidateView // the first of the queue as it was read, nil if there was none
+	queue    []int32        // the nodes of its candidates, none for one that is not in the view
+	waiting  nodeSet        // those of them that are in the view
+	runner   int            // the node that leads it and takes part in placement; else none
+	target   int            // where it should run; none if it can run nowhere
+	standby  int            // who should wait for it; none if nobody can
+	unmet    *Order         // a move or a pin to where it cannot run
+	order    *Order         // that says where it should run, or that it should not; nil if none does
+	reason   reason
+	scale    uint8 // of its weight
+	led      bool  // by the first of the queue
+	done     bool  // nobody is to run it any more
+	warming  bool  // its runner has not said yet that it is ready
 }
 
 // none stands for the index of no node.
 const none = -1
 
 // reason says why a job has its target.
-type reason int
+type reason uint8
 
 const (
 	stays    reason = iota // it runs there, and no other node suits it better
@@ -135,7 +136,7 @@ func (p *placement) assignStandbys(s *spread) {
 		p.jobs[j].standby = none
 		if x := p.base(j); x != none {
 			at[x] = append(at[x], int32(j))
-			load[x] += int64(p.jobs[j].Weight)
+			load[x] += p.jobs[j].weight
 			count[x]++
 		}
 	}

@@ -81,11 +81,16 @@ func (p *placement) readJobs(v *View) {
 	p.listed = len(names) == listed
 	p.jobs = make([]placedJob, len(names))
 	has, waiting := newNodeSets(len(names), len(p.nodes)), newNodeSets(len(names), len(p.nodes))
-	for j, name := range names {
-		p.jobs[j] = placedJob{JobInfo: JobInfo{Name: name}, waiting: waiting[j], runner: none, target: none, standby: none}
+	for j := range names {
+		p.jobs[j] = placedJob{waiting: waiting[j], runner: none, target: none, standby: none}
 	}
 	for _, n := range lists {
-		p.readList(n.Jobs, has)
+		p.readList(n.Jobs, names, has)
+	}
+	for j, name := range names {
+		if p.jobs[j].JobInfo == nil {
+			p.jobs[j].JobInfo = &JobInfo{Name: name}
+		}
 	}
 	p.readQueues(v)
 	for _, r := range v.Records {
@@ -99,8 +104,9 @@ func (p *placement) readJobs(v *View) {
 	p.readFits(has)
 }
 
-// readList notes what list says of its jobs, and who has them.
-func (p *placement) readList(list []JobInfo, has []nodeSet) {
+// readList notes what list says of its jobs, which are some of those called names, and who
+// has them.
+func (p *placement) readList(list []JobInfo, names []string, has []nodeSet) {
 	holders := newNodeSet(len(p.nodes))
 	for x := range p.nodes {
 		if p.nodes[x].takes && sameList(p.nodes[x].Jobs, list) {
@@ -108,11 +114,11 @@ func (p *placement) readList(list []JobInfo, has []nodeSet) {
 		}
 	}
 	j := 0
-	for _, info := range list {
-		for p.jobs[j].Name != info.Name {
+	for i := range list {
+		for names[j] != list[i].Name {
 			j++
 		}
-		p.jobs[j].JobInfo = info
+		p.jobs[j].JobInfo = &list[i]
 		has[j].addAll(holders)
 		p.steps++
 	}
@@ -183,18 +189,18 @@ func (p *placement) readWeights() {
 	var used [len(p.scaleAt)]bool
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		job.Weight = max(job.Weight, 1)
-		p.heavy = max(p.heavy, int64(job.Weight))
-		used[bits.Len(uint(job.Weight))] = true
+		job.weight = max(int64(job.Weight), 1)
+		p.heavy = max(p.heavy, job.weight)
+		used[bits.Len64(uint64(job.weight))] = true
 	}
 	for n := range used {
-		p.scaleAt[n] = p.scales
+		p.scaleAt[n] = uint8(p.scales)
 		if used[n] {
 			p.scales++
 		}
 	}
 	for j := range p.jobs {
-		p.jobs[j].scale = p.scaleAt[bits.Len(uint(p.jobs[j].Weight))]
+		p.jobs[j].scale = p.scaleAt[bits.Len64(uint64(p.jobs[j].weight))]
 	}
 }
 

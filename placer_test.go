@@ -65,7 +65,7 @@ func jobName(i int) string { return fmt.Sprintf("job-%06d", i) }
 func describe(p *placement) (said []string) {
 	for j := range p.jobs {
 		job := &p.jobs[j]
-		said = append(said, fmt.Sprint(job.JobInfo, job.queue, job.waiting, job.led, job.done, job.warming, job.runner, job.target, job.standby, job.unmet, job.order, job.reason))
+		said = append(said, fmt.Sprint(*job.JobInfo, job.weight, job.queue, job.waiting, job.led, job.done, job.warming, job.runner, job.target, job.standby, job.unmet, job.order, job.reason))
 	}
 	return said
 }

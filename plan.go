@@ -82,11 +82,11 @@ func (v *View) Plan() Plan {
 		}
 		if job.runner != none {
 			loads[job.runner].Jobs++
-			loads[job.runner].Weight += int64(job.Weight)
+			loads[job.runner].Weight += job.weight
 		}
 		if x := cmp.Or(job.target+1, job.runner+1) - 1; x != none {
 			loads[x].Planned++
-			loads[x].Expected += int64(job.Weight)
+			loads[x].Expected += job.weight
 		}
 	}
 	for x, n := range p.nodes {

@@ -105,7 +105,7 @@ func (s *spread) settle() {
 			rest = append(rest, l.job)
 		}
 	}
-	slices.SortStableFunc(stays, func(a, b loose) int { return cmp.Compare(s.p.jobs[b.job].Weight, s.p.jobs[a.job].Weight) })
+	slices.SortStableFunc(stays, func(a, b loose) int { return cmp.Compare(s.p.jobs[b.job].weight, s.p.jobs[a.job].weight) })
 	for _, l := range stays {
 		x := s.bestNode(int(l.job))
 		if s.canStay(l) && (x == none || !s.better(int(l.job), x, int(l.was))) {
@@ -123,7 +123,7 @@ func (s *spread) settle() {
 func (s *spread) put(j, x int) {
 	s.pin(j, x)
 	job := &s.p.jobs[j]
-	list := &s.lists[x*s.p.scales+job.scale]
+	list := &s.lists[x*s.p.scales+int(job.scale)]
 	*list = append(*list, int32(j))
 	for fit := range s.p.suitability(j, x) + 1 {
 		s.reach[x].addAll(job.fits[fit])
@@ -134,14 +134,14 @@ func (s *spread) put(j, x int) {
 // pin puts a job where it must stay.
 func (s *spread) pin(j, x int) {
 	s.on[j] = x
-	s.load[x] += int64(s.p.jobs[j].Weight)
+	s.load[x] += s.p.jobs[j].weight
 	s.count[x]++
 	s.measure(x)
 }
 
 func (s *spread) remove(j int) {
 	x := s.on[j]
-	s.load[x] -= int64(s.p.jobs[j].Weight)
+	s.load[x] -= s.p.jobs[j].weight
 	s.count[x]--
 	s.measure(x)
 }
@@ -226,7 +226,7 @@ func (s *spread) goOn() {
 	spare, mean := s.spare()
 	for j := range s.p.jobs {
 		job := &s.p.jobs[j]
-		x, w := job.runner, int64(job.Weight)
+		x, w := job.runner, job.weight
 		if x == none || s.on[j] != x || spare[x] < w {
 			continue
 		}
@@ -257,7 +257,7 @@ func (s *spread) spare() (spare []int64, mean int64) {
 	mean /= takers
 	for j, x := range s.on {
 		if x != none && s.p.jobs[j].runner != x {
-			spare[x] -= int64(s.p.jobs[j].Weight)
+			spare[x] -= s.p.jobs[j].weight
 		}
 	}
 	for x := range spare {
@@ -333,7 +333,7 @@ func (s *spread) restrict(x int) {
 // that the other node waits for already; of the scale that is nearest to half the
 // difference.
 func (s *spread) pick(from, to int) int {
-	half := min(s.p.scaleAt[bits.Len64(uint64(s.load[from]-s.load[to])/2)], s.p.scales-1)
+	half := min(int(s.p.scaleAt[bits.Len64(uint64(s.load[from]-s.load[to])/2)]), s.p.scales-1)
 	for want := range len(cursor{}) {
 		for off := range 2 * s.p.scales {
 			scale := half + (off+1)/2*(1-off%2*2)

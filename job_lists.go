@@ -162,8 +162,15 @@ func (l jobLists) join(k keys, names []string) []JobInfo {
 	if jobs, ok := l.whole[name]; ok {
 		return jobs
 	}
-	var pieces []*jobPiece
-	jobs, ok := l.collect(k, []JobInfo{}, &pieces, names, maxLevels)
+	pieces, ok := l.collect(k, nil, names, maxLevels)
+	n := 0
+	for _, p := range pieces {
+		n += len(p.jobs)
+	}
+	jobs := make([]JobInfo, 0, n)
+	for _, p := range pieces {
+		jobs = append(jobs, p.jobs...)
+	}
 	sorted := slices.IsSortedFunc(jobs, func(a, b JobInfo) int { return cmp.Or(cmp.Compare(a.Name, b.Name), -1) })
 	if !ok || !sorted {
 		jobs = nil
@@ -177,18 +184,18 @@ func (l jobLists) join(k keys, names []string) []JobInfo {
 	return jobs
 }
 
-func (l jobLists) collect(k keys, jobs []JobInfo, pieces *[]*jobPiece, names []string, levels int) (_ []JobInfo, ok bool) {
+// collect appends the pieces with those names, and the pieces of those, in order.
+func (l jobLists) collect(k keys, pieces []*jobPiece, names []string, levels int) (_ []*jobPiece, ok bool) {
 	for _, name := range names {
 		piece := l.pieces[k.list(name)]
 		if piece == nil || levels == 0 {
 			return nil, false
 		}
-		jobs, *pieces = append(jobs, piece.jobs...), append(*pieces, piece)
-		if jobs, ok = l.collect(k, jobs, pieces, piece.names, levels-1); !ok {
+		if pieces, ok = l.collect(k, append(pieces, piece), piece.names, levels-1); !ok {
 			return nil, false
 		}
 	}
-	return jobs, true
+	return pieces, true
 }
 
 // unusedLists returns pieces, some at a time, that no node has named for so long that

@@ -128,6 +128,9 @@ func (s *session) unannounced() (missing []Write) {
 		want(s.keys.info(s.id), a.info)
 	}
 	if len(missing) == 0 {
+		for key := range a.lists {
+			a.lists[key] = s.mirror.infos[key].value // which is equal: one copy is enough
+		}
 		a.finish(nil)
 	}
 	return missing

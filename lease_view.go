@@ -13,11 +13,16 @@ import (
 // validity may wait for the rest.
 type views struct {
 	making   sync.Mutex
-	latest   weak.Pointer[View] // for as long as somebody has it
-	lists    jobLists           // those in latest
-	at       int64              // changes of the mirror in latest; guarded by the owner's mutex
-	waited   bool               // the mirror waits; likewise
-	outdated chan struct{}      // closed when there is another; nil while nobody asked; likewise
+	latest   weak.Pointer[madeView] // for as long as somebody has its View
+	at       int64                  // changes of the mirror in latest; guarded by the owner's mutex
+	waited   bool                   // the mirror waits; likewise
+	outdated chan struct{}          // closed when there is another; nil while nobody asked; likewise
+}
+
+// madeView is a view with what the next one can be made from.
+type madeView struct {
+	View
+	lists jobLists // those in it
 }
 
 func (v *views) get(mu *sync.Mutex, m *mirror) (*View, <-chan struct{}) {
@@ -37,10 +42,10 @@ func (v *views) get(mu *sync.Mutex, m *mirror) (*View, <-chan struct{}) {
 	}
 	mu.Unlock()
 	if sketch != nil {
-		latest, v.lists = sketch.view(m.keys, latest, v.lists)
+		latest = sketch.view(m.keys, latest)
 		v.latest = weak.Make(latest)
 	}
-	return latest, outdated
+	return &latest.View, outdated
 }
 
 // expire is called with the owner's mutex held, after each change.
@@ -184,13 +189,17 @@ func (m *mirror) sketchJob(v *sketch, job string, q *queue, candidates []Candida
 	return candidates
 }
 
-// view puts what has changed into the view before. known are lists that have been read
-// before: most nodes have the same, and they seldom change. What has not changed is
-// shared with the view before, so that who goes through both sees that at once.
-func (v *sketch) view(k keys, before *View, known jobLists) (*View, jobLists) {
+// view puts what has changed into the view before, which may be nil if that is all. What
+// has not changed is shared with the view before, so that who goes through both sees
+// that at once. So are lists that have been read: most nodes have the same, and they
+// seldom change.
+func (v *sketch) view(k keys, before *madeView) *madeView {
 	slices.SortFunc(v.jobs, func(a, b JobView) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(v.records, func(a, b JobRecord) int { return cmp.Compare(a.Job, b.Job) })
-	view := &View{Self: v.self, Jobs: v.jobs, Records: v.records, Unreadable: v.unread}
+	view := &madeView{View: View{Self: v.self, Jobs: v.jobs, Records: v.records, Unreadable: v.unread}}
+	if before != nil {
+		view.lists = before.lists
+	}
 	if !v.all {
 		view.Nodes, view.Buried, view.Jobs = before.Nodes, before.Buried, patchJobs(before.Jobs, v.jobs)
 		if !v.news.records {
@@ -199,13 +208,13 @@ func (v *sketch) view(k keys, before *View, known jobLists) (*View, jobLists) {
 	}
 	if v.all || v.news.nodes {
 		view.Buried = v.buried
-		view.Nodes, known = v.readNodes(k, known)
+		view.Nodes, view.lists = v.readNodes(k, view.lists)
 	}
 	view.Orders = v.orders
-	if over := func(o Order) bool { return o.over(view) }; slices.ContainsFunc(v.orders, over) {
+	if over := func(o Order) bool { return o.over(&view.View) }; slices.ContainsFunc(v.orders, over) {
 		view.Orders = slices.DeleteFunc(slices.Clone(v.orders), over)
 	}
-	return view, known
+	return view
 }
 
 // readNodes reads what the nodes tell.

@@ -99,6 +99,7 @@ type modelNode struct {
 	mute      bool
 	joined    int // steps of joining that are done
 	drained   bool
+	view      *View // the last one, so that the next is made from it
 }
 
 // message is an attempt of a write under way, and afterwards its answer.
@@ -595,9 +596,10 @@ func (m *model) check() {
 func (n *modelNode) checkView() {
 	n.views.at = -1
 	patched, _ := n.views.get(&n.mu, n.mirror)
+	n.view = patched
 	news := n.mirror.news
 	n.mirror.news = newsOfAll
-	whole, _ := n.mirror.sketch().view(n.keys, nil, jobLists{})
+	whole := n.mirror.sketch().view(n.keys, nil)
 	n.mirror.news = news
 	if !reflect.DeepEqual(patched.Nodes, whole.Nodes) || !slices.EqualFunc(patched.Jobs, whole.Jobs, func(a, b JobView) bool { return reflect.DeepEqual(a, b) }) {
 		panic(fmt.Sprintf("the view of session %s is %+v, and made anew %+v", n.id, patched, whole))

@@ -77,6 +77,7 @@ var bars = []bar{
 	{"watches a node", watchesANode, 1},
 	{"goroutines a waiting job and node, of 10,000", medianOf(on3("PerWaitingJob", 10_000, byOurs), "goroutines", 1), 1.1},
 	{"heap a waiting job and node, of 10,000, KiB", medianOf(on3("PerWaitingJob", 10_000, byOurs), "heap-B", 1./1024), 2},
+	{"at rest, heap of a job on a node that neither leads it nor waits for it, KiB", worst("ScaleAside", "heap-B/job", 1./1024), 0.6},
 	{"at rest, commits that are not heartbeats, for any number of jobs", worst("Idle", "excess-commits", 1), 0},
 	{"`Valid`, ns", medianOf("Call/of=Valid", "ns/op", 1), 50},
 	{"`Valid`, allocations", medianOf("Call/of=Valid", "allocs/op", 1), 0},

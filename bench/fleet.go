@@ -65,7 +65,10 @@ func jobNames(n int) []string {
 }
 
 // start starts node i.
-func (f *fleet) start(i int) {
+func (f *fleet) start(i int) { f.startWith(i, func(*distributed.LeadershipBasedJobProcessor) {}) }
+
+// startWith starts node i when prepare has returned, if it is of ours.
+func (f *fleet) startWith(i int, prepare func(*distributed.LeadershipBasedJobProcessor)) {
 	ctx, stop := context.WithCancel(context.Background())
 	n := &node{stop: stop, ended: make(chan struct{})}
 	f.nodes[i] = n
@@ -79,7 +82,11 @@ func (f *fleet) start(i int) {
 		},
 	}
 	made := make(chan struct{})
-	m.made = func(p *distributed.LeadershipBasedJobProcessor) { n.processor = p; close(made) }
+	m.made = func(p *distributed.LeadershipBasedJobProcessor) {
+		prepare(p)
+		n.processor = p
+		close(made)
+	}
 	go func() {
 		defer close(n.ended)
 		n.err = m.run(ctx, f.By)

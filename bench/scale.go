@@ -51,7 +51,10 @@ func (m *measurement) scale(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := m.atRest(float64(heapInUse()-before), float64(last)); err != nil {
+	if err := m.atRest(before, last); err != nil {
+		return err
+	}
+	if err := m.aside(ctx, last); err != nil {
 		return err
 	}
 	err := m.episode(ctx, "ScaleJoin", m.Nodes, func() error { m.start(last); return nil })
@@ -173,8 +176,12 @@ func (m *measurement) change(ctx context.Context, what string, call func(*distri
 	return nil
 }
 
+// quiet is longer than it takes nodes to settle, and then to forget what they need when
+// something changes.
+const quiet = 30 * time.Second
+
 // atRest watches the fleet while nothing happens.
-func (m *measurement) atRest(heap, nodes float64) error {
+func (m *measurement) atRest(before int64, nodes int) error {
 	time.Sleep(m.Idle) // what there was to do is done
 	stopProfile, err := m.profileCPU("ScaleRest.cpu")
 	if err != nil {
@@ -185,15 +192,40 @@ func (m *measurement) atRest(heap, nodes float64) error {
 	time.Sleep(times * m.Idle)
 	used := processorTime() - began
 	stopProfile()
+	time.Sleep(quiet - times*m.Idle)
+	heap := heapInUse() - before
 	if err := m.writeProfile("heap"); err != nil {
 		return err
 	}
 	m.book.add(m.name("ScaleRest"), m.Jobs, []value{
-		{"%-of-a-core/node", 100 * float64(used) / float64(times*m.Idle) / nodes},
-		{"heap-B/job/node", heap / float64(m.Jobs) / nodes},
+		{"%-of-a-core/node", 100 * float64(used) / float64(times*m.Idle) / float64(nodes)},
+		{"heap-B/job/node", float64(heap) / float64(m.Jobs*nodes)},
 		{"goroutines", float64(runtime.NumGoroutine())},
 	}...)
 	return nil
+}
+
+// aside measures what a job takes on a node that neither leads it nor waits for it: one
+// more, which drains.
+func (m *measurement) aside(ctx context.Context, i int) error {
+	before := heapInUse()
+	m.startWith(i, func(p *distributed.LeadershipBasedJobProcessor) {
+		_ = p.Drain(ctx) // it has nothing yet
+	})
+	for {
+		view, ok := m.nodes[i].processor.View()
+		if ok && len(view.Nodes) == i+1 && len(view.Jobs) == m.Jobs {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(quiet)
+	m.book.add(m.name("ScaleAside"), m.Jobs, value{"heap-B/job", float64(heapInUse()-before) / float64(m.Jobs)})
+	m.nodes[i].stop()
+	return m.stopped(ctx, i)
 }
 
 func heapInUse() int64 {

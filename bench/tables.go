@@ -45,7 +45,7 @@ var tables = []table{
 	{"Balancing: a job is removed on all nodes", scaleLabels, changeColumns("ScaleRemoveJob")},
 	{"Balancing: at rest", scaleLabels, []column{
 		{"% of a core a node", "ScaleRest", "%-of-a-core/node", show}, {"heap a job and node", "ScaleRest", "heap-B/job/node", showBytes},
-		{"goroutines", "ScaleRest", "goroutines", show},
+		{"where it neither leads nor waits", "ScaleAside", "heap-B/job", showBytes}, {"goroutines", "ScaleRest", "goroutines", show},
 	}},
 	{"Drain of the node that runs all jobs", []string{"nodes", "jobs", "by"}, []column{
 		{"all run again", "Drain", "ns/op", showTime}, {"after the last Work", "Drain", "after-ns", showTime}, {"commits", "Drain", "commits", show}, {"gap of a job p50", "Drain", "p50-ns", showTime}, {"p99", "Drain", "p99-ns", showTime},

@@ -102,6 +102,8 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 			if b.unseen {
 				wait = soonest(wait, seatPatience)
 			}
+		} else {
+			placer.view = view // so that the next is made from it
 		}
 		if err := sleep(ctx, rest(time.Since(started), len(view.Nodes))); err != nil {
 			return b.leave(ctx, lease)

@@ -623,6 +623,7 @@ func BenchmarkStep(b *testing.B) {
 		values[i], _ = testKeys.encode(key, v)
 	}
 	b.ReportAllocs()
+	b.ResetTimer()
 	for i := range values {
 		rev++
 		if c := m.step(Step{Revision: rev, Documents: []Document{{key, values[i], rev}}}, 2); len(c.queues) > 1 && i > 0 {
@@ -632,6 +633,63 @@ func BenchmarkStep(b *testing.B) {
 	if m.waits() {
 		b.Fatal("in doubt")
 	}
+}
+
+// BenchmarkPicture is the picture of a node when 20 begin to claim the same 10,000 jobs:
+// each document of 64 comes empty, with the claims, and once more with their numbers.
+func BenchmarkPicture(b *testing.B) {
+	steps := crowd(b, 20, 10_000, 64)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		m := newMirror(testKeys, "x", newTiming(testTTL), memory{})
+		for _, s := range steps {
+			m.step(s, 1)
+		}
+		if m.waits() || len(m.queues) != 10_000 {
+			b.Fatal("not all is there")
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(steps)), "ns/step")
+}
+
+func crowd(b *testing.B, nodes, jobs, each int) (steps []Step) {
+	revs := map[string]int64{}
+	write := func(key string, v value) int64 {
+		value, err := testKeys.encode(key, v)
+		require.NoError(b, err)
+		rev := int64(len(steps) + 1)
+		steps = append(steps, Step{Revision: rev, Documents: []Document{{key, value, rev}}})
+		revs[key] = rev
+		return rev
+	}
+	write(testKeys.epoch(), &epochValue{"e"})
+	made := make([][]int64, nodes)
+	for n := range nodes {
+		for k := range (jobs + each - 1) / each {
+			made[n] = append(made[n], write(testKeys.claims(fmt.Sprintf("node%d", n), k), claimed(1, 0, 0)))
+		}
+		write(testKeys.node(fmt.Sprintf("node%d", n)), beat(1, made[n]...))
+	}
+	for k := range made[0] {
+		var claims positions
+		for j := k * each; j < min((k+1)*each, jobs); j++ {
+			claims = append(claims, position{fmt.Sprintf("job-%06d", j), 0})
+		}
+		for seq := int64(2); seq <= 3; seq++ {
+			for n := range nodes {
+				key := testKeys.claims(fmt.Sprintf("node%d", n), k)
+				guard := revs[key]
+				if seq == 3 {
+					for i := range claims {
+						claims[i].number = guard
+					}
+				}
+				write(key, claimed(seq, made[n][k], guard, claims...))
+			}
+		}
+	}
+	return steps
 }
 
 func newTiming(ttl time.Duration) timing {

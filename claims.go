@@ -85,7 +85,7 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 	old.rev, old.hash, old.readable = d.Revision, h, err == nil
 	if err != nil {
 		n.lost = true
-		t.replace(old, nil, false)
+		t.replace(old, &claimsValue{}, false)
 		return
 	}
 	t.learn(n, v.TTL, v.Drift)
@@ -101,13 +101,13 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 	if n.void {
 		return // nothing of it counts, ever
 	}
-	t.replace(old, v.claims(), !n.lost)
+	t.replace(old, &v, !n.lost)
 }
 
 // drop takes a claim document out.
 func (t *transition) drop(n *node, k int) {
 	if d := n.docs[k]; d != nil {
-		t.replace(d, nil, false)
+		t.replace(d, &claimsValue{}, false)
 	}
 	n.docs[k] = nil
 	for len(n.docs) > 0 && n.docs[len(n.docs)-1] == nil {
@@ -118,18 +118,18 @@ func (t *transition) drop(n *node, k int) {
 	}
 }
 
-// replace puts claims in place of those of d. Both are sorted; what stays as it is
-// costs no more than a comparison. released says that its owner did it.
-func (t *transition) replace(d *claimDocument, claims positions, released bool) {
-	fresh := make([]entry, 0, len(claims))
+// replace puts the claims of v in place of those of d. Both are sorted; what stays as
+// it is costs no more than a comparison. released says that its owner did it.
+func (t *transition) replace(d *claimDocument, v *claimsValue, released bool) {
+	fresh := make([]entry, 0, len(v.Jobs))
 	old := d.claims
-	for _, c := range claims {
-		number := cmp.Or(c.number, d.bound)
-		for len(old) > 0 && old[0].queue.job < c.job {
+	for i, job := range v.Jobs {
+		number := cmp.Or(v.number(i), d.bound)
+		for len(old) > 0 && old[0].queue.job < job {
 			t.remove(d, old[0].queue, released)
 			old = old[1:]
 		}
-		if len(old) > 0 && old[0].queue.job == c.job {
+		if len(old) > 0 && old[0].queue.job == job {
 			q := old[0].queue
 			if number != old[0].number {
 				t.move(d, q, number)
@@ -140,7 +140,7 @@ func (t *transition) replace(d *claimDocument, claims positions, released bool) 
 			old = old[1:]
 			continue
 		}
-		q := t.m.queue(c.job)
+		q := t.m.queue(job)
 		t.insert(d, q, number)
 		fresh = append(fresh, entry{q, number})
 	}

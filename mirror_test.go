@@ -635,57 +635,64 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-// BenchmarkPicture is the picture of a node when 20 begin to claim the same 10,000 jobs:
-// each document of 64 comes empty, with the claims, and once more with their numbers.
+// BenchmarkPicture is the pictures of 20 nodes in one process that begin to claim the same
+// 9,600 jobs at once.
 func BenchmarkPicture(b *testing.B) {
-	steps := crowd(b, 20, 10_000, 64)
+	steps := crowd(b, 20)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {
-		m := newMirror(testKeys, "x", newTiming(testTTL), memory{})
-		for _, s := range steps {
-			m.step(s, 1)
+		pictures := make([]*mirror, 20)
+		for i := range pictures {
+			pictures[i] = newMirror(testKeys, fmt.Sprintf("node%d", i), newTiming(testTTL), memory{})
 		}
-		if m.waits() || len(m.queues) != 10_000 {
-			b.Fatal("not all is there")
+		for _, s := range steps {
+			for _, m := range pictures {
+				m.step(s, 1)
+			}
+		}
+		for _, m := range pictures {
+			if m.waits() || m.torn != nil || len(m.queues) != 9_600 {
+				b.Fatal("not all is there")
+			}
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(steps)), "ns/step")
 }
 
-func crowd(b *testing.B, nodes, jobs, each int) (steps []Step) {
-	revs := map[string]int64{}
-	write := func(key string, v value) int64 {
-		value, err := testKeys.encode(key, v)
-		require.NoError(b, err)
-		rev := int64(len(steps) + 1)
-		steps = append(steps, Step{Revision: rev, Documents: []Document{{key, value, rev}}})
-		revs[key] = rev
-		return rev
+// crowd is what nodes write that claim 9,600 jobs, 64 a document and 25 documents a step:
+// all documents empty, then with the claims, and in the end with their numbers.
+func crowd(t testing.TB, nodes int) (steps []Step) {
+	put := func(key string, v value) (rev int64) {
+		s := &steps[len(steps)-1]
+		b, err := testKeys.encode(key, v)
+		require.NoError(t, err)
+		s.Documents = append(s.Documents, Document{key, b, s.Revision})
+		return s.Revision
 	}
-	write(testKeys.epoch(), &epochValue{"e"})
-	made := make([][]int64, nodes)
+	begin := func() { steps = append(steps, Step{Revision: int64(len(steps) + 1)}) }
+	begin()
+	put(testKeys.epoch(), &epochValue{"e"})
 	for n := range nodes {
-		for k := range (jobs + each - 1) / each {
-			made[n] = append(made[n], write(testKeys.claims(fmt.Sprintf("node%d", n), k), claimed(1, 0, 0)))
+		begin()
+		var made []int64
+		for k := range 150 {
+			made = append(made, put(testKeys.claims(fmt.Sprintf("node%d", n), k), claimed(1, 0, 0)))
 		}
-		write(testKeys.node(fmt.Sprintf("node%d", n)), beat(1, made[n]...))
+		put(testKeys.node(fmt.Sprintf("node%d", n)), beat(1, made...))
 	}
-	for k := range made[0] {
-		var claims positions
-		for j := k * each; j < min((k+1)*each, jobs); j++ {
-			claims = append(claims, position{fmt.Sprintf("job-%06d", j), 0})
-		}
-		for seq := int64(2); seq <= 3; seq++ {
+	written := make([]int64, nodes*150)
+	for seq := int64(2); seq <= 3; seq++ {
+		for first := 0; first < 150; first += 25 {
 			for n := range nodes {
-				key := testKeys.claims(fmt.Sprintf("node%d", n), k)
-				guard := revs[key]
-				if seq == 3 {
-					for i := range claims {
-						claims[i].number = guard
+				begin()
+				for k := first; k < first+25; k++ {
+					made, before := int64(n+2), &written[n*150+k]
+					var claims positions
+					for j := range 64 {
+						claims = append(claims, position{fmt.Sprintf("job-%06d", k*64+j), *before})
 					}
+					*before = put(testKeys.claims(fmt.Sprintf("node%d", n), k), claimed(seq, made, max(made, *before), claims...))
 				}
-				write(key, claimed(seq, made[n][k], guard, claims...))
 			}
 		}
 	}

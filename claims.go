@@ -120,34 +120,43 @@ func (t *transition) drop(n *node, k int) {
 
 // replace puts the claims of v in place of those of d. Both are sorted; what stays as
 // it is costs no more than a comparison. released says that its owner did it.
+//
+// It finds all queues before it looks into any: with many pictures, most of the time
+// goes into waiting for memory, and so the processor waits for several at once.
 func (t *transition) replace(d *claimDocument, v *claimsValue, released bool) {
-	fresh := make([]entry, 0, len(v.Jobs))
+	fresh := make([]entry, len(v.Jobs))
 	old := d.claims
 	for i, job := range v.Jobs {
-		number := cmp.Or(v.number(i), d.bound)
 		for len(old) > 0 && old[0].queue.job < job {
 			t.remove(d, old[0].queue, released)
 			old = old[1:]
 		}
 		if len(old) > 0 && old[0].queue.job == job {
-			q := old[0].queue
-			if number != old[0].number {
-				t.move(d, q, number)
-			} else if number == d.guess && number != d.bound {
-				t.m.note(q.job) // it was a guess
-			}
-			fresh = append(fresh, entry{q, number})
-			old = old[1:]
-			continue
+			fresh[i], old = old[0], old[1:]
+		} else {
+			fresh[i].queue = t.m.queue(job)
 		}
-		q := t.m.queue(job)
-		t.insert(d, q, number)
-		fresh = append(fresh, entry{q, number})
 	}
 	for _, p := range old {
 		t.remove(d, p.queue, released)
 	}
 	d.claims = fresh
+	for i := range fresh {
+		t.place(d, &fresh[i], cmp.Or(v.number(i), d.bound))
+	}
+}
+
+// place gives a claim its number, and its place by that. One that is new has none yet.
+func (t *transition) place(d *claimDocument, p *entry, number int64) {
+	switch {
+	case p.number == 0:
+		t.insert(d, p.queue, number)
+	case p.number != number:
+		t.move(d, p.queue, number)
+	case number == d.guess && number != d.bound:
+		t.m.note(p.queue.job) // it was a guess
+	}
+	p.number = number
 }
 
 // queue returns the queue of a job, which may be one in which nobody stands yet.
@@ -166,7 +175,7 @@ func (t *transition) insert(d *claimDocument, q *queue, number int64) {
 	}
 	if len(q.claims) == 0 {
 		t.m.queues[q.job] = q
-		q.claims = slices.Grow(q.claims, 4) // mostly some come
+		q.claims = slices.Grow(q.claims, 2) // mostly one waits
 	}
 	i := len(q.claims)
 	for i > 0 && q.claims[i-1].number >= number {

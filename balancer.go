@@ -106,14 +106,44 @@ func (b *balancer) serve(ctx context.Context, lease Lease) error {
 		if err := sleep(ctx, rest(time.Since(started), len(view.Nodes))); err != nil {
 			return b.leave(ctx, lease)
 		}
-		select {
-		case <-outdated:
-		case <-b.wake:
-		case <-after(wait):
-		case <-ctx.Done():
+		if !b.await(ctx, outdated, wait, &placer) {
 			return b.leave(ctx, lease)
 		}
 	}
+}
+
+// await blocks until there may be something to do, for wait at most unless that is 0. It
+// reports false if ctx is done.
+func (b *balancer) await(ctx context.Context, outdated <-chan struct{}, wait time.Duration, p *placer) bool {
+	timeout, quiet := after(wait), after(quietTime)
+	for {
+		select {
+		case <-outdated:
+			return true
+		case <-b.wake:
+			return true
+		case <-timeout:
+			return true
+		case <-quiet:
+			b.forget(p)
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// quietTime is how long nothing changes until a node forgets its last placement, and the
+// view that it was computed from: they take almost as much memory as all else that it
+// knows of jobs which it does not stand for. The next one takes longer then, as after a
+// change of the nodes.
+const quietTime = 20 * time.Second
+
+// forget has the next placement computed from nothing.
+func (b *balancer) forget(p *placer) {
+	*p = placer{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.found = found{}
 }
 
 // rest returns how long a node rests after it has computed a placement. What one node

@@ -54,7 +54,7 @@ func TestASeatDoesNotChangeBeforeItsLastChangeIsSeen(t *testing.T) {
 		view.Jobs = []JobView{{Name: "a", Led: true, Queue: []CandidateView{{Node: "1"}, {Node: "2"}}}}
 		b := newBalancer(&LeadershipBasedJobProcessor{}, balancing{maxMoves: 10}, NodeInfo{})
 		_, withdraw := context.WithCancelCause(t.Context())
-		s := &seat{job: &plannedJob{Job: Job{Name: "a"}}, taken: true, standing: &standingOrder{t.Context(), withdraw}, changed: time.Now()}
+		s := &seat{job: &plannedJob{Job: Job{Name: "a"}}, taken: true, standing: &standingOrder{t.Context(), withdraw}, changed: new(time.Now())}
 		b.seats["a"] = s
 		p := place(view)
 		b.seat(t.Context(), p, true, true)
@@ -64,5 +64,25 @@ func TestASeatDoesNotChangeBeforeItsLastChangeIsSeen(t *testing.T) {
 		b.seat(t.Context(), p, true, true)
 		require.Nil(t, s.standing)
 		require.False(t, b.unseen)
+	})
+}
+
+// While nothing changes, a placement is of no use. What comes next is computed all the
+// same.
+func TestAQuietNodeForgetsItsPlacement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		view := &View{Self: "1", Nodes: []NodeView{{ID: "1", Instance: "1", NodeInfo: NodeInfo{Jobs: []JobInfo{{Name: "a", Weight: 1}}}}}}
+		b := newBalancer(&LeadershipBasedJobProcessor{}, balancing{maxMoves: 10}, NodeInfo{})
+		var p placer
+		b.seat(t.Context(), p.place(view), true, true)
+		outdated, awaited := make(chan struct{}), make(chan bool)
+		go func() { awaited <- b.await(t.Context(), outdated, 0, &p) }()
+		time.Sleep(quietTime)
+		synctest.Wait()
+		close(outdated)
+		require.True(t, <-awaited)
+		require.Nil(t, p.placed)
+		require.Zero(t, b.found)
+		require.Equal(t, place(view).jobs[0].target, p.place(view).jobs[0].target)
 	})
 }

@@ -89,12 +89,61 @@ func heap() int64 {
 // A job that a node does not campaign for has no goroutine there.
 func TestAJobThatStandsElsewhereHasNoGoroutine(t *testing.T) {
 	const jobs = 5000
+	_, start := startPair(t, jobs)
+	goroutines := runtime.NumGoroutine()
+	start("c")
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < goroutines+100 }, time.Minute, 10*time.Millisecond)
+}
+
+// It reports what a job takes on a node that neither leads it nor waits for it: when
+// that has computed a placement, and when nothing has changed for a while. The store is
+// in memory, and what it holds is not counted.
+func BenchmarkHeapOfAJobThatStandsElsewhere(b *testing.B) {
+	const jobs = 20_000
+	pair, start := startPair(b, jobs)
+	for b.Loop() {
+		busy, rest := heapOfNodes(b, pair...)
+		c := start("c")
+		busyAll, restAll := heapOfNodes(b, append(pair, c)...)
+		b.ReportMetric(float64(busyAll-busy)/jobs, "B/job")
+		b.ReportMetric(float64(restAll-rest)/jobs, "rest-B/job")
+	}
+}
+
+// heapOfNodes returns what is reachable while nodes know their last placements, and when
+// they have forgotten them.
+func heapOfNodes(t testing.TB, nodes ...*LeadershipBasedJobProcessor) (busy, rest int64) {
+	know := func(placed bool) func() bool {
+		return func() bool {
+			return !slices.ContainsFunc(nodes, func(p *LeadershipBasedJobProcessor) bool {
+				p.balancer.mu.Lock()
+				defer p.balancer.mu.Unlock()
+				return (p.balancer.found.placed != nil) != placed
+			})
+		}
+	}
+	require.Eventually(t, know(false), 2*time.Minute, 10*time.Millisecond)
+	rest = heap()
+	for _, p := range nodes {
+		signal(p.balancer.wake)
+	}
+	require.Eventually(t, know(true), quietTime/2, 10*time.Millisecond)
+	return heap(), rest
+}
+
+// startPair starts two nodes that have all jobs between them, and returns them and a
+// function that starts another one, which drains, and waits until the nodes show it.
+func startPair(t testing.TB, jobs int) (pair []*LeadershipBasedJobProcessor, start func(instance string) *LeadershipBasedJobProcessor) {
 	hub := new(MemoryHub)
 	work := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	names := make([]string, jobs)
+	for i := range names {
+		names[i] = "job-" + strconv.Itoa(i)
+	}
 	execute := func(instance string) (p *LeadershipBasedJobProcessor) {
 		var all []Job
-		for i := range jobs {
-			all = append(all, Job{Name: "job-" + strconv.Itoa(i), Work: work})
+		for _, name := range names {
+			all = append(all, Job{Name: name, Work: work})
 		}
 		p = NewLeadershipBasedJobProcessor("app", instance, NewMemoryLeaseProvider(hub), all,
 			WithLoadBalancing(WithGatherTime(0)), WithLogger(slog.New(slog.DiscardHandler)))
@@ -118,11 +167,12 @@ func TestAJobThatStandsElsewhereHasNoGoroutine(t *testing.T) {
 	}
 	a := execute("a")
 	require.Eventually(t, shows(a, 1, 1), time.Minute, 10*time.Millisecond)
-	execute("b")
+	b := execute("b")
 	require.Eventually(t, shows(a, 2, 2), time.Minute, 10*time.Millisecond)
-	goroutines := runtime.NumGoroutine()
-	c := execute("c")
-	require.Eventually(t, shows(c, 3, 2), time.Minute, 10*time.Millisecond)
-	require.Eventually(t, shows(a, 3, 2), time.Minute, 10*time.Millisecond)
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() < goroutines+100 }, time.Minute, 10*time.Millisecond)
+	return []*LeadershipBasedJobProcessor{a, b}, func(instance string) *LeadershipBasedJobProcessor {
+		p := execute(instance)
+		require.Eventually(t, shows(p, 3, 2), time.Minute, 10*time.Millisecond)
+		require.Eventually(t, shows(a, 3, 2), time.Minute, 10*time.Millisecond)
+		return p
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 )
 
 // views makes the views of a mirror, which its owner guards by a mutex of its own.
@@ -12,32 +13,34 @@ import (
 // validity may wait for the rest.
 type views struct {
 	making   sync.Mutex
-	latest   *View
-	lists    jobLists      // those in latest
-	at       int64         // changes of the mirror in latest; guarded by the owner's mutex
-	waited   bool          // the mirror waits; likewise
-	outdated chan struct{} // closed when there is another; nil while nobody asked; likewise
+	latest   weak.Pointer[View] // for as long as somebody has it
+	lists    jobLists           // those in latest
+	at       int64              // changes of the mirror in latest; guarded by the owner's mutex
+	waited   bool               // the mirror waits; likewise
+	outdated chan struct{}      // closed when there is another; nil while nobody asked; likewise
 }
 
 func (v *views) get(mu *sync.Mutex, m *mirror) (*View, <-chan struct{}) {
 	v.making.Lock()
 	defer v.making.Unlock()
+	latest := v.latest.Value()
 	var sketch *sketch
 	mu.Lock()
 	if v.outdated == nil {
 		v.outdated = make(chan struct{})
 	}
 	outdated := v.outdated
-	if v.latest == nil || v.at != m.changes {
-		m.news.all = m.news.all || v.latest == nil
+	if latest == nil || v.at != m.changes {
+		m.news.all = m.news.all || latest == nil
 		v.at = m.changes
 		sketch = m.sketch()
 	}
 	mu.Unlock()
 	if sketch != nil {
-		v.latest, v.lists = sketch.view(m.keys, v.latest, v.lists)
+		latest, v.lists = sketch.view(m.keys, latest, v.lists)
+		v.latest = weak.Make(latest)
 	}
-	return v.latest, outdated
+	return latest, outdated
 }
 
 // expire is called with the owner's mutex held, after each change.

@@ -69,15 +69,15 @@ func (a *app) actLate(id string, p *placement, seats map[string]*seat) (moved, c
 		switch {
 		case !p.showsSeat(j, s):
 		case leads && due[j] && p.handsOver(j, p.self):
-			s.standing, s.changed = nil, time.Now()
+			s.standing, s.changed = nil, new(time.Now())
 			a.withdraw(name, id)
 			moved++
 		case s.standing != nil && !leads && !wanted:
-			s.standing, s.changed = nil, time.Now()
+			s.standing, s.changed = nil, new(time.Now())
 			a.withdraw(name, id)
 			changed++
 		case s.standing == nil && wanted:
-			s.standing, s.changed = new(standingOrder), time.Now()
+			s.standing, s.changed = new(standingOrder), new(time.Now())
 			a.queues[name] = append(a.queues[name], id)
 			changed++
 		}

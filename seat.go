@@ -13,15 +13,19 @@ import (
 // seat is a job's place at the table: the node campaigns for it while it is wanted.
 type seat struct {
 	job      *plannedJob
-	leaves   bool           // the job was removed here, and is not told of any more
 	standing *standingOrder // nil while it is not wanted
-	changed  time.Time      // when that changed last
+	changed  *time.Time     // when that changed last; nil if it never did, as for most
 	leading  *Leadership    // nil while it does not run here
+	warmth   Warmth         // "" if it is ready, or nothing is wanted
+	prepare  *preparation   // nil before the first
+	leaves   bool           // the job was removed here, and is not told of any more
 	taken    bool           // a goroutine stands for it, runs it, or releases it
+}
 
-	warmth    Warmth                  // "" if it is ready, or nothing is wanted
-	preparing context.CancelCauseFunc // ends a call of Prepare; nil if none is under way
-	pause     time.Time               // before the next
+// preparation is what there is of calls of Prepare.
+type preparation struct {
+	cancel context.CancelCauseFunc // ends the call under way; nil if there is none
+	pause  time.Time               // before the next
 }
 
 // standingOrder is the context of a seat's campaigns, while it is wanted.
@@ -127,8 +131,8 @@ func (b *balancer) setLeading(job string, l *Leadership) {
 	default:
 		b.setWarmth(s, "")
 	}
-	if l != nil && s.preparing != nil {
-		s.preparing(nil)
+	if l != nil && s.prepares() {
+		s.prepare.cancel(nil)
 	}
 	signal(b.wake)
 }
@@ -193,7 +197,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, calm, settled bool) (
 // may have to wait for other things before it is claimed.
 func (p *placement) showsSeat(j int, s *seat) bool {
 	return p.self == none || !p.nodes[p.self].takes || p.jobs[j].target == none ||
-		p.waits(j, p.self) == (s.standing != nil) || time.Since(s.changed) >= seatPatience
+		p.waits(j, p.self) == (s.standing != nil) || s.changed == nil || time.Since(*s.changed) >= seatPatience
 }
 
 // seatPatience is how long a node waits for a view that shows what it did last.
@@ -260,14 +264,14 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 	case wanted == (s.standing != nil):
 	case wanted:
 		standing, withdraw := context.WithCancelCause(ctx)
-		s.standing, s.changed = &standingOrder{standing, withdraw}, time.Now()
+		s.standing, s.changed = &standingOrder{standing, withdraw}, new(time.Now())
 		if !s.taken {
 			b.take(s, true)
 			b.processor.keep(s.job, func() { b.serveSeat(s) })
 		}
 	default:
 		s.standing.withdraw(errNotPlacedHere)
-		s.standing, s.changed = nil, time.Now()
+		s.standing, s.changed = nil, new(time.Now())
 	}
 	if s.leading == nil && (s.warmth == "") == wanted {
 		b.setWarmth(s, s.cool())

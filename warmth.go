@@ -71,12 +71,15 @@ func (b *balancer) prepareNext(p *placement, seats []*seat, due []bool, limit in
 	}
 }
 
+// prepares reports whether a call of Prepare is under way.
+func (s *seat) prepares() bool { return s.prepare != nil && s.prepare.cancel != nil }
+
 func (b *balancer) prepare(s *seat) {
-	if s.preparing != nil || time.Now().Before(s.pause) {
+	if s.prepares() || s.prepare != nil && time.Now().Before(s.prepare.pause) {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(s.standing.ctx)
-	s.preparing = cancel
+	s.prepare = &preparation{cancel: cancel}
 	b.preparing++
 	answers := ask("Job.Prepare of "+s.job.Name, func() (struct{}, error) { return struct{}{}, s.job.Prepare(ctx) })
 	b.processor.loops.Go(func() {
@@ -92,8 +95,8 @@ func (b *balancer) prepared(ctx context.Context, s *seat, err error) {
 	defer b.mu.Unlock()
 	defer signal(b.wake)
 	unneeded := ctx.Err() != nil
-	s.preparing(nil)
-	s.preparing = nil
+	s.prepare.cancel(nil)
+	s.prepare.cancel = nil
 	b.preparing--
 	switch {
 	case unneeded:
@@ -101,7 +104,7 @@ func (b *balancer) prepared(ctx context.Context, s *seat, err error) {
 		b.setWarmth(s, Prepared)
 	default:
 		b.processor.concurrency.log.Warn("job could not be prepared, trying again", "name", s.job.Name, "error", err)
-		s.pause = time.Now().Add(restTime)
+		s.prepare.pause = time.Now().Add(restTime)
 		time.AfterFunc(restTime, func() { signal(b.wake) })
 	}
 }

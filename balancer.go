@@ -195,7 +195,7 @@ func (b *balancer) leave(ctx context.Context, lease Lease) error {
 // has settled, and who only waits elsewhere until it is calm.
 func (b *balancer) act(ctx context.Context, p *placement, calm, settled bool) {
 	for _, l := range b.seat(ctx, p, calm, settled) {
-		l.cancel(ErrMoved)
+		l.end(ErrMoved)
 	}
 }
 

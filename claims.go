@@ -85,7 +85,7 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 	old.rev, old.hash, old.readable = d.Revision, h, err == nil
 	if err != nil {
 		n.lost = true
-		t.replace(old, nil, false)
+		t.replace(old, &claimsValue{}, false)
 		return
 	}
 	t.learn(n, v.TTL, v.Drift)
@@ -101,13 +101,13 @@ func (t *transition) takeClaims(n *node, k int, d Document) {
 	if n.void {
 		return // nothing of it counts, ever
 	}
-	t.replace(old, v.claims(), !n.lost)
+	t.replace(old, &v, !n.lost)
 }
 
 // drop takes a claim document out.
 func (t *transition) drop(n *node, k int) {
 	if d := n.docs[k]; d != nil {
-		t.replace(d, nil, false)
+		t.replace(d, &claimsValue{}, false)
 	}
 	n.docs[k] = nil
 	for len(n.docs) > 0 && n.docs[len(n.docs)-1] == nil {
@@ -118,36 +118,45 @@ func (t *transition) drop(n *node, k int) {
 	}
 }
 
-// replace puts claims in place of those of d. Both are sorted; what stays as it is
-// costs no more than a comparison. released says that its owner did it.
-func (t *transition) replace(d *claimDocument, claims positions, released bool) {
-	fresh := make([]entry, 0, len(claims))
+// replace puts the claims of v in place of those of d. Both are sorted; what stays as
+// it is costs no more than a comparison. released says that its owner did it.
+//
+// It finds all queues before it looks into any: with many pictures, most of the time
+// goes into waiting for memory, and so the processor waits for several at once.
+func (t *transition) replace(d *claimDocument, v *claimsValue, released bool) {
+	fresh := make([]entry, len(v.Jobs))
 	old := d.claims
-	for _, c := range claims {
-		number := cmp.Or(c.number, d.bound)
-		for len(old) > 0 && old[0].queue.job < c.job {
+	for i, job := range v.Jobs {
+		for len(old) > 0 && old[0].queue.job < job {
 			t.remove(d, old[0].queue, released)
 			old = old[1:]
 		}
-		if len(old) > 0 && old[0].queue.job == c.job {
-			q := old[0].queue
-			if number != old[0].number {
-				t.move(d, q, number)
-			} else if number == d.guess && number != d.bound {
-				t.m.note(q.job) // it was a guess
-			}
-			fresh = append(fresh, entry{q, number})
-			old = old[1:]
-			continue
+		if len(old) > 0 && old[0].queue.job == job {
+			fresh[i], old = old[0], old[1:]
+		} else {
+			fresh[i].queue = t.m.queue(job)
 		}
-		q := t.m.queue(c.job)
-		t.insert(d, q, number)
-		fresh = append(fresh, entry{q, number})
 	}
 	for _, p := range old {
 		t.remove(d, p.queue, released)
 	}
 	d.claims = fresh
+	for i := range fresh {
+		t.place(d, &fresh[i], cmp.Or(v.number(i), d.bound))
+	}
+}
+
+// place gives a claim its number, and its place by that. One that is new has none yet.
+func (t *transition) place(d *claimDocument, p *entry, number int64) {
+	switch {
+	case p.number == 0:
+		t.insert(d, p.queue, number)
+	case p.number != number:
+		t.move(d, p.queue, number)
+	case number == d.guess && number != d.bound:
+		t.m.note(p.queue.job) // it was a guess
+	}
+	p.number = number
 }
 
 // queue returns the queue of a job, which may be one in which nobody stands yet.
@@ -166,7 +175,7 @@ func (t *transition) insert(d *claimDocument, q *queue, number int64) {
 	}
 	if len(q.claims) == 0 {
 		t.m.queues[q.job] = q
-		q.claims = slices.Grow(q.claims, 4) // mostly some come
+		q.claims = slices.Grow(q.claims, 2) // mostly one waits
 	}
 	i := len(q.claims)
 	for i > 0 && q.claims[i-1].number >= number {

@@ -136,6 +136,12 @@ func (c *Concurrency) Close() error {
 	if err := c.made(); err != nil {
 		return err
 	}
+	return c.close(func() {})
+}
+
+// close is Close. It calls released once the leases are closed, or that takes too long,
+// and before leaderships are reported as over that nobody has released by then.
+func (c *Concurrency) close(released func()) error {
 	first, leases, leaderships := c.shut()
 	if !first {
 		<-c.freed
@@ -143,11 +149,11 @@ func (c *Concurrency) Close() error {
 	}
 	defer close(c.freed)
 	for _, l := range leaderships {
-		l.cancel(ErrClosed)
+		l.end(ErrClosed)
 	}
 	errs := make([]error, len(leases))
 	for i, held := range leases {
-		c.wg.Go(func() { errs[i] = c.giveBack(held) })
+		c.wg.Go(func() { errs[i] = c.closeLease(held) })
 	}
 	returned := make(chan struct{})
 	go func() { c.wg.Wait(); close(returned) }()
@@ -159,8 +165,12 @@ func (c *Concurrency) Close() error {
 		err = errProviderBlocks
 		c.log.Error("the provider does not return", "after", closeTimeout+time.Second)
 	}
+	released()
 	for _, l := range leaderships {
 		l.reportEnd()
+	}
+	for _, held := range leases {
+		held.report.release()
 	}
 	c.reports.flush()
 	return err
@@ -265,7 +275,7 @@ func (c *Concurrency) campaign(ctx context.Context, name string, start time.Time
 		if err == nil {
 			return l, nil
 		}
-		l.cancel(err)
+		l.end(err)
 		c.drop(held, errors.Is(err, ErrLeaseLost))
 		if !errors.Is(err, ErrLeaseLost) {
 			return nil, err

@@ -179,7 +179,8 @@
 //
 // # What fails, what happens, and what it costs
 //
-//	node stops cleanly          released as Work returns        one write, one event
+//	node stops cleanly          released as Works return        one write, one event for all that
+//	                                                            return at once
 //	term ends                   the same; others come first     the same
 //	node crashes                others wait, and bury it        0.75 T to 1.02 T, one write
 //	another starts afterwards   it waits for what it finds      T·(1+ρ) from its start

@@ -2,7 +2,6 @@ package distributed
 
 import (
 	"cmp"
-	"iter"
 	"slices"
 	"strings"
 )
@@ -49,7 +48,7 @@ type claimsValue struct {
 	Seq     int64   `json:"seq"`               // of this write, from 1
 	Made    int64   `json:"made"`              // the revision of the first write; 0 in that
 	Guard   int64   `json:"guard"`             // the revision of the document that this write replaces
-	Jobs    string  `json:"jobs,omitempty"`    // names in order, one a line: far quicker to read than an array
+	Jobs    names   `json:"jobs,omitempty"`    // in order
 	Numbers []int64 `json:"numbers,omitempty"` // of the jobs; the last one is that of all that follow, too
 }
 
@@ -59,45 +58,54 @@ func (v *claimsValue) valid() bool {
 
 // validClaims reports whether each job is there once, and has a number.
 func (v *claimsValue) validClaims() bool {
-	jobs, last := 0, ""
-	for job := range v.names() {
+	last := ""
+	for _, job := range v.Jobs {
 		if job <= last {
 			return false
 		}
-		jobs, last = jobs+1, job
+		last = job
 	}
-	return len(v.Numbers) <= jobs && (len(v.Numbers) > 0 || jobs == 0) && !slices.ContainsFunc(v.Numbers, func(n int64) bool { return n < 0 })
+	return len(v.Numbers) <= len(v.Jobs) && (len(v.Numbers) > 0 || len(v.Jobs) == 0) && !slices.ContainsFunc(v.Numbers, func(n int64) bool { return n < 0 })
 }
 
-func (v *claimsValue) names() iter.Seq[string] {
-	if v.Jobs == "" {
-		return func(func(string) bool) {}
-	}
-	return strings.SplitSeq(v.Jobs, "\n")
-}
+// number returns the number of the job at i.
+func (v *claimsValue) number(i int) int64 { return v.Numbers[min(i, len(v.Numbers)-1)] }
 
 // claims returns what is claimed, in the order of the names.
 func (v *claimsValue) claims() positions {
-	all := make(positions, 0, strings.Count(v.Jobs, "\n")+1)
-	for job := range v.names() {
-		all = append(all, position{job, v.Numbers[min(len(all), len(v.Numbers)-1)]})
+	all := make(positions, len(v.Jobs))
+	for i, job := range v.Jobs {
+		all[i] = position{job, v.number(i)}
 	}
 	return all
 }
 
 // claim has v claim what is in p, and nothing else.
 func (v *claimsValue) claim(p positions) *claimsValue {
-	var names []string
-	v.Numbers = nil
+	v.Jobs, v.Numbers = nil, nil
 	for _, c := range p {
-		names = append(names, c.job)
+		v.Jobs = append(v.Jobs, c.job)
 		v.Numbers = append(v.Numbers, c.number)
 	}
-	v.Jobs = strings.Join(names, "\n")
 	for n := len(v.Numbers); n > 1 && v.Numbers[n-1] == v.Numbers[n-2]; n-- {
 		v.Numbers = v.Numbers[:n-1]
 	}
 	return v
+}
+
+// names are written as one string, one a line: far quicker to read than an array.
+type names []string
+
+// MarshalText implements [encoding.TextMarshaler].
+func (n names) MarshalText() ([]byte, error) { return []byte(strings.Join(n, "\n")), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (n *names) UnmarshalText(text []byte) error {
+	*n = nil
+	if len(text) > 0 {
+		*n = strings.Split(string(text), "\n")
+	}
+	return nil
 }
 
 func validTiming(ttl int64, drift float64) bool {

@@ -56,10 +56,10 @@ func TestValuesThatMakeNoSenseAreUnreadable(t *testing.T) {
 	for _, v := range []value{
 		&nodeValue{TTL: 0}, &nodeValue{TTL: maxTTL.Milliseconds() + 1}, &nodeValue{TTL: 1, Drift: 0.11},
 		&nodeValue{TTL: 1, Beat: -1}, &nodeValue{TTL: 1, Documents: -1},
-		&claimsValue{TTL: 1}, &claimsValue{TTL: 1, Seq: 1, Guard: -1}, &claimsValue{TTL: 1, Seq: 1, Jobs: "a"}, &claimsValue{TTL: 1, Seq: 1, Numbers: []int64{1}},
-		&claimsValue{TTL: 1, Seq: 1, Jobs: "a", Numbers: []int64{-1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: "a", Numbers: []int64{1, 1}},
-		&claimsValue{TTL: 1, Seq: 1, Jobs: "b\na", Numbers: []int64{1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: "a\na", Numbers: []int64{1, 2}},
-		&claimsValue{TTL: 1, Seq: 1, Jobs: "a\n", Numbers: []int64{1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: "\na", Numbers: []int64{1}},
+		&claimsValue{TTL: 1}, &claimsValue{TTL: 1, Seq: 1, Guard: -1}, &claimsValue{TTL: 1, Seq: 1, Jobs: names{"a"}}, &claimsValue{TTL: 1, Seq: 1, Numbers: []int64{1}},
+		&claimsValue{TTL: 1, Seq: 1, Jobs: names{"a"}, Numbers: []int64{-1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: names{"a"}, Numbers: []int64{1, 1}},
+		&claimsValue{TTL: 1, Seq: 1, Jobs: names{"b", "a"}, Numbers: []int64{1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: names{"a", "a"}, Numbers: []int64{1, 2}},
+		&claimsValue{TTL: 1, Seq: 1, Jobs: names{"a", ""}, Numbers: []int64{1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: names{"", "a"}, Numbers: []int64{1}},
 		&epochValue{}, &infoValue{Capacity: -1},
 	} {
 		b, err := testKeys.encode("k", v)
@@ -137,7 +137,7 @@ func TestDocumentsAreNotTooLong(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for i, v := range []value{
-		&epochValue{Value: "abc"}, &nodeValue{TTL: 1, Beat: 1}, &claimsValue{TTL: 1, Seq: 1, Jobs: "a\nb\"", Numbers: []int64{0, 2}},
+		&epochValue{Value: "abc"}, &nodeValue{TTL: 1, Beat: 1}, &claimsValue{TTL: 1, Seq: 1, Jobs: names{"a", `b"`}, Numbers: []int64{0, 2}},
 	} {
 		b, err := testKeys.encode("k", v)
 		require.NoError(f, err)

@@ -102,7 +102,7 @@ func (p *LeadershipBasedJobProcessor) dismiss(name string) (gone <-chan struct{}
 		job.cancel(ErrJobRemoved)
 	}
 	if job.tenure != nil {
-		job.tenure.leadership.cancel(ErrJobRemoved)
+		job.tenure.leadership.end(ErrJobRemoved)
 	}
 	p.strike(job)
 	return job.gone, nil

@@ -17,9 +17,19 @@ func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
 		p.enter(job)
 		return
 	}
-	for p.ctx.Err() == nil && job.ctx.Err() == nil {
-		p.turn(job.ctx, job)
+	for ctx := p.loopContext(job); ctx != nil; ctx = p.loopContext(job) {
+		p.turn(ctx, job)
 	}
+}
+
+// loopContext returns the context of a job's loop, nil if that is to end.
+func (p *LeadershipBasedJobProcessor) loopContext(job *plannedJob) context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if job.removed || p.ctx.Err() != nil {
+		return nil
+	}
+	return job.ctx
 }
 
 // keep calls f, which serves a job, on a goroutine, and again on another one if a Work
@@ -44,10 +54,11 @@ func (p *LeadershipBasedJobProcessor) keep(job *plannedJob, f func()) {
 func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob) {
 	pause := job.pause
 	job.pause = 0
-	if sleep(ctx, pause) != nil {
+	if sleep(ctx, pause) != nil || p.permit(ctx, job) != nil {
 		return
 	}
-	leadership, term, err := p.win(ctx, job)
+	leadership, term, err := p.campaign(ctx, job)
+	p.noteCampaigned(job)
 	if err != nil {
 		if ctx.Err() == nil && p.ctx.Err() == nil && !errors.Is(err, errWithdrawn) {
 			p.fail(err)
@@ -59,19 +70,7 @@ func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob)
 	}
 }
 
-// win campaigns for the job. errWithdrawn says that this was not wanted any more.
-func (p *LeadershipBasedJobProcessor) win(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
-	permitted, withdraw, err := p.permit(ctx, job)
-	if err != nil {
-		return nil, 0, errWithdrawn
-	}
-	defer withdraw()
-	if l, term, err = p.campaign(permitted, job); err != nil && permitted.Err() != nil {
-		err = errWithdrawn
-	}
-	return l, term, err
-}
-
+// campaign campaigns for the job. errWithdrawn says that it was the quota that ended it.
 func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
 	if err := p.awaitUndone(ctx, job.Name); err != nil {
 		return nil, 0, err
@@ -109,15 +108,16 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 			p.quota.put(p.ctx)
 		}
 	}()
-	defer p.begin(job, l)()
+	t := p.begin(job, l)
+	defer p.finishTenure(job)
 	report := func() {} // what Work returned; not before the job is released, and others can run it
 	defer func() { p.release(l, func() { report() }) }()
 	defer p.balancer.lead(l)()
 	if p.ctx.Err() != nil {
-		l.cancel(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
+		l.end(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
 	}
 	if p.isRemoved(job) {
-		l.cancel(ErrJobRemoved) // likewise
+		l.end(ErrJobRemoved) // likewise
 	}
 	p.obeyOnElection(l)
 	if !p.rest(l) {
@@ -127,12 +127,12 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 		return false
 	}
 	if term > 0 {
-		defer time.AfterFunc(term, func() { l.cancel(ErrTermEnded) }).Stop()
+		defer time.AfterFunc(term, func() { l.end(ErrTermEnded) }).Stop()
 	}
 	started := time.Now()
 	p.concurrency.hooks.workStarted(l.name, l.token)
 	returned := p.recoverLater(l)
-	defer p.reportStuck(l)()
+	defer p.reportStuck(t)()
 	defer p.watch(job, l)()
 	runWork(l.ctx, p.labelled(job, l), func(err error) {
 		p.noteReturn(l)
@@ -150,7 +150,7 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 // it: then the first to notice may be a store that refuses the token.
 func (p *LeadershipBasedJobProcessor) returned(job *plannedJob, l *Leadership, err error, took time.Duration) (report func(), ended bool) {
 	if p.caller.Err() != nil {
-		l.cancel(context.Cause(p.caller)) // which Work may have watched itself, and been faster than us
+		l.end(context.Cause(p.caller)) // which Work may have watched itself, and been faster than us
 	}
 	lost := l.expired()
 	asked := lost || l.ctx.Err() != nil
@@ -160,10 +160,10 @@ func (p *LeadershipBasedJobProcessor) returned(job *plannedJob, l *Leadership, e
 		log = p.failed(job, l, silenceThen(err, l.ctx), took)
 	case err == nil:
 	case isPanic(err) || (!asked && !errors.Is(err, ErrDone)):
-		l.cancel(failureOf(l.name, err))
+		l.end(failureOf(l.name, err))
 		log = p.failed(job, l, err, took)
 	case errors.Is(err, ErrDone) && !lost:
-		l.cancel(ErrDone)
+		l.end(ErrDone)
 		log = p.finishes(l)
 	case !errors.Is(err, l.ctx.Err()) && !errors.Is(err, context.Cause(l.ctx)):
 		log = func() {
@@ -187,15 +187,16 @@ func (p *LeadershipBasedJobProcessor) failed(job *plannedJob, l *Leadership, err
 
 // release gives the job up, and calls released when that is done.
 func (p *LeadershipBasedJobProcessor) release(l *Leadership, released func()) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), closeTimeout)
-	defer cancel()
 	stopping := p.ctx.Err() != nil
 	if stopping {
-		p.balancer.awaitLeave(ctx)
-		if p.options.stuck.what != ReturnStuck { // then nobody may close the lease
-			cancel() // closing the lease, which follows, confirms all that is not confirmed by then
-		}
+		p.part()
 	}
+	ctx := p.ctx
+	if !stopping || p.options.stuck.what == ReturnStuck { // then nobody may close the lease
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+	} // else closing it, which follows, confirms all that is not confirmed by then
 	if err := l.release(ctx, released); err != nil && !stopping {
 		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
 	}

@@ -27,6 +27,7 @@ type Leadership struct {
 	released  atomic.Pointer[chan struct{}] // closed when the first Resign is done; nil before that is called
 	lost      atomic.Pointer[error]         // why, if it was lost
 	ready     atomic.Pointer[func()]        // called when Work says that it is ready; nil if that is not to come
+	ending    atomic.Pointer[func()]        // called when ctx is done; nil if nobody asked for that, or it was
 	sign      atomic.Int64                  // how long after since Alive was called last
 	announced atomic.Bool                   // the victory has been reported
 	ended     atomic.Bool                   // the end is to be reported
@@ -50,6 +51,23 @@ func newLeadership(ctx context.Context, c *Concurrency, h *heldLease, name strin
 	l := &Leadership{name: name, owner: c, lease: h, election: h.lease.Election(name)}
 	l.ctx, l.cancel = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leadershipKey{}, l))
 	return l
+}
+
+// end ends the context, with the first cause that it is called with. Who calls it may
+// hold locks.
+func (l *Leadership) end(cause error) {
+	l.cancel(cause)
+	if f := l.ending.Swap(nil); f != nil {
+		(*f)()
+	}
+}
+
+// onEnd has f called, once, when the context is done. It must not block: see end.
+func (l *Leadership) onEnd(f func()) {
+	l.ending.Store(&f)
+	if l.ctx.Err() != nil {
+		l.end(nil) // which may have been before
+	}
 }
 
 // Name returns the name that this node leads.
@@ -105,7 +123,7 @@ func (l *Leadership) Resign(ctx context.Context) error {
 		return err
 	}
 	if l.owner.managed {
-		l.cancel(ErrResigned)
+		l.end(ErrResigned)
 		return nil
 	}
 	attempt, cancel := notBefore(ctx, resignAttempt)
@@ -150,7 +168,7 @@ func (l *Leadership) made() error {
 }
 
 func (l *Leadership) giveUp(ctx context.Context, released func()) error {
-	l.cancel(ErrResigned)
+	l.end(ErrResigned)
 	err := l.election.Resign(ctx)
 	l.owner.leave(l)
 	released()
@@ -166,7 +184,7 @@ func (l *Leadership) giveUp(ctx context.Context, released func()) error {
 // ten thousand others to be told after this one.
 func (l *Leadership) lose(cause error) {
 	l.lost.Store(&cause) // first: nobody shall take this end for a resignation
-	l.cancel(cause)
+	l.end(cause)
 	l.reportEnd()
 }
 

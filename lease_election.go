@@ -32,12 +32,12 @@ func (s *session) Election(job string) Election {
 func (e *election) Campaign(ctx context.Context, lost context.CancelCauseFunc) (int64, error) {
 	e.session.update(func() { e.stand(lost) })
 	for {
-		if token, done, err := e.outcome(ctx); done {
-			return token, err
-		}
 		select {
 		case <-e.wake:
 		case <-ctx.Done():
+		}
+		if token, done, err := e.outcome(ctx); done {
+			return token, err
 		}
 	}
 }
@@ -102,6 +102,7 @@ func (e *election) stand(lost context.CancelCauseFunc) {
 	s := e.session
 	e.lost, e.token, e.vacated = lost, 0, 0
 	if s.lost != nil {
+		e.notify()
 		return
 	}
 	c := s.writer.candidacies[e.job]

@@ -623,6 +623,7 @@ func BenchmarkStep(b *testing.B) {
 		values[i], _ = testKeys.encode(key, v)
 	}
 	b.ReportAllocs()
+	b.ResetTimer()
 	for i := range values {
 		rev++
 		if c := m.step(Step{Revision: rev, Documents: []Document{{key, values[i], rev}}}, 2); len(c.queues) > 1 && i > 0 {
@@ -632,6 +633,70 @@ func BenchmarkStep(b *testing.B) {
 	if m.waits() {
 		b.Fatal("in doubt")
 	}
+}
+
+// BenchmarkPicture is the pictures of 20 nodes in one process that begin to claim the same
+// 9,600 jobs at once.
+func BenchmarkPicture(b *testing.B) {
+	steps := crowd(b, 20)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		pictures := make([]*mirror, 20)
+		for i := range pictures {
+			pictures[i] = newMirror(testKeys, fmt.Sprintf("node%d", i), newTiming(testTTL), memory{})
+		}
+		for _, s := range steps {
+			for _, m := range pictures {
+				m.step(s, 1)
+			}
+		}
+		for _, m := range pictures {
+			if m.waits() || m.torn != nil || len(m.queues) != 9_600 {
+				b.Fatal("not all is there")
+			}
+		}
+	}
+}
+
+// crowd is what nodes write that claim 9,600 jobs, 64 a document and 25 documents a step:
+// all documents empty, then with the claims, and in the end with their numbers.
+func crowd(t testing.TB, nodes int) (steps []Step) {
+	put := func(key string, v value) (rev int64) {
+		s := &steps[len(steps)-1]
+		b, err := testKeys.encode(key, v)
+		require.NoError(t, err)
+		s.Documents = append(s.Documents, Document{key, b, s.Revision})
+		return s.Revision
+	}
+	begin := func() { steps = append(steps, Step{Revision: int64(len(steps) + 1)}) }
+	begin()
+	put(testKeys.epoch(), &epochValue{"e"})
+	for n := range nodes {
+		begin()
+		var made []int64
+		for k := range 150 {
+			made = append(made, put(testKeys.claims(fmt.Sprintf("node%d", n), k), claimed(1, 0, 0)))
+		}
+		put(testKeys.node(fmt.Sprintf("node%d", n)), beat(1, made...))
+	}
+	written := make([]int64, nodes*150)
+	for seq := int64(2); seq <= 3; seq++ {
+		for first := 0; first < 150; first += 25 {
+			for n := range nodes {
+				begin()
+				for k := first; k < first+25; k++ {
+					made, before := int64(n+2), &written[n*150+k]
+					var claims positions
+					for j := range 64 {
+						claims = append(claims, position{fmt.Sprintf("job-%06d", k*64+j), *before})
+					}
+					*before = put(testKeys.claims(fmt.Sprintf("node%d", n), k), claimed(seq, made, max(made, *before), claims...))
+				}
+			}
+		}
+	}
+	return steps
 }
 
 func newTiming(ttl time.Duration) timing {

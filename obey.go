@@ -185,11 +185,10 @@ func (p *LeadershipBasedJobProcessor) obey(orders []Order) {
 	for name, job := range p.jobs {
 		if job.tenure != nil {
 			if l := job.tenure.leadership; in.ends(l, p.balancer != nil) != nil {
-				ends = append(ends, func() { l.cancel(in.ends(l, p.balancer != nil)) })
+				ends = append(ends, func() { l.end(in.ends(l, p.balancer != nil)) })
 			}
-		} else if job.withdraw != nil && in.bars(name, p.balancer != nil) != nil {
-			withdraw := job.withdraw
-			ends = append(ends, func() { withdraw(errBarred) })
+		} else if job.barable && in.bars(name, p.balancer != nil) != nil {
+			p.bar(job)
 		}
 	}
 	p.mu.Unlock()
@@ -198,21 +197,15 @@ func (p *LeadershipBasedJobProcessor) obey(orders []Order) {
 	}
 }
 
-// permit blocks while an order bars the job, or until ctx is done. It returns the
-// context to campaign under, which is to be cancelled after the campaign.
-func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJob) (context.Context, context.CancelFunc, error) {
+// permit blocks while an order bars the job, or until ctx is done. From when it returns
+// nil until noteCampaigned is called, orders end the job's campaigns.
+func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJob) error {
 	for {
 		p.mu.Lock()
 		if p.ordered == nil || p.ordered.bars(job.Name, p.balancer != nil) == nil {
-			standing, withdraw := context.WithCancelCause(ctx)
-			job.withdraw = withdraw
+			job.barable = ctx.Err() == nil
 			p.mu.Unlock()
-			return standing, func() {
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				job.withdraw = nil
-				withdraw(nil)
-			}, nil
+			return ctx.Err()
 		}
 		if p.reordered == nil {
 			p.reordered = make(chan struct{})
@@ -222,9 +215,26 @@ func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJo
 		select {
 		case <-reordered:
 		case <-ctx.Done():
-			return nil, nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
+}
+
+func (p *LeadershipBasedJobProcessor) noteCampaigned(job *plannedJob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	job.barable = false
+}
+
+// bar ends what the job waits for here, and lets it begin anew. It is called with mu
+// held.
+func (p *LeadershipBasedJobProcessor) bar(job *plannedJob) {
+	if p.balancer != nil {
+		p.balancer.bar(job.Name)
+		return
+	}
+	job.cancel(errBarred)
+	p.ready(job)
 }
 
 // obeyOnElection ends a leadership that was won before the order against it was
@@ -235,7 +245,7 @@ func (p *LeadershipBasedJobProcessor) obeyOnElection(l *Leadership) {
 		return
 	}
 	if cause := p.instructions(orders).ends(l, p.balancer != nil); cause != nil {
-		l.cancel(cause)
+		l.end(cause)
 	}
 }
 

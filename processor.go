@@ -37,6 +37,7 @@ type LeadershipBasedJobProcessor struct {
 	finished bool          // no more jobs
 	failure  error
 	crew     crew
+	parting  parting
 
 	ordered   *instructions // nil before the first lease
 	reordered chan struct{} // closed when that is replaced; nil while nobody waits
@@ -48,15 +49,14 @@ type LeadershipBasedJobProcessor struct {
 type plannedJob struct {
 	Job
 	delay   time.Duration           // before the first campaign; of whoever serves it
-	ctx     context.Context         // done when the job is removed or Execute ends; no child of any other
+	ctx     context.Context         // of its loop: done when it is removed, barred, or Execute ends; no child of any other
 	cancel  context.CancelCauseFunc // ends ctx
+	barable bool                    // it campaigns: orders may end that
 	gone    chan struct{}           // closed when nobody serves it any more
 	removed bool                    // it is to end
 	served  int                     // goroutines that serve it; of the crew
 	since   time.Time               // when it was added, or released last
 	tenure  *tenure                 // nil while it is not led here
-
-	withdraw context.CancelCauseFunc // ends the campaign under way, nil if there is none
 
 	pause time.Duration // before the next campaign, as a failure could not be recorded; of its loop
 }
@@ -72,6 +72,7 @@ func NewLeadershipBasedJobProcessor(app, instance string, provider LeaseProvider
 		jobs:    map[string]*plannedJob{},
 		ended:   make(chan struct{}),
 		crew:    crew{left: make(chan struct{})},
+		parting: parting{look: make(chan struct{}, 1), over: make(chan struct{})},
 	}
 	for _, o := range opts {
 		if o == nil {
@@ -129,7 +130,8 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 }
 
 // Execute runs the jobs until ctx is done. It then returns nil as soon as no Work runs
-// any more and everything has been released. It can be called once; a second call
+// any more and everything has been released. Jobs whose Works return together are
+// released together; one that takes longer holds up no other. It can be called once; a second call
 // returns [ErrClosed]. If the store does not answer when ctx is done, Execute returns
 // some 5 s after the last Work (6 s with [WithLoadBalancing]), and others wait until
 // the lease has run out. More than 128 jobs start in groups of that size, a millisecond
@@ -157,8 +159,7 @@ func (p *LeadershipBasedJobProcessor) Execute(ctx context.Context) error {
 	if p.options.stuck.what == ReturnStuck {
 		return p.close()
 	}
-	p.loops.Wait()
-	_ = p.concurrency.Close() // logged there; others wait until what is left has run out
+	p.end()
 	return p.failure
 }
 
@@ -337,9 +338,12 @@ func (p *LeadershipBasedJobProcessor) finish(cause error) {
 	var loops, running []context.CancelCauseFunc
 	p.mu.Lock()
 	p.finished = true
+	if p.parting.waiting > 0 || p.parting.tenures == 0 {
+		signal(p.parting.look)
+	}
 	for _, job := range p.jobs {
 		if job.tenure != nil {
-			running = append(running, job.tenure.leadership.cancel)
+			running = append(running, job.tenure.leadership.end)
 		}
 		if job.cancel != nil {
 			loops = append(loops, job.cancel)

@@ -47,10 +47,11 @@ func TestEachJobIsReleasedAsItsOwnWorkReturns(t *testing.T) {
 		a := s.execute("a", works{"fast": untilDone, "slow": stopsAfter(time.Minute)})
 		s.execute("b", works{"fast": untilDone, "slow": untilDone})
 		a.stop(errShutdown)
+		time.Sleep(time.Millisecond) // as long as a node that stops waits for more Works to return
 		require.Equal(t, "b", s.runner("fast"), "handed over at once")
 		require.Equal(t, "a", s.runner("slow"))
 
-		time.Sleep(time.Minute - 1)
+		time.Sleep(time.Minute - time.Millisecond - 1)
 		require.Equal(t, "a", s.runner("slow"), "no longer than its lease lives, which is renewed meanwhile")
 		require.False(t, a.returned(), "something still runs")
 		time.Sleep(1)

@@ -34,6 +34,11 @@ type standingOrder struct {
 	withdraw context.CancelCauseFunc
 }
 
+func newStandingOrder(ctx context.Context) *standingOrder {
+	ctx, withdraw := context.WithCancelCause(ctx)
+	return &standingOrder{ctx, withdraw}
+}
+
 // found are the seats of the jobs of a placement, nil for those that this node does not
 // have.
 type found struct {
@@ -67,6 +72,16 @@ func (b *balancer) dismiss(job string) {
 		s.leaves = true
 		b.want(context.Background(), s, false)
 		b.publish()
+	}
+}
+
+// bar ends a job's campaign. If it is still wanted here, another one may begin.
+func (b *balancer) bar(job string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seats[job]; s.standing != nil {
+		s.standing.withdraw(errBarred)
+		s.standing = newStandingOrder(b.processor.ctx)
 	}
 }
 
@@ -263,8 +278,7 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 	switch {
 	case wanted == (s.standing != nil):
 	case wanted:
-		standing, withdraw := context.WithCancelCause(ctx)
-		s.standing, s.changed = &standingOrder{standing, withdraw}, new(time.Now())
+		s.standing, s.changed = newStandingOrder(ctx), new(time.Now())
 		if !s.taken {
 			b.take(s, true)
 			b.processor.keep(s.job, func() { b.serveSeat(s) })

@@ -158,22 +158,22 @@ func (p *LeadershipBasedJobProcessor) drained() bool {
 // changes is guarded by the processor's mutex.
 type tenure struct {
 	leadership *Leadership
-	ended      time.Time // when the end of its context was noticed; zero before
+	stopping   stopping  // of its Work
 	returned   time.Time // when Work returned; zero before
 	resting    bool      // Work pauses after a failure
 	given      bool      // Execute does not wait for Work any more
 }
 
 func (t *tenure) status(now time.Time) JobStatus {
-	l := t.leadership
+	l, ended := t.leadership, t.stopping.ended()
 	s := JobStatus{Name: l.name, State: JobRunning, Since: l.since, Token: l.token, Cause: context.Cause(l.ctx), Warming: l.warming()}
 	switch {
 	case !t.returned.IsZero():
 		s.State, s.Since = JobStopping, t.returned
-	case !t.ended.IsZero() && now.Sub(t.ended) >= stuckAfter:
-		s.State, s.Since = JobStuck, t.ended
-	case !t.ended.IsZero():
-		s.State, s.Since = JobStopping, t.ended
+	case !ended.IsZero() && now.Sub(ended) >= stuckAfter:
+		s.State, s.Since = JobStuck, ended
+	case !ended.IsZero():
+		s.State, s.Since = JobStopping, ended
 	case s.Cause != nil:
 		s.State, s.Since = JobStopping, now
 	case t.resting:
@@ -182,25 +182,22 @@ func (t *tenure) status(now time.Time) JobStatus {
 	return s
 }
 
-// begin notes that a job is led here, until the function that it returns is called.
-func (p *LeadershipBasedJobProcessor) begin(job *plannedJob, l *Leadership) (released func()) {
+// begin notes that a job is led here.
+func (p *LeadershipBasedJobProcessor) begin(job *plannedJob, l *Leadership) *tenure {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	job.tenure = &tenure{leadership: l}
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		job.tenure, job.since = nil, time.Now()
-	}
+	p.parting.tenures++
+	return job.tenure
 }
 
-// noteEnd notes that the context of a Work is done, and returns the time.
-func (p *LeadershipBasedJobProcessor) noteEnd(l *Leadership) time.Time {
+// finishTenure notes that a job is released.
+func (p *LeadershipBasedJobProcessor) finishTenure(job *plannedJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
-	p.jobs[l.name].tenure.ended = now
-	return now
+	job.tenure, job.since = nil, time.Now()
+	p.parting.tenures--
+	p.noticeParting()
 }
 
 // noteRest notes whether a job pauses after a failure.

@@ -51,40 +51,76 @@ func (o *stuckOptions) validate() error {
 	return nil
 }
 
-// reportStuck says so when Work goes on although its context is done, until the
+// stopping is how a Work stops whose context is done. It has a lock of its own, as
+// leaderships are ended by who holds others.
+type stopping struct {
+	mu       sync.Mutex
+	since    time.Time // when the context was done; zero before
+	returned bool
+	report   *time.Timer // set with since
+	forget   func()      // keeps the Work from being exposed; nil if it is not to be
+}
+
+// reportStuck says so when the Work of t goes on although its context is done, until the
 // function that it returns is called.
-func (p *LeadershipBasedJobProcessor) reportStuck(l *Leadership) (returned func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Add(1)
-	stop := context.AfterFunc(l.ctx, func() {
-		defer wg.Done()
-		since := p.noteEnd(l)
-		if after := p.options.stuck.after; after > 0 {
-			defer later(context.WithoutCancel(l.ctx), after, func() { p.expose(l, since) })()
-		}
-		for wait := stuckAfter; ; wait = min(wait, time.Minute) {
-			select {
-			case <-done:
-				if late := time.Since(since); late >= stuckAfter {
-					p.concurrency.log.Info("work has stopped", "job", l.name, "token", l.token, "late", late, "cause", context.Cause(l.ctx))
-				}
-				return
-			case <-time.After(wait):
-			}
-			stuck := time.Since(since)
-			p.concurrency.log.Warn("work does not stop", "job", l.name, "token", l.token, "since", stuck, "cause", context.Cause(l.ctx))
-			p.concurrency.hooks.stuck(l.name, l.token, stuck)
-			wait = stuck // so that the time until the next report doubles
-		}
-	})
-	return func() {
-		close(done)
-		if stop() {
-			wg.Done()
-		}
-		wg.Wait()
+func (p *LeadershipBasedJobProcessor) reportStuck(t *tenure) (returned func()) {
+	t.leadership.onEnd(func() { p.noteEnd(t) })
+	return func() { p.noteStop(t) }
+}
+
+// noteEnd notes that the context of a Work is done. It does not block.
+func (p *LeadershipBasedJobProcessor) noteEnd(t *tenure) {
+	s, l := &t.stopping, t.leadership
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since := time.Now()
+	s.since = since
+	if s.returned {
+		return
 	}
+	s.report = time.AfterFunc(stuckAfter, func() { p.noteStuck(t) })
+	if after := p.options.stuck.after; after > 0 {
+		s.forget = later(context.WithoutCancel(l.ctx), after, func() { p.expose(l, since) })
+	}
+}
+
+// noteStuck says that a Work goes on, each time twice as late.
+func (p *LeadershipBasedJobProcessor) noteStuck(t *tenure) {
+	s, l := &t.stopping, t.leadership
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.returned {
+		return
+	}
+	stuck := time.Since(s.since)
+	p.concurrency.log.Warn("work does not stop", "job", l.name, "token", l.token, "since", stuck, "cause", context.Cause(l.ctx))
+	p.concurrency.hooks.stuck(l.name, l.token, stuck)
+	s.report.Reset(min(stuck, time.Minute))
+}
+
+// noteStop notes that nothing of a Work runs any more.
+func (p *LeadershipBasedJobProcessor) noteStop(t *tenure) {
+	s, l := &t.stopping, t.leadership
+	s.mu.Lock()
+	s.returned = true
+	since, forget := s.since, s.forget
+	if s.report != nil {
+		s.report.Stop()
+	}
+	s.mu.Unlock()
+	if forget != nil {
+		forget()
+	}
+	if late := time.Since(since); !since.IsZero() && late >= stuckAfter {
+		p.concurrency.log.Info("work has stopped", "job", l.name, "token", l.token, "late", late, "cause", context.Cause(l.ctx))
+	}
+}
+
+// ended returns when the context was done, zero if it is not.
+func (s *stopping) ended() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since
 }
 
 // stuckAfter is when a Work that does not stop is reported first.
@@ -121,8 +157,7 @@ func (p *LeadershipBasedJobProcessor) close() error {
 	done := make(chan struct{})
 	go func() { // nobody waits for it if a Work does not return
 		defer close(done)
-		p.loops.Wait()
-		_ = p.concurrency.Close() // logged there
+		p.end()
 	}()
 	select {
 	case <-done:
@@ -201,7 +236,7 @@ func (p *LeadershipBasedJobProcessor) watch(job *plannedJob, l *Leadership) (ret
 			}
 			if silent >= job.Watchdog {
 				p.concurrency.log.Warn("work gives no sign of life", "job", l.name, "token", l.token, "since", silent, "goroutines", p.goroutines(l))
-				l.cancel(ErrNotAlive)
+				l.end(ErrNotAlive)
 				return
 			}
 		}

@@ -111,8 +111,13 @@ var protocol = []mutant{
 	},
 	{
 		name:     "release before Work returned",
-		changes:  []change{{"job_loop.go", "	defer p.reportStuck(l)()\n", "	defer p.reportStuck(l)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
+		changes:  []change{{"job_loop.go", "	defer p.reportStuck(t)()\n", "	defer p.reportStuck(t)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
 		caughtBy: []detector{fault("SIGTERM-under-load"), simulation},
+	},
+	{
+		name:     "lease closed before all Works have returned",
+		changes:  []change{{"parting.go", "return waiting, waiting == tenures", "return waiting, true"}},
+		caughtBy: []detector{unit("TestEachJobIsReleasedAsItsOwnWorkReturns"), simulation},
 	},
 	{
 		name:     "who is void still counts",

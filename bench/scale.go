@@ -51,7 +51,7 @@ func (m *measurement) scale(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := m.atRest(before, last); err != nil {
+	if err := m.atRest(ctx, before, last); err != nil {
 		return err
 	}
 	if err := m.aside(ctx, last); err != nil {
@@ -181,7 +181,7 @@ func (m *measurement) change(ctx context.Context, what string, call func(*distri
 const quiet = 30 * time.Second
 
 // atRest watches the fleet while nothing happens.
-func (m *measurement) atRest(before int64, nodes int) error {
+func (m *measurement) atRest(ctx context.Context, before int64, nodes int) error {
 	time.Sleep(m.Idle) // what there was to do is done
 	stopProfile, err := m.profileCPU("ScaleRest.cpu")
 	if err != nil {
@@ -192,7 +192,9 @@ func (m *measurement) atRest(before int64, nodes int) error {
 	time.Sleep(times * m.Idle)
 	used := processorTime() - began
 	stopProfile()
-	time.Sleep(quiet - times*m.Idle)
+	if err := m.awaitQuiet(ctx); err != nil {
+		return err
+	}
 	heap := heapInUse() - before
 	if err := m.writeProfile("heap"); err != nil {
 		return err
@@ -222,10 +224,33 @@ func (m *measurement) aside(ctx context.Context, i int) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	time.Sleep(quiet)
+	if err := m.awaitQuiet(ctx); err != nil {
+		return err
+	}
 	m.book.add(m.name("ScaleAside"), m.Jobs, value{"heap-B/job", float64(heapInUse()-before) / float64(m.Jobs)})
 	m.nodes[i].stop()
 	return m.stopped(ctx, i)
+}
+
+// awaitQuiet waits until nothing but heartbeats has been written for a while.
+func (m *measurement) awaitQuiet(ctx context.Context) error {
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := m.client.Watch(watching, m.app+"/", clientv3.WithPrefix())
+	forgotten := time.NewTimer(quiet)
+	defer forgotten.Stop()
+	for {
+		select {
+		case resp := <-events:
+			if slices.ContainsFunc(resp.Events, func(e *clientv3.Event) bool { return !strings.HasPrefix(string(e.Kv.Key), m.app+"/nodes/") }) {
+				forgotten.Reset(quiet)
+			}
+		case <-forgotten.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func heapInUse() int64 {

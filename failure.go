@@ -33,28 +33,30 @@ func (r JobRecord) failed(err error, ran time.Duration) JobRecord {
 	return next
 }
 
-// rest waits until the job may run under the leadership, which is for as long as it
-// pauses after a failure. It reports whether it may: not once it is done, or the
-// leadership ends. Meanwhile this node holds the job, so that nobody else tries it.
-func (p *LeadershipBasedJobProcessor) rest(l *Leadership) bool {
+// rest waits until the job may run in its tenure, which is for as long as it pauses
+// after a failure. It returns what is on record then, and whether it may: not once it is
+// done, or the leadership ends. Meanwhile this node holds the job, so that nobody else
+// tries it.
+func (p *LeadershipBasedJobProcessor) rest(t *tenure) (record JobRecord, ok bool) {
+	l := t.leadership
 	for l.ctx.Err() == nil {
 		record, age, outdated := l.lease.lease.Recorded(l.name)
 		left := record.Pause - age
 		switch {
 		case record.Done:
-			return false
+			return record, false
 		case record.Failures == 0 || left <= 0:
-			return true
+			return record, true
 		}
-		p.noteRest(l, true)
+		p.noteRest(t, true)
 		select {
 		case <-time.After(left):
 		case <-outdated:
 		case <-l.ctx.Done():
 		}
-		p.noteRest(l, false)
+		p.noteRest(t, false)
 	}
-	return false
+	return record, false
 }
 
 // awaitUndone waits while a job is known to be done, until somebody forgets it or ctx
@@ -108,11 +110,10 @@ func (p *LeadershipBasedJobProcessor) finishes(l *Leadership) (report func()) {
 	}
 }
 
-// recoverLater takes a failure off the record once Work has run for longer than the
-// pause before it, unless the function that it returns is called earlier, which says
-// whether Work has returned well by itself.
-func (p *LeadershipBasedJobProcessor) recoverLater(l *Leadership) (returned func(well bool)) {
-	before, _, _ := l.lease.lease.Recorded(l.name)
+// recoverLater takes a failure, of which the record before was made, off the record once
+// Work has run for longer than the pause before it, unless the function that it returns
+// is called earlier, which says whether Work has returned well by itself.
+func (p *LeadershipBasedJobProcessor) recoverLater(l *Leadership, before JobRecord) (returned func(well bool)) {
 	if before.Failures == 0 {
 		return func(bool) {}
 	}

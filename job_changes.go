@@ -108,12 +108,6 @@ func (p *LeadershipBasedJobProcessor) dismiss(name string) (gone <-chan struct{}
 	return job.gone, nil
 }
 
-func (p *LeadershipBasedJobProcessor) isRemoved(job *plannedJob) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return job.removed
-}
-
 // known returns a job that has not been removed. It is called with mu held.
 func (p *LeadershipBasedJobProcessor) known(name string) (*plannedJob, error) {
 	job := p.jobs[name]

@@ -113,14 +113,9 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	report := func() {} // what Work returned; not before the job is released, and others can run it
 	defer func() { p.release(l, func() { report() }) }()
 	defer p.balancer.lead(l)()
-	if p.ctx.Err() != nil {
-		l.end(context.Cause(p.ctx)) // perhaps too late to be among those that Execute tells
-	}
-	if p.isRemoved(job) {
-		l.end(ErrJobRemoved) // likewise
-	}
 	p.obeyOnElection(l)
-	if !p.rest(l) {
+	before, ok := p.rest(t)
+	if !ok {
 		return false
 	}
 	if slot = p.quota.take(); !slot || l.expired() || l.ctx.Err() != nil {
@@ -131,11 +126,11 @@ func (p *LeadershipBasedJobProcessor) lead(job *plannedJob, l *Leadership, term 
 	}
 	started := time.Now()
 	p.concurrency.hooks.workStarted(l.name, l.token)
-	returned := p.recoverLater(l)
+	returned := p.recoverLater(l, before)
 	defer p.reportStuck(t)()
 	defer p.watch(job, l)()
 	runWork(l.ctx, p.labelled(job, l), func(err error) {
-		p.noteReturn(l)
+		p.noteReturn(t)
 		returned(err == nil && l.ctx.Err() == nil)
 		report, ended = p.returned(job, l, err, time.Since(started))
 	})

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// election is a session's part in one election. Its fields are guarded by the
-// session's mu.
+// election is a session's part in one election. Its fields are guarded by the session's
+// mu; who has seen that it leads may read its token, and when it was vacated, without.
 type election struct {
 	session *session
 	job     string
@@ -44,17 +44,17 @@ func (e *election) Campaign(ctx context.Context, lost context.CancelCauseFunc) (
 
 // outcome looks at how the campaign stands. A cancelled campaign never wins.
 func (e *election) outcome(ctx context.Context) (token int64, done bool, err error) {
+	if e.leading.Load() && ctx.Err() == nil {
+		return e.token, true, nil // without the session's mu: ten thousand may be here at once
+	}
 	e.session.update(func() {
 		switch {
 		case e.session.lost != nil:
 			err = ErrLeaseLost
 		case ctx.Err() != nil:
 			err = ctx.Err()
-		case e.leading.Load():
-			token, done = e.token, true
-			return
 		default:
-			return
+			return // or it has been decided since
 		}
 		done = true
 		e.withdraw()
@@ -87,8 +87,6 @@ func (e *election) Resign(ctx context.Context) error {
 
 // Gap implements [Election].
 func (e *election) Gap() (gap time.Duration, ok bool) {
-	e.session.mu.Lock()
-	defer e.session.mu.Unlock()
 	return e.session.clock.now() - e.vacated, e.vacated != 0
 }
 

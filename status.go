@@ -182,12 +182,19 @@ func (t *tenure) status(now time.Time) JobStatus {
 	return s
 }
 
-// begin notes that a job is led here.
+// begin notes that a job is led here. It ends the leadership if that has come too late to
+// be among those that are ended with Execute, or the job.
 func (p *LeadershipBasedJobProcessor) begin(job *plannedJob, l *Leadership) *tenure {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	job.tenure = &tenure{leadership: l}
 	p.parting.tenures++
+	switch {
+	case p.ctx.Err() != nil:
+		l.end(context.Cause(p.ctx))
+	case job.removed:
+		l.end(ErrJobRemoved)
+	}
 	return job.tenure
 }
 
@@ -201,17 +208,16 @@ func (p *LeadershipBasedJobProcessor) finishTenure(job *plannedJob) {
 }
 
 // noteRest notes whether a job pauses after a failure.
-func (p *LeadershipBasedJobProcessor) noteRest(l *Leadership, resting bool) {
+func (p *LeadershipBasedJobProcessor) noteRest(t *tenure, resting bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.jobs[l.name].tenure.resting = resting
+	t.resting = resting
 }
 
 // noteReturn notes that a Work has returned.
-func (p *LeadershipBasedJobProcessor) noteReturn(l *Leadership) {
+func (p *LeadershipBasedJobProcessor) noteReturn(t *tenure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.jobs[l.name].tenure
 	t.returned = time.Now()
 	if t.given {
 		t.given = false

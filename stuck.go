@@ -80,7 +80,7 @@ func (p *LeadershipBasedJobProcessor) noteEnd(t *tenure) {
 	}
 	s.report = time.AfterFunc(stuckAfter, func() { p.noteStuck(t) })
 	if after := p.options.stuck.after; after > 0 {
-		s.forget = later(context.WithoutCancel(l.ctx), after, func() { p.expose(l, since) })
+		s.forget = later(context.WithoutCancel(l.ctx), after, func() { p.expose(t, since) })
 	}
 }
 
@@ -128,25 +128,25 @@ const stuckAfter = time.Second
 
 // expose logs what a Work does that has not returned, for so long after its context
 // was done, and gives it up if that is wanted.
-func (p *LeadershipBasedJobProcessor) expose(l *Leadership, since time.Time) {
+func (p *LeadershipBasedJobProcessor) expose(t *tenure, since time.Time) {
+	l := t.leadership
 	p.concurrency.log.Error("work is stuck", "job", l.name, "token", l.token, "since", time.Since(since), "cause", context.Cause(l.ctx), "goroutines", p.goroutines(l))
 	if p.options.stuck.what == ReturnStuck {
-		p.giveUp(l)
+		p.giveUp(t)
 	}
 }
 
-// giveUp ends Execute, which does not wait for the Work of l any more, unless that has
+// giveUp ends Execute, which does not wait for the Work of t any more, unless that has
 // returned meanwhile. The failure comes first: once nobody is left to wait for, Execute
 // returns what it finds there.
-func (p *LeadershipBasedJobProcessor) giveUp(l *Leadership) {
+func (p *LeadershipBasedJobProcessor) giveUp(t *tenure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.jobs[l.name].tenure
 	if !t.returned.IsZero() {
 		return
 	}
 	t.given = true
-	p.failLocked(failureOf(l.name, fmt.Errorf("%w after %v", ErrStuck, p.options.stuck.after)))
+	p.failLocked(failureOf(t.leadership.name, fmt.Errorf("%w after %v", ErrStuck, p.options.stuck.after)))
 	p.crew.giveUp(1)
 }
 

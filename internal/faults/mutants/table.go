@@ -248,7 +248,7 @@ var lives = []mutant{
 	{
 		name: "a job that is done runs again",
 		changes: []change{
-			{"failure.go", "		case record.Done:\n			return false\n", "		case record.Done:\n			return true\n"},
+			{"failure.go", "		case record.Done:\n			return record, false\n", "		case record.Done:\n			return record, true\n"},
 			{"failure.go", "		if !record.Done {\n", "		if !record.Done || true {\n"},
 		},
 		caughtBy: []detector{unit("TestAJobThatIsDoneRunsNowhereAnyMore")},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,14 +24,14 @@ type scene struct {
 	job, at, to string
 	token       int64         // of the leadership of job
 	done        int           // how often z has run
-	goOn        chan struct{} // closed: Works return when they are told to
+	goOn        atomic.Value  // a channel: Works that are told to stop return once it is closed
 
 	leaderships sync.Map // by job
 }
 
 func newScene(t *testing.T, nodes []string, opts ...distributed.ProcessorOption) *scene {
-	s := &scene{service: newService(t), nodes: map[string]*executing{}, job: "x", at: "a", to: "b", goOn: make(chan struct{})}
-	close(s.goOn)
+	s := &scene{service: newService(t), nodes: map[string]*executing{}, job: "x", at: "a", to: "b"}
+	s.reluctant()()
 	for _, name := range nodes {
 		s.nodes[name] = s.execute(name, s.works("x", "y"), opts...)
 		s.to = name
@@ -51,16 +52,15 @@ func (s *scene) works(names ...string) works {
 		w[name] = func(ctx context.Context) error {
 			l, _ := distributed.LeadershipFromContext(ctx)
 			s.leaderships.Store(name, l)
-			goOn := s.goOn
 			<-ctx.Done()
-			<-goOn
+			<-s.goOn.Load().(chan struct{})
 			return nil
 		}
 	}
 	return w
 }
 
-// stop tells a job to stop, which it does not until goOn is closed.
+// stop tells a job to stop.
 func (s *scene) stop(job string) {
 	l, _ := s.leaderships.Load(job)
 	require.NoError(s.t, l.(*distributed.Leadership).Resign(s.t.Context()))
@@ -220,8 +220,9 @@ func (order tableOrder) in(t *testing.T, situation string, want error) {
 		time.Sleep(time.Minute)
 		s.job, s.at, s.to = "w", "c", "c"
 	}
+	goOn := func() {}
 	if situation == "stopping" {
-		s.reluctant()
+		goOn = s.reluctant()
 	}
 	if order.before != nil && !errors.Is(want, distributed.ErrNotOrdered) {
 		s.order(order.before(s))
@@ -253,7 +254,7 @@ func (order tableOrder) in(t *testing.T, situation string, want error) {
 	if situation == "stopping" {
 		time.Sleep(time.Minute)
 		require.Equal(t, s.token, s.last(s.job).token, "it has not returned yet")
-		close(s.goOn)
+		goOn()
 	}
 	time.Sleep(time.Minute)
 	switch {
@@ -266,17 +267,14 @@ func (order tableOrder) in(t *testing.T, situation string, want error) {
 	s.hub.Refuse(s.at, nil)
 }
 
-// reluctant has the Work of the job run anew, which then returns only when goOn is
-// closed.
-func (s *scene) reluctant() {
-	s.goOn = make(chan struct{})
-	s.stop(s.job)
-	time.Sleep(time.Minute)
-	for _, job := range []string{"x", "y"} {
-		if s.runner(job) == s.at {
-			s.job, s.token = job, s.last(job).token
-		}
-	}
+// reluctant has Works that are told to stop wait until what it returns is called, which is
+// at the end of the test at the latest.
+func (s *scene) reluctant() (goOn func()) {
+	until := make(chan struct{})
+	s.goOn.Store(until)
+	goOn = sync.OnceFunc(func() { close(until) })
+	s.t.Cleanup(goOn)
+	return goOn
 }
 
 // An operator that dies before it knows what became of its order: another one gives it

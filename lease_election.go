@@ -7,7 +7,7 @@ import (
 )
 
 // election is a session's part in one election. Its fields are guarded by the session's
-// mu; who has seen that it leads may read its token, and when it was vacated, without.
+// mu; its campaign, once it has seen that it leads, may read the token without.
 type election struct {
 	session *session
 	job     string
@@ -87,6 +87,8 @@ func (e *election) Resign(ctx context.Context) error {
 
 // Gap implements [Election].
 func (e *election) Gap() (gap time.Duration, ok bool) {
+	e.session.mu.Lock()
+	defer e.session.mu.Unlock()
 	return e.session.clock.now() - e.vacated, e.vacated != 0
 }
 

@@ -22,9 +22,9 @@ type scene struct {
 	o           *distributed.Operator
 	nodes       map[string]*executing
 	job, at, to string
-	token       int64         // of the leadership of job
-	done        int           // how often z has run
-	goOn        atomic.Value  // a channel: Works that are told to stop return once it is closed
+	token       int64        // of the leadership of job
+	done        int          // how often z has run
+	goOn        atomic.Value // a channel: Works that are told to stop return once it is closed
 
 	leaderships sync.Map // by job
 }

@@ -192,13 +192,13 @@ func Example_migration() {
 			return nil
 		}
 		processor := distributed.NewLeadershipBasedJobProcessor("shop", node, distributed.NewMemoryLeaseProvider(&hub),
-			[]distributed.Job{{Name: "migrate", Work: migrate}},
-			distributed.WithHooks(distributed.Hooks{Done: func(job string, _ int64) { fmt.Println(job, "is done") }}))
+			[]distributed.Job{{Name: "migrate", Work: migrate}})
 		executed := make(chan error)
 		go func() { executed <- processor.Execute(ctx) }()
 		for !isDone(processor) {
 			time.Sleep(time.Millisecond)
 		}
+		fmt.Println("migrated, says", node)
 		if err := processor.AddJob(distributed.Job{Name: "serve", Work: serve}); err != nil {
 			log.Fatal(err)
 		}
@@ -209,8 +209,9 @@ func Example_migration() {
 
 	// Output:
 	// migrating on node-1
-	// migrate is done
+	// migrated, says node-1
 	// serving on node-1
+	// migrated, says node-2
 	// serving on node-2
 }
 

@@ -37,7 +37,7 @@ func (r JobRecord) failed(err error, ran time.Duration) JobRecord {
 // after a failure. It returns what is on record then, and whether it may: not once it is
 // done, or the leadership ends. Meanwhile this node holds the job, so that nobody else
 // tries it.
-func (p *LeadershipBasedJobProcessor) rest(t *tenure) (record JobRecord, ok bool) {
+func (p *LeadershipBasedJobProcessor) rest(t *tenure) (there JobRecord, ok bool) {
 	l := t.leadership
 	for l.ctx.Err() == nil {
 		record, age, outdated := l.lease.lease.Recorded(l.name)
@@ -56,7 +56,7 @@ func (p *LeadershipBasedJobProcessor) rest(t *tenure) (record JobRecord, ok bool
 		}
 		p.noteRest(t, false)
 	}
-	return record, false
+	return JobRecord{}, false
 }
 
 // awaitUndone waits while a job is known to be done, until somebody forgets it or ctx

@@ -129,8 +129,7 @@ func heapOfNodes(t testing.TB, nodes ...*LeadershipBasedJobProcessor) (busy, res
 	}
 	require.Eventually(t, know(true), quietTime/2, 10*time.Millisecond)
 	busy = heap()
-	for range 20 { // until they have done what they computed
-		time.Sleep(50 * time.Millisecond)
+	for range 20 { // while they do what they computed
 		busy = min(busy, heap())
 	}
 	return busy, rest

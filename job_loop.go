@@ -182,16 +182,16 @@ func (p *LeadershipBasedJobProcessor) failed(job *plannedJob, l *Leadership, err
 
 // release gives the job up, and calls released when that is done.
 func (p *LeadershipBasedJobProcessor) release(l *Leadership, released func()) {
-	stopping := p.ctx.Err() != nil
+	ctx := p.ctx // once it is done, closing the lease confirms what is not confirmed by then
+	stopping := ctx.Err() != nil
 	if stopping {
 		p.part()
 	}
-	ctx := p.ctx
 	if !stopping || p.options.stuck.what == ReturnStuck { // then nobody may close the lease
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-	} // else closing it, which follows, confirms all that is not confirmed by then
+	}
 	if err := l.release(ctx, released); err != nil && !stopping {
 		p.concurrency.log.Warn("resignation not confirmed", "job", l.name, "token", l.token, "error", err)
 	}

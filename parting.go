@@ -2,6 +2,7 @@ package distributed
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,6 +23,31 @@ const (
 	gatherPause = time.Millisecond
 	gatherLeast = 32
 )
+
+// finish lets no more jobs begin, and ends all leaderships, and then the loops. Their
+// contexts are no children of p.ctx: that is locked until it has told its last child,
+// and the first of ten thousand jobs would wait for that.
+func (p *LeadershipBasedJobProcessor) finish(cause error) {
+	var loops, running []context.CancelCauseFunc
+	p.mu.Lock()
+	p.finished = true
+	if p.parting.waiting > 0 || p.parting.tenures == 0 {
+		signal(p.parting.look)
+	}
+	for _, job := range p.jobs {
+		if job.tenure != nil {
+			running = append(running, job.tenure.leadership.end)
+		}
+		if job.cancel != nil {
+			loops = append(loops, job.cancel)
+		}
+	}
+	p.mu.Unlock()
+	p.crew.end()
+	for _, cancel := range slices.Concat(running, loops) {
+		cancel(cause)
+	}
+}
 
 // noticeParting is called after a change, with mu held.
 func (p *LeadershipBasedJobProcessor) noticeParting() {

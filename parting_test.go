@@ -18,6 +18,18 @@ func jobsThatStop(n int, apart time.Duration) works {
 	return jobs
 }
 
+// together has two nodes execute jobs: a, which leads them all, and b, which waits. All
+// that they write until then is written. Time is virtual.
+func (s *service) together(jobs int, apart time.Duration) (a *executing) {
+	a = s.execute("a", jobsThatStop(jobs, apart))
+	time.Sleep(time.Second)
+	s.execute("b", jobsThatStop(jobs, 0))
+	time.Sleep(3 * time.Second)
+	synctest.Wait()
+	require.Equal(s.t, "a", s.runner("job-0000"))
+	return a
+}
+
 func TestANodeThatStopsReleasesByOneWriteWhatReturnsTogether(t *testing.T) {
 	for name, c := range map[string]struct {
 		jobs  int
@@ -31,16 +43,9 @@ func TestANodeThatStopsReleasesByOneWriteWhatReturnsTogether(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newService(t)
-				a := s.execute("a", jobsThatStop(c.jobs, c.apart))
-				time.Sleep(time.Second)
-				s.execute("b", jobsThatStop(c.jobs, 0))
-				time.Sleep(3 * time.Second) // claims have their numbers by then
-				synctest.Wait()
-				require.Equal(t, "a", s.runner("job-0000"))
-
+				a := s.together(c.jobs, c.apart)
 				before := s.hub.Writes()
 				a.stop(errShutdown)
-				time.Sleep(time.Duration(c.jobs) * c.apart)
 				require.NoError(t, a.result())
 				synctest.Wait()
 				for job := range jobsThatStop(c.jobs, 0) {
@@ -54,19 +59,14 @@ func TestANodeThatStopsReleasesByOneWriteWhatReturnsTogether(t *testing.T) {
 
 func TestAJobDoesNotWaitLongForOthersOfANodeThatStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const apart = 100 * time.Microsecond // ten a millisecond
 		s := newService(t)
-		a := s.execute("a", jobsThatStop(300, apart))
-		time.Sleep(time.Second)
-		s.execute("b", jobsThatStop(300, 0))
-		time.Sleep(3 * time.Second)
+		a := s.together(300, 100*time.Microsecond) // ten a millisecond
 		a.stop(errShutdown)
 		time.Sleep(5 * time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, "b", s.runner("job-0000"))
 		require.Equal(t, "b", s.runner("job-0030"), "as soon as its own Work has returned")
 		require.Equal(t, "a", s.runner("job-0060"))
-		time.Sleep(300 * apart)
 		require.NoError(t, a.result())
 	})
 }

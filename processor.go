@@ -131,11 +131,11 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 
 // Execute runs the jobs until ctx is done. It then returns nil as soon as no Work runs
 // any more and everything has been released. Jobs whose Works return together are
-// released together; one that takes longer holds up no other. It can be called once; a second call
-// returns [ErrClosed]. If the store does not answer when ctx is done, Execute returns
-// some 5 s after the last Work (6 s with [WithLoadBalancing]), and others wait until
-// the lease has run out. More than 128 jobs start in groups of that size, a millisecond
-// apart.
+// released together; one that takes longer holds up no other. Execute can be called
+// once; a second call returns [ErrClosed]. If the store does not answer when ctx is
+// done, it returns some 5 s after the last Work (6 s with [WithLoadBalancing]), and
+// others wait until the lease has run out. More than 128 jobs start in groups of that
+// size, a millisecond apart.
 //
 // While the store cannot be reached, Execute waits and keeps trying. A failure of one
 // job does not end it, unless [WithStopOnError] was given. It returns early with
@@ -329,31 +329,6 @@ func (p *LeadershipBasedJobProcessor) startsAtOnce() bool {
 		}
 	}
 	return false
-}
-
-// finish lets no more jobs begin, and ends all leaderships, and then the loops. Their
-// contexts are no children of p.ctx: that is locked until it has told its last child,
-// and the first of ten thousand jobs would wait for that.
-func (p *LeadershipBasedJobProcessor) finish(cause error) {
-	var loops, running []context.CancelCauseFunc
-	p.mu.Lock()
-	p.finished = true
-	if p.parting.waiting > 0 || p.parting.tenures == 0 {
-		signal(p.parting.look)
-	}
-	for _, job := range p.jobs {
-		if job.tenure != nil {
-			running = append(running, job.tenure.leadership.end)
-		}
-		if job.cancel != nil {
-			loops = append(loops, job.cancel)
-		}
-	}
-	p.mu.Unlock()
-	p.crew.end()
-	for _, cancel := range slices.Concat(running, loops) {
-		cancel(cause)
-	}
 }
 
 // fail makes Execute stop everything and return err. Only the first failure

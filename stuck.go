@@ -55,7 +55,7 @@ func (o *stuckOptions) validate() error {
 // leaderships are ended by who holds others.
 type stopping struct {
 	mu       sync.Mutex
-	since    time.Time // when the context was done; zero before
+	since    time.Time // when the context was done; zero before, and if Work had returned
 	returned bool
 	report   *time.Timer // set with since
 	forget   func()      // keeps the Work from being exposed; nil if it is not to be
@@ -73,11 +73,11 @@ func (p *LeadershipBasedJobProcessor) noteEnd(t *tenure) {
 	s, l := &t.stopping, t.leadership
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	since := time.Now()
-	s.since = since
 	if s.returned {
 		return
 	}
+	since := time.Now()
+	s.since = since
 	s.report = time.AfterFunc(stuckAfter, func() { p.noteStuck(t) })
 	if after := p.options.stuck.after; after > 0 {
 		s.forget = later(context.WithoutCancel(l.ctx), after, func() { p.expose(t, since) })

@@ -280,7 +280,7 @@ const closing = 5 * time.Second
 
 func TestANodeWithManyJobsIsKilled(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, newCluster(t, 3, nil), options{jobs: 1000, ttl: 3 * time.Second, tick: 500 * time.Millisecond})
+	w := newWorld(t, newCluster(t, 3, nil), options{jobs: 1000, ttl: 3 * time.Second, tick: 200 * time.Millisecond})
 	leader := w.startAll()
 	before := w.holders()
 	leader.crash()

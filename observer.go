@@ -32,7 +32,7 @@ type Observer struct {
 
 	mu      sync.Mutex
 	view    *View
-	leaders []Leader      // by job of view; without a Job if nobody leads it
+	since   []*time.Time  // by job of view: when its leader was seen to begin; nil if it led before
 	changed chan struct{} // closed, and replaced, when there is another view
 	over    bool          // there will be none; changed stays closed
 }
@@ -63,7 +63,7 @@ func Observe(ctx context.Context, app string, provider LeaseProvider, opts ...Co
 	if err != nil {
 		return nil, errors.Join(err, viewer.Close())
 	}
-	o.take(view, time.Time{})
+	o.take(view, nil)
 	var running context.Context
 	running, o.stop = context.WithCancel(context.Background())
 	o.loop.Go(func() { o.follow(running, outdated) })
@@ -149,8 +149,10 @@ func (o *Observer) Age() time.Duration {
 
 // Leaders returns the leaders of all jobs that have one, sorted by job.
 func (o *Observer) Leaders() []Leader {
-	leaders, _ := o.led()
-	return leaders
+	o.mu.Lock()
+	view, since := o.seen(), o.since // which do not change
+	o.mu.Unlock()
+	return view.leaders(since)
 }
 
 // Updates yields what Leaders returns, at once and each time the app has changed, until
@@ -159,9 +161,21 @@ func (o *Observer) Leaders() []Leader {
 // another, are yielded together.
 func (o *Observer) Updates(ctx context.Context) iter.Seq[[]Leader] {
 	return func(yield func([]Leader) bool) {
+		for range o.Views(ctx) {
+			if !yield(o.Leaders()) {
+				return
+			}
+		}
+	}
+}
+
+// Views yields what View returns, as Updates does what Leaders returns. Of an app with
+// many jobs it costs much less, as there is no list to be made.
+func (o *Observer) Views(ctx context.Context) iter.Seq[*View] {
+	return func(yield func(*View) bool) {
 		for o.made() == nil && !o.ended() && ctx.Err() == nil {
-			leaders, changed := o.led()
-			if !yield(leaders) {
+			view, changed := o.latest()
+			if !yield(view) {
 				return
 			}
 			select {
@@ -181,7 +195,7 @@ func (o *Observer) Locate(job string) (Leader, bool) {
 	if !ok || !view.Jobs[j].Led {
 		return Leader{}, false
 	}
-	return o.leaders[j], true
+	return view.leader(j, o.since[j]), true
 }
 
 // Await blocks until somebody leads job, and returns who does. It returns ctx's error
@@ -227,21 +241,6 @@ func (o *Observer) made() error {
 	return nil
 }
 
-// led returns the leaders of all jobs that have one, and what is closed when there are
-// others.
-func (o *Observer) led() ([]Leader, <-chan struct{}) {
-	o.mu.Lock()
-	all, changed := o.leaders, o.changed
-	o.mu.Unlock()
-	leaders := make([]Leader, 0, len(all))
-	for j := range all {
-		if all[j].Job != "" {
-			leaders = append(leaders, all[j])
-		}
-	}
-	return leaders, changed
-}
-
 func (o *Observer) follow(ctx context.Context, outdated <-chan struct{}) {
 	defer o.end()
 	for {
@@ -256,7 +255,7 @@ func (o *Observer) follow(ctx context.Context, outdated <-chan struct{}) {
 		if view, outdated, err = o.viewer.View(); err != nil {
 			return
 		}
-		o.take(view, began)
+		o.take(view, &began)
 		// What follows at once is taken in together, for a tenth of a processor at most.
 		if sleep(ctx, max(viewPause, 9*time.Since(began))) != nil {
 			return
@@ -268,11 +267,11 @@ func (o *Observer) follow(ctx context.Context, outdated <-chan struct{}) {
 const viewPause = 100 * time.Millisecond
 
 // take takes in a view, seen at now.
-func (o *Observer) take(view *View, now time.Time) {
-	leaders := leadersOf(view, now, o.view, o.leaders) // which nobody else changes
+func (o *Observer) take(view *View, now *time.Time) {
+	since := beginnings(view, now, o.view, o.since) // which nobody else changes
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.view, o.leaders = view, leaders
+	o.view, o.since = view, since
 	close(o.changed)
 	o.changed = make(chan struct{})
 }

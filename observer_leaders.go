@@ -17,50 +17,58 @@ type Leader struct {
 	Since    time.Time         `json:"since,omitzero"` // when the observer saw it begin to lead; zero if it led before
 }
 
-// leadersOf returns the leaders by job of a view that was seen at now, which is zero
-// for the first. Those of the view before are known: what both share is not looked at.
-func leadersOf(view *View, now time.Time, before *View, known []Leader) []Leader {
-	leaders := make([]Leader, len(view.Jobs))
-	sameNodes := len(view.Nodes) > 0 && len(before.Nodes) == len(view.Nodes) && &before.Nodes[0] == &view.Nodes[0]
+// leaders returns the leaders of all jobs that have one; since has when each began, by
+// job.
+func (v *View) leaders(since []*time.Time) []Leader {
+	leaders := make([]Leader, 0, len(since))
+	for j := range since {
+		if v.Jobs[j].Led {
+			leaders = append(leaders, v.leader(j, since[j]))
+		}
+	}
+	return leaders
+}
+
+// leader returns who leads a job that is led.
+func (v *View) leader(job int, since *time.Time) Leader {
+	j := &v.Jobs[job]
+	first := j.Queue[0]
+	l := Leader{Job: j.Name, Token: first.Token, Node: first.Node}
+	if since != nil {
+		l.Since = *since
+	}
+	x, ok := slices.BinarySearchFunc(v.Nodes, first.Node, func(n NodeView, id string) int { return cmp.Compare(n.ID, id) })
+	if ok {
+		l.Instance, l.Metadata = v.Nodes[x].Instance, v.Nodes[x].Metadata
+		_, l.Warming = v.Nodes[x].Warming[j.Name]
+	}
+	return l
+}
+
+// beginnings returns when the leader of each job of a view was seen to begin. The view
+// was seen at now, which is nil for the first: its leaders led before. Those that the view
+// before has as well are known.
+func beginnings(view *View, now *time.Time, before *View, known []*time.Time) []*time.Time {
+	since := make([]*time.Time, len(view.Jobs))
 	i := 0
 	for j := range view.Jobs {
 		job := &view.Jobs[j]
 		for i < len(before.Jobs) && before.Jobs[i].Name < job.Name {
 			i++
 		}
-		var was *JobView
-		if i < len(before.Jobs) && before.Jobs[i].Name == job.Name {
-			was = &before.Jobs[i]
+		if !job.Led {
+			continue
 		}
-		switch {
-		case !job.Led:
-		case was != nil && sameNodes && was.Led && &was.Queue[0] == &job.Queue[0]:
-			leaders[j] = known[i]
-		default:
-			leaders[j] = view.leader(job)
-			leaders[j].Since = now
-			if was != nil && was.Led && goesOn(was.Queue[0], job.Queue[0]) {
-				leaders[j].Since = known[i].Since
-			}
+		since[j] = now
+		if i < len(before.Jobs) && before.Jobs[i].Name == job.Name && before.Jobs[i].Led && goesOn(&before.Jobs[i].Queue[0], &job.Queue[0]) {
+			since[j] = known[i]
 		}
 	}
-	return leaders
+	return since
 }
 
 // goesOn reports whether what one view shows as a leadership is the same that a later
-// one shows: its token may not have been known.
-func goesOn(was, is CandidateView) bool {
-	return was.Token == is.Token || was.guessed && was.Node == is.Node && was.Token < is.Token
-}
-
-// leader returns who leads a job that is led.
-func (v *View) leader(job *JobView) Leader {
-	first := job.Queue[0]
-	l := Leader{Job: job.Name, Token: first.Token, Node: first.Node}
-	x, ok := slices.BinarySearchFunc(v.Nodes, first.Node, func(n NodeView, id string) int { return cmp.Compare(n.ID, id) })
-	if ok {
-		l.Instance, l.Metadata = v.Nodes[x].Instance, v.Nodes[x].Metadata
-		_, l.Warming = v.Nodes[x].Warming[job.Name]
-	}
-	return l
+// one shows: its token may not have been known. What both share is not looked at.
+func goesOn(was, is *CandidateView) bool {
+	return was == is || was.Token == is.Token || was.guessed && was.Node == is.Node && was.Token < is.Token
 }

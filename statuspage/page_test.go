@@ -877,6 +877,12 @@ func BenchmarkPicture(b *testing.B) {
 // BenchmarkASecondOfMoves is a second of a large app in which 100 jobs move, with some
 // people who look on; a profile shows how much of a processor that takes.
 func BenchmarkASecondOfMoves(b *testing.B) {
+	for _, viewers := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("viewers=%d", viewers), func(b *testing.B) { benchmarkMoves(b, viewers) })
+	}
+}
+
+func benchmarkMoves(b *testing.B, viewers int) {
 	const jobs = 50_000
 	s := stage.New(10, jobs)
 	o, err := distributed.Observe(b.Context(), "shop", s)
@@ -884,18 +890,21 @@ func BenchmarkASecondOfMoves(b *testing.B) {
 	page := statuspage.New(o)
 	server := httptest.NewServer(page)
 	var streams sync.WaitGroup
-	for range 8 {
+	for range viewers {
 		response, err := server.Client().Get(server.URL + "/events")
 		require.NoError(b, err)
+		require.Equal(b, http.StatusOK, response.StatusCode)
 		streams.Go(func() { _, _ = io.Copy(io.Discard, response.Body); _ = response.Body.Close() })
 	}
 	defer func() { _ = page.Close(); streams.Wait(); server.Close(); _ = o.Close() }()
+	ticks := time.NewTicker(10 * time.Millisecond)
+	defer ticks.Stop()
 	job := 0
 	for b.Loop() {
 		for range 100 {
+			<-ticks.C
 			job++
 			s.Play(job*617%jobs, stage.ID(job%10+1), stage.ID(job%9+1))
-			time.Sleep(10 * time.Millisecond)
 		}
 	}
 }

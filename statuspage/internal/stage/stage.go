@@ -19,6 +19,7 @@ import (
 type Stage struct {
 	mu       sync.Mutex
 	view     *distributed.View
+	shown    bool // somebody has view, which must not change any more
 	outdated chan struct{}
 	heard    map[string]time.Time // by node; now for those that are not in it
 	closed   bool
@@ -66,7 +67,7 @@ func (s *Stage) Update(f func(v *distributed.View)) {
 	f(v)
 	slices.SortFunc(v.Nodes, func(a, b distributed.NodeView) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(v.Jobs, func(a, b distributed.JobView) int { return cmp.Compare(a.Name, b.Name) })
-	s.view = v
+	s.view, s.shown = v, false
 	close(s.outdated)
 	s.outdated = make(chan struct{})
 }
@@ -98,11 +99,14 @@ func (s *Stage) Move(node string, jobs ...string) {
 	})
 }
 
-// Play makes nodes the queue of the job with that index, among many.
+// Play makes nodes the queue of the job with that index, among many. As with a real app,
+// the list of all jobs is only made anew for whoever looks.
 func (s *Stage) Play(job int, nodes ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.view = &distributed.View{Nodes: s.view.Nodes, Jobs: slices.Clone(s.view.Jobs)}
+	if s.shown {
+		s.view, s.shown = &distributed.View{Nodes: s.view.Nodes, Jobs: slices.Clone(s.view.Jobs)}, false
+	}
 	s.play(&s.view.Jobs[job], nodes...)
 	close(s.outdated)
 	s.outdated = make(chan struct{})
@@ -177,6 +181,7 @@ func (s *Stage) View() (*distributed.View, <-chan struct{}, error) {
 	if s.closed {
 		return nil, nil, distributed.ErrClosed
 	}
+	s.shown = true
 	return s.view, s.outdated, nil
 }
 

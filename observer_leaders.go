@@ -1,8 +1,7 @@
 package distributed
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -37,8 +36,8 @@ func (v *View) leader(job int, since *time.Time) Leader {
 	if since != nil {
 		l.Since = *since
 	}
-	x, ok := slices.BinarySearchFunc(v.Nodes, first.Node, func(n NodeView, id string) int { return cmp.Compare(n.ID, id) })
-	if ok {
+	x := sort.Search(len(v.Nodes), func(x int) bool { return v.Nodes[x].ID >= first.Node }) // without copying nodes
+	if x < len(v.Nodes) && v.Nodes[x].ID == first.Node {
 		l.Instance, l.Metadata = v.Nodes[x].Instance, v.Nodes[x].Metadata
 		_, l.Warming = v.Nodes[x].Warming[j.Name]
 	}

@@ -85,9 +85,9 @@ type move struct {
 
 // follow keeps the history until ctx is done or the observer closed.
 func (p *Page) follow(ctx context.Context) {
-	for range p.observer.Updates(ctx) {
+	for view := range p.observer.Views(ctx) {
 		began := time.Now()
-		p.history.take(p.observer.View(), began, p.silence)
+		p.history.take(view, began, p.silence)
 		// No more than a fifth of a processor for this.
 		if !sleep(ctx, 4*time.Since(began)) {
 			return

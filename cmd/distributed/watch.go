@@ -47,7 +47,7 @@ func watch(ctx context.Context, c *conn, o *distributed.Observer, out io.Writer)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for range o.Updates(following) {
+		for range o.Views(following) {
 			program.Send(picture{o, time.Now()})
 			select {
 			case <-time.After(frame): // changes that come close together are shown together

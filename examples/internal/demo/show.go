@@ -70,8 +70,8 @@ func openShow(ctx context.Context, app App, store *play.Store, changed func()) (
 	who := func(*http.Request) string { return "operator" } // there is nobody else on this machine
 	s.page = statuspage.New(observer, statuspage.WithTitle(app.Title), statuspage.WithSilence(leaseTTL), statuspage.WithOperator(operator, who))
 	s.loop.Go(func() {
-		for range observer.Updates(context.Background()) { // until the observer is closed
-			s.take(observer.View())
+		for view := range observer.Views(context.Background()) { // until the observer is closed
+			s.take(view)
 		}
 	})
 	return s, nil

@@ -72,6 +72,26 @@ func TestUpdatesEndWhenTheObserverIsClosed(t *testing.T) {
 	})
 }
 
+func TestViewsYieldWhatViewReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		o, err := distributed.Observe(t.Context(), "app", s.provider())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, o.Close()) }()
+		views := 0
+		for view := range o.Views(t.Context()) {
+			require.Same(t, o.View(), view)
+			if views++; views == 1 {
+				s.execute("a", manyJobs(1, untilDone))
+			}
+			if len(view.Jobs) == 1 && view.Jobs[0].Led {
+				break
+			}
+		}
+		require.Len(t, o.Leaders(), 1)
+	})
+}
+
 func TestANodeThatCannotIntroduceItselfIsToldSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metadata := map[string]string{"address": "10.0.0.1:80"}

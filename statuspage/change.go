@@ -11,7 +11,7 @@ import (
 type change struct {
 	Nodes []node   `json:"nodes,omitempty"` // all, if any has changed
 	Self  *string  `json:"self,omitempty"`
-	Jobs  []job    `json:"jobs,omitempty"`
+	Jobs  []*job   `json:"jobs,omitempty"`
 	Gone  []string `json:"gone,omitempty"` // jobs
 	Moves []move   `json:"moves,omitempty"`
 	Stuck *[]stuck `json:"stuck,omitempty"`
@@ -49,24 +49,26 @@ func sameNode(a, b node) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// changedJobs compares two lists sorted by name.
-func changedJobs(from, to []job) (changed []job, gone []string) {
-	i := 0
+// changedJobs compares two lists sorted by name. Most jobs are in both.
+func changedJobs(from, to []*job) (changed []*job, gone []string) {
 	for _, j := range to {
-		for i < len(from) && from[i].Name < j.Name {
-			gone = append(gone, from[i].Name)
-			i++
-		}
-		if i < len(from) && from[i].Name == j.Name {
-			if from[i] != j {
-				changed = append(changed, j)
-			}
-			i++
+		if len(from) > 0 && from[0] == j {
+			from = from[1:]
 			continue
+		}
+		for len(from) > 0 && from[0].Name < j.Name {
+			gone = append(gone, from[0].Name)
+			from = from[1:]
+		}
+		if len(from) > 0 && from[0].Name == j.Name {
+			same := from[0].looksLike(j)
+			if from = from[1:]; same {
+				continue
+			}
 		}
 		changed = append(changed, j)
 	}
-	for _, j := range from[i:] {
+	for _, j := range from {
 		gone = append(gone, j.Name)
 	}
 	return changed, gone
@@ -96,7 +98,7 @@ func (f filter) matches(j *job, instance string) bool {
 }
 
 // apply returns the jobs that match.
-func (f filter) apply(pic *picture) []job {
+func (f filter) apply(pic *picture) []*job {
 	instances := map[string]string{}
 	for i := range pic.Nodes {
 		instances[pic.Nodes[i].ID] = pic.Nodes[i].Instance
@@ -104,10 +106,10 @@ func (f filter) apply(pic *picture) []job {
 	if f == (filter{}) {
 		return pic.Jobs
 	}
-	jobs := []job{}
-	for i := range pic.Jobs {
-		if f.matches(&pic.Jobs[i], instances[pic.Jobs[i].Node]) {
-			jobs = append(jobs, pic.Jobs[i])
+	jobs := []*job{}
+	for _, j := range pic.Jobs {
+		if f.matches(j, instances[j.Node]) {
+			jobs = append(jobs, j)
 		}
 	}
 	return jobs

@@ -14,10 +14,8 @@ func (p *Page) draw(now time.Time) *picture {
 		s := p.processor.Status()
 		status = &s
 	}
-	view := p.observer.View()
-	pic := p.history.draw(view, status, p.latest, now)
-	pic.addRecords(view, now)
-	pic.addWarmth(view)
+	p.history.look(p.observer, p.silence)
+	pic, view := p.history.draw(status, p.latest, now)
 	pic.Unreadable = view.Unreadable
 	pic.Title, pic.At = p.title, now.UTC()
 	silence := p.observer.Silence()
@@ -44,13 +42,20 @@ func storeOf(view *distributed.View, silence map[string]time.Duration, limit tim
 	return s
 }
 
-// draw makes a picture of view, with what history and the processor know. The picture
-// before, if there is one, has most of it already.
-func (h *history) draw(view *distributed.View, status *distributed.Status, before *picture, now time.Time) *picture {
+// draw makes a picture of the view taken in last, which it returns as well, with what
+// history and the processor know. The picture before, if there is one, has most of it
+// already.
+func (h *history) draw(status *distributed.Status, before *picture, now time.Time) (*picture, *distributed.View) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if before == nil {
+		before = new(picture)
+	}
+	pic := &picture{Moves: h.moves, Stuck: []stuck{}, told: h.view.Nodes, partial: before.partial}
+	if !sameNodes(before.told, pic.told) {
+		pic.partial = h.view.Partial()
+	}
 	local := map[string]distributed.JobStatus{}
-	pic := &picture{Moves: h.moves, Nodes: []node{}, Stuck: []stuck{}, view: view, local: local}
 	if status != nil {
 		pic.Self = status.Node
 		for _, j := range status.Jobs {
@@ -63,13 +68,17 @@ func (h *history) draw(view *distributed.View, status *distributed.Status, befor
 			}
 		}
 	}
-	if before == nil {
-		before = &picture{view: new(distributed.View)}
+	pic.Jobs = h.drawJobs(pic, before.Jobs, local, otherJobs(h.view, h.vacant, status), now)
+	pic.Nodes = h.drawNodes(h.view, now)
+	if self := slices.IndexFunc(pic.Nodes, func(n node) bool { return n.ID == pic.Self }); self >= 0 {
+		pic.Nodes[self].Jobs += unled(h.view, local)
 	}
-	pic.Jobs = h.drawJobs(pic, before, allJobs(view, h.vacant, status))
-	pic.Nodes = h.drawNodes(view, now)
-	pic.count(view)
-	return pic
+	return pic, h.view
+}
+
+// sameNodes reports whether two views share what nodes tell.
+func sameNodes(a, b []distributed.NodeView) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 func stuckOf(j distributed.JobStatus) stuck {
@@ -80,12 +89,10 @@ func stuckOf(j distributed.JobStatus) stuck {
 	return s
 }
 
-// allJobs returns the names of all jobs that anybody has spoken of, sorted.
-func allJobs(view *distributed.View, vacant map[string]vacancy, status *distributed.Status) []string {
-	all := make([]string, len(view.Jobs))
-	for i := range view.Jobs {
-		all[i] = view.Jobs[i].Name
-	}
+// otherJobs returns the names of the jobs that anybody has spoken of and nobody campaigns
+// for, sorted.
+func otherJobs(view *distributed.View, vacant map[string]vacancy, status *distributed.Status) (others []string) {
+	add := func(n int, name func(i int) string) { others = appendOthers(others, view.Jobs, n, name) }
 	var last *distributed.JobInfo
 	for i := range view.Nodes {
 		jobs := view.Nodes[i].Jobs
@@ -96,36 +103,28 @@ func allJobs(view *distributed.View, vacant map[string]vacancy, status *distribu
 			continue
 		}
 		last = &jobs[0]
-		all = union(all, len(jobs), func(i int) string { return jobs[i].Name })
+		add(len(jobs), func(i int) string { return jobs[i].Name })
 	}
 	if status != nil {
-		all = union(all, len(status.Jobs), func(i int) string { return status.Jobs[i].Name })
+		add(len(status.Jobs), func(i int) string { return status.Jobs[i].Name })
 	}
-	all = union(all, len(view.Records), func(i int) string { return view.Records[i].Job })
+	add(len(view.Records), func(i int) string { return view.Records[i].Job })
 	_, paused := pausedJobs(view)
-	all = union(all, len(paused), func(i int) string { return paused[i] })
+	add(len(paused), func(i int) string { return paused[i] })
 	vacated := slices.Sorted(maps.Keys(vacant))
-	return union(all, len(vacated), func(i int) string { return vacated[i] })
+	add(len(vacated), func(i int) string { return vacated[i] })
+	slices.Sort(others)
+	return slices.Compact(others)
 }
 
-// union merges two sorted lists. It returns a itself if nothing is missing there.
-func union(a []string, n int, b func(int) string) []string {
-	var missing []string
-	for i, j := 0, 0; j < n; {
-		switch name := b(j); {
-		case i == len(a) || name < a[i]:
-			missing = append(missing, name)
-			j++
-		case name == a[i]:
-			j++
-		default:
-			i++
+// appendOthers appends those of n sorted names that none of the jobs, sorted likewise, has.
+func appendOthers(others []string, jobs []distributed.JobView, n int, name func(i int) string) []string {
+	for i := range n {
+		name := name(i)
+		jobs = jobs[jobsBefore(jobs, name):]
+		if len(jobs) == 0 || jobs[0].Name != name {
+			others = append(others, name)
 		}
 	}
-	if missing == nil {
-		return a
-	}
-	all := slices.Concat(a, missing)
-	slices.Sort(all)
-	return slices.Compact(all)
+	return others
 }

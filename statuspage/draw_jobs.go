@@ -1,28 +1,62 @@
 package statuspage
 
-import "github.com/b2552be4/distributed"
+import (
+	"iter"
+	"slices"
+	"strings"
+	"time"
 
-func (h *history) drawJobs(pic, before *picture, names []string) []job {
-	jobs := make([]job, len(names))
-	view, was, drawn := pic.view.Jobs, before.view.Jobs, before.Jobs
-	paused, _ := pausedJobs(pic.view)
-	for i, name := range names {
-		view, was, drawn = view[jobsBefore(view, name):], was[jobsBefore(was, name):], drawn[drawnBefore(drawn, name):]
-		var v *distributed.JobView
-		if len(view) > 0 && view[0].Name == name {
-			v = &view[0]
+	"github.com/b2552be4/distributed"
+)
+
+// drawJobs draws the jobs that somebody campaigns for, and others. What was drawn before
+// from the same, sorted by name, is not drawn again.
+func (h *history) drawJobs(pic *picture, drawn []*job, local map[string]distributed.JobStatus, others []string, now time.Time) []*job {
+	jobs := make([]*job, 0, len(h.view.Jobs)+len(others))
+	remarks := pic.remarks(h.view, local, now)
+	for name, v := range everyJob(h.view.Jobs, others) {
+		for len(drawn) > 0 && drawn[0].Name < name {
+			drawn = drawn[1:]
 		}
-		known := v != nil && len(was) > 0 && was[0].Name == name && sameJob(v, &was[0]) && len(drawn) > 0 && drawn[0].Name == name
-		if known && !pic.knowsMore(name) && !before.knowsMore(name) && drawn[0].plain() {
-			jobs[i] = drawn[0]
-		} else {
-			jobs[i] = h.drawJob(pic, v, name)
+		known := len(drawn) > 0 && drawn[0].Name == name
+		from := sourceOf(v)
+		from.more = remarks.on(name)
+		if known && v != nil && !from.more && drawn[0].source == from {
+			jobs = append(jobs, drawn[0])
+			continue
 		}
-		if by := paused(name); by != "" && jobs[i].State == distributed.JobWaiting {
-			jobs[i].State, jobs[i].Paused = distributed.JobPaused, by
+		j := h.drawJob(v, name)
+		remarks.add(&j)
+		j.source = from
+		if known && *drawn[0] == j {
+			jobs = append(jobs, drawn[0])
+			continue
 		}
+		jobs = append(jobs, &j)
 	}
 	return jobs
+}
+
+// everyJob yields jobs, and others that nobody campaigns for, in the order of their
+// names; both are sorted.
+func everyJob(jobs []distributed.JobView, others []string) iter.Seq2[string, *distributed.JobView] {
+	return func(yield func(string, *distributed.JobView) bool) {
+		for i := range jobs {
+			for ; len(others) > 0 && others[0] < jobs[i].Name; others = others[1:] {
+				if !yield(others[0], nil) {
+					return
+				}
+			}
+			if !yield(jobs[i].Name, &jobs[i]) {
+				return
+			}
+		}
+		for _, name := range others {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
 }
 
 // jobsBefore returns how many jobs, sorted by name, come before name.
@@ -33,30 +67,27 @@ func jobsBefore(jobs []distributed.JobView, name string) (n int) {
 	return n
 }
 
-// drawnBefore does the same for jobs that have been drawn.
-func drawnBefore(jobs []job, name string) (n int) {
-	for n < len(jobs) && jobs[n].Name < name {
-		n++
+// unled returns how many of the jobs that stop on the node that shows the page, and are
+// shown there, nobody leads any more.
+func unled(view *distributed.View, local map[string]distributed.JobStatus) (n int) {
+	for name := range local {
+		at, ok := slices.BinarySearchFunc(view.Jobs, name, func(j distributed.JobView, name string) int { return strings.Compare(j.Name, name) })
+		if !ok || !view.Jobs[at].Led {
+			n++
+		}
 	}
 	return n
 }
 
-// plain reports whether nothing was shown of j but what is in its queue.
-func (j *job) plain() bool {
-	return j.Failures == 0 && j.Lacks == "" && !j.Warming && j.Prepares == "" && (j.State == distributed.JobRunning || j.State == distributed.JobWaiting)
-}
-
-// knowsMore reports whether the node that shows the page has something to say of job.
-func (pic *picture) knowsMore(job string) bool {
-	if len(pic.local) == 0 {
-		return false
+func sourceOf(v *distributed.JobView) source {
+	if v == nil {
+		return source{}
 	}
-	_, ok := pic.local[job]
-	return ok
+	return source{first: &v.Queue[0], led: v.Led}
 }
 
-// drawJob draws a job; v is nil for one that nobody campaigns for.
-func (h *history) drawJob(pic *picture, v *distributed.JobView, name string) job {
+// drawJob draws a job by its queue; v is nil for one that nobody campaigns for.
+func (h *history) drawJob(v *distributed.JobView, name string) job {
 	j := job{Name: name, State: distributed.JobWaiting, Since: stampOf(h.vacant[name].at)}
 	if v != nil {
 		j.Standby = len(v.Queue)
@@ -67,9 +98,6 @@ func (h *history) drawJob(pic *picture, v *distributed.JobView, name string) job
 				j.Since = stampOf(t.since)
 			}
 		}
-	}
-	if l, ok := pic.local[name]; ok && (j.Node == pic.Self || j.Node == "") {
-		j.Node, j.State, j.Since, j.Token = pic.Self, l.State, stampOf(l.Since), l.Token
 	}
 	return j
 }

@@ -32,29 +32,10 @@ func (h *history) drawNode(n distributed.NodeView, went departure) node {
 	d := node{
 		ID: n.ID, Instance: n.Instance, Version: n.Version, Labels: n.Labels, Metadata: n.Metadata,
 		Capacity: n.Capacity, Draining: n.Draining, Gone: went != "", Went: went, Color: h.colors[n.Instance] % palette,
+		Jobs: h.counts[n.ID].leads, Standby: h.counts[n.ID].waits,
 	}
 	if n.Started.Unix() > 0 {
 		d.Started = new(n.Started.UTC())
 	}
 	return d
-}
-
-// count counts what each node leads and waits for.
-func (pic *picture) count(view *distributed.View) {
-	at := map[string]*node{}
-	for i := range pic.Nodes {
-		at[pic.Nodes[i].ID] = &pic.Nodes[i]
-	}
-	for i := range pic.Jobs {
-		if n := at[pic.Jobs[i].Node]; n != nil {
-			n.Jobs++
-		}
-	}
-	for i := range view.Jobs {
-		for q, c := range view.Jobs[i].Queue {
-			if n := at[c.Node]; n != nil && (q > 0 || !view.Jobs[i].Led) {
-				n.Standby++
-			}
-		}
-	}
 }

@@ -27,6 +27,7 @@ type history struct {
 	mu     sync.Mutex
 	round  int
 	view   *distributed.View    // taken in last
+	counts map[string]tally     // by node ID; none that is 0
 	terms  map[string]*term     // of jobs that are led
 	vacant map[string]vacancy   // of jobs that were
 	nodes  map[string]seenNode  // of the last view, by ID
@@ -35,9 +36,12 @@ type history struct {
 	heard  map[string]time.Time // when a node was heard of last, by ID
 	sign   time.Time            // when any was
 	moves  []move               // oldest first
-	count  int64                // moves so far
+	number int64                // of the last move
 	colors map[string]int       // by instance
 }
+
+// tally is how many jobs a node leads, and waits for.
+type tally struct{ leads, waits int }
 
 // term is a leadership.
 type term struct {
@@ -85,9 +89,9 @@ type move struct {
 
 // follow keeps the history until ctx is done or the observer closed.
 func (p *Page) follow(ctx context.Context) {
-	for view := range p.observer.Views(ctx) {
+	for range p.observer.Views(ctx) {
 		began := time.Now()
-		p.history.take(view, began, p.silence)
+		p.history.look(p.observer, p.silence)
 		// No more than a fifth of a processor for this.
 		if !sleep(ctx, 4*time.Since(began)) {
 			return
@@ -110,7 +114,7 @@ const listenEvery = 500 * time.Millisecond
 
 // start takes in what there is when the page begins to look.
 func (h *history) start(view *distributed.View, leaders []distributed.Leader, now time.Time) {
-	h.terms, h.vacant, h.nodes = map[string]*term{}, map[string]vacancy{}, map[string]seenNode{}
+	h.counts, h.terms, h.vacant, h.nodes = map[string]tally{}, map[string]*term{}, map[string]vacancy{}, map[string]seenNode{}
 	h.heard, h.sign, h.colors = map[string]time.Time{}, now, map[string]int{}
 	h.moves, h.view = []move{}, new(distributed.View)
 	h.take(view, time.Time{}, 0)
@@ -121,11 +125,18 @@ func (h *history) start(view *distributed.View, leaders []distributed.Leader, no
 	}
 }
 
+// look takes in what there is to see, if that is not done yet.
+func (h *history) look(o *distributed.Observer, silence time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if view := o.View(); view != h.view {
+		h.take(view, time.Now(), silence)
+	}
+}
+
 // take takes in a view, seen at now. Jobs that are as in the view before are shared with
 // it, and passed over.
 func (h *history) take(view *distributed.View, now time.Time, silence time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.round++
 	h.takeNodes(view, now)
 	cutOff := now.Sub(h.sign) > silence
@@ -133,16 +144,19 @@ func (h *history) take(view *distributed.View, now time.Time, silence time.Durat
 	for j := range view.Jobs {
 		job := &view.Jobs[j]
 		for len(before) > 0 && before[0].Name < job.Name {
+			h.count(&before[0], -1)
 			h.takeNobody(before[0].Name, now)
 			before = before[1:]
 		}
 		if len(before) > 0 && before[0].Name == job.Name {
 			was := &before[0]
 			before = before[1:]
-			if sameJob(was, job) {
+			if was.Led == job.Led && &was.Queue[0] == &job.Queue[0] {
 				continue
 			}
+			h.count(was, -1)
 		}
+		h.count(job, +1)
 		if job.Led {
 			h.takeLeader(job, now, cutOff)
 		} else {
@@ -150,13 +164,27 @@ func (h *history) take(view *distributed.View, now time.Time, silence time.Durat
 		}
 	}
 	for i := range before {
+		h.count(&before[i], -1)
 		h.takeNobody(before[i].Name, now)
 	}
 	h.view = view
 }
 
-// sameJob reports whether two views share a job.
-func sameJob(a, b *distributed.JobView) bool { return &a.Queue[0] == &b.Queue[0] && a.Led == b.Led }
+// count counts a job, for the nodes that lead it and wait for it.
+func (h *history) count(job *distributed.JobView, by int) {
+	for q, c := range job.Queue {
+		n := h.counts[c.Node]
+		if q == 0 && job.Led {
+			n.leads += by
+		} else {
+			n.waits += by
+		}
+		h.counts[c.Node] = n
+		if n == (tally{}) {
+			delete(h.counts, c.Node)
+		}
+	}
+}
 
 // takeNobody takes in that nobody leads job.
 func (h *history) takeNobody(job string, now time.Time) {
@@ -244,8 +272,8 @@ func (h *history) moved(from, to *term, m move) {
 	if from.node == to.node {
 		return
 	}
-	h.count++
-	m.Number, m.From, m.To, m.Token = h.count, from.instance, to.instance, to.token
+	h.number++
+	m.Number, m.From, m.To, m.Token = h.number, from.instance, to.instance, to.token
 	h.moves = append(h.moves, m)
 	h.moves = slices.Clone(h.moves[max(0, len(h.moves)-maxMoves):]) // pictures hold what there was
 }

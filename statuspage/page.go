@@ -25,6 +25,7 @@ type Page struct {
 	stop  context.CancelFunc
 
 	history history
+	began   time.Time
 	streams chan struct{} // one slot a stream
 	frames  frames
 	whole   whole
@@ -38,7 +39,7 @@ type Page struct {
 // New returns a page of what o shows. It does not block and makes no call to the store.
 // The page follows o until o or the page is closed.
 func New(o *distributed.Observer, opts ...Option) *Page {
-	p := &Page{observer: o, title: "Jobs", silence: 10 * time.Second, streams: make(chan struct{}, maxStreams)}
+	p := &Page{observer: o, title: "Jobs", silence: 10 * time.Second, began: time.Now(), streams: make(chan struct{}, maxStreams)}
 	for _, option := range opts {
 		option(p)
 	}

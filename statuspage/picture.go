@@ -7,21 +7,22 @@ import (
 )
 
 // picture is all that the page shows, at one moment. It is not changed after it
-// was made: streams that are behind hold on to the picture they have sent last.
+// was made: streams that are behind hold on to the picture they have sent last. It shares
+// with the one before the jobs that have not changed.
 type picture struct {
 	Title string    `json:"title"`
 	At    time.Time `json:"at"`
 	Store store     `json:"store"`
 	Self  string    `json:"self"`  // ID of the node that shows the page; empty if that is none
 	Nodes []node    `json:"nodes"` // sorted by instance
-	Jobs  []job     `json:"jobs"`  // sorted by name
+	Jobs  []*job    `json:"jobs"`  // sorted by name
 	Moves []move    `json:"moves"` // the last, oldest first
 	Stuck []stuck   `json:"stuck"` // on the node that shows the page
 
 	Unreadable string `json:"unreadable,omitempty"` // why nobody is shown to lead
 
-	view  *distributed.View                // of which it is
-	local map[string]distributed.JobStatus // what only the node that shows the page knows
+	told    []distributed.NodeView   // what the nodes told
+	partial []distributed.PartialJob // by that
 }
 
 // store is what the page knows of etcd.
@@ -70,6 +71,15 @@ type job struct {
 	Paused   string `json:"paused,omitempty"`   // by whom, and why
 	Warming  bool   `json:"warming,omitempty"`  // its node leads it, and Work is not warm yet
 	Prepares string `json:"prepares,omitempty"` // the instances that warm up for it
+
+	source source
+}
+
+// source is what a job was drawn from.
+type source struct {
+	first *distributed.CandidateView // in its queue, which views share while it does not change; nil if there is none
+	led   bool
+	more  bool // than that
 }
 
 // stuck is a Work that does not stop.
@@ -78,6 +88,13 @@ type stuck struct {
 	Since time.Time `json:"since"`
 	Token int64     `json:"token"`
 	Cause string    `json:"cause"`
+}
+
+// looksLike reports whether a browser that shows one need not be told of the other.
+func (j *job) looksLike(other *job) bool {
+	a, b := *j, *other
+	a.source, b.source = source{}, source{}
+	return a == b
 }
 
 // stamp is a time in Unix milliseconds, 0 for none: jobs are compared, and there

@@ -46,7 +46,7 @@ type snapshot struct {
 	Shown        int // tiles
 	Matching     int
 	States       []stateLink
-	Nowhere      []job
+	Nowhere      []*job
 	Columns      []column
 	Newest       []move // first
 }
@@ -60,7 +60,7 @@ type stateLink struct {
 
 type column struct {
 	node
-	Tiles    []job
+	Tiles    []*job
 	Matching int
 }
 

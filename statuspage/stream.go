@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 )
 
 const (
-	maxStreams  = 64               // at once; more are told to come back later
-	lookEvery   = pace * 5 / 4     // for what has changed; each time at another picture
+	maxStreams  = 256              // at once; more are told to come back later
+	lookEvery   = pace * 5 / 4     // for what has changed, all at once; each time at another picture
 	beatEvery   = time.Second      // so that the browser knows that it is still there
 	writeWithin = 10 * time.Second // to a browser that does not read; then the stream ends
 )
@@ -40,12 +39,13 @@ func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	s := stream{page: p, out: w, control: http.NewResponseController(w)}
-	ticks := time.NewTicker(lookEvery)
-	defer ticks.Stop()
+	s := stream{page: p, out: w, control: http.NewResponseController(w), beats: -1}
+	timer := time.NewTimer(lookEvery)
+	defer timer.Stop()
 	for s.next() == nil {
+		timer.Reset(p.untilLook())
 		select {
-		case <-ticks.C:
+		case <-timer.C:
 		case <-r.Context().Done():
 			return
 		case <-p.done.Done():
@@ -54,36 +54,39 @@ func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// untilLook returns for how long streams wait for their next look. They all look at the
+// same moments: then they are sent the same, which is made once.
+func (p *Page) untilLook() time.Duration { return lookEvery - time.Since(p.began)%lookEvery }
+
 // stream is a browser that looks on.
 type stream struct {
 	page    *Page
 	out     http.ResponseWriter
 	control *http.ResponseController
-	sent    *picture  // last
-	beaten  time.Time // when there was a beat, or a picture
+	sent    *picture      // last; nil at first
+	beats   time.Duration // in units of beatEvery, until when it was told that the service is there; -1 at first
 }
 
 // next writes what is due. Its errors mean that the browser has gone.
 func (s *stream) next() error {
-	pic, now := s.page.picture(), time.Now()
-	var due []byte
-	if pic != s.sent {
-		due = s.page.frames.between(s.sent, pic)
-		s.sent = pic
+	pic := s.page.picture()
+	change := s.page.frames.between(s.sent, pic)
+	var beat []byte
+	if beats := time.Since(s.page.began) / beatEvery; beats != s.beats {
+		s.beats, beat = beats, s.page.frames.beat(pic)
 	}
-	if now.Sub(s.beaten) >= beatEvery {
-		due = append(slices.Clip(due), frame("beat", beatOf(pic))...)
-		s.beaten = now
-	}
-	if len(due) == 0 {
+	s.sent = pic
+	if len(change)+len(beat) == 0 {
 		return nil
 	}
 	// A server, or what it is wrapped in, may know no deadlines.
-	if err := s.control.SetWriteDeadline(now.Add(writeWithin)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := s.control.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	if _, err := s.out.Write(due); err != nil {
-		return err
+	for _, frame := range [][]byte{change, beat} {
+		if _, err := s.out.Write(frame); err != nil {
+			return err
+		}
 	}
 	return s.control.Flush()
 }
@@ -105,22 +108,24 @@ func beatOf(pic *picture) beat {
 	return b
 }
 
-// frames remembers the frames to the last picture: streams need the same, from the one
-// before as a rule.
+// frames remembers what streams are sent of the last picture. It is the same for all, as a
+// rule: what they were sent before is the same as well.
 type frames struct {
-	mu   sync.Mutex
-	to   *picture
-	from map[*picture][]byte
+	mu    sync.Mutex
+	to    *picture
+	from  map[*picture][]byte
+	beats []byte
 }
 
 // between returns the frame that takes a browser from one picture to another,
 // from none at first, and nil if they look the same.
 func (f *frames) between(from, to *picture) []byte {
+	if from == to {
+		return nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.to != to {
-		f.to, f.from = to, map[*picture][]byte{}
-	}
+	f.turn(to)
 	b, ok := f.from[from]
 	if ok {
 		return b
@@ -132,6 +137,24 @@ func (f *frames) between(from, to *picture) []byte {
 	}
 	f.from[from] = b
 	return b
+}
+
+// beat returns the frame that tells what always changes.
+func (f *frames) beat(pic *picture) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.turn(pic)
+	if f.beats == nil {
+		f.beats = frame("beat", beatOf(pic))
+	}
+	return f.beats
+}
+
+// turn forgets the frames of another picture.
+func (f *frames) turn(to *picture) {
+	if f.to != to {
+		f.to, f.from, f.beats = to, map[*picture][]byte{}, nil
+	}
 }
 
 // frame encodes an event. JSON has no line breaks, which would end it early.

@@ -26,9 +26,11 @@ func TestWhatIsOnRecordOfJobsIsShown(t *testing.T) {
 		"another is on record": {distributed.JobRecord{Job: "a", At: at, Done: true}, distributed.JobWaiting, at, job{Name: "b", State: distributed.JobWaiting}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pic := &picture{Jobs: []job{{Name: "b", State: c.state}}}
-			pic.addRecords(&distributed.View{Records: []distributed.JobRecord{c.record}}, c.now)
-			require.Equal(t, []job{c.want}, pic.Jobs)
+			remarks := new(picture).remarks(&distributed.View{Records: []distributed.JobRecord{c.record}}, nil, c.now)
+			require.Equal(t, c.record.Job == "b", remarks.on("b"))
+			got := job{Name: "b", State: c.state}
+			remarks.add(&got)
+			require.Equal(t, c.want, got)
 		})
 	}
 }
@@ -43,8 +45,11 @@ func TestJobsThatNodesLackAreShown(t *testing.T) {
 	node := func(id string, jobs []distributed.JobInfo) distributed.NodeView {
 		return distributed.NodeView{ID: id, Instance: "node-" + id, NodeInfo: distributed.NodeInfo{Jobs: jobs}}
 	}
-	pic := &picture{Jobs: []job{{Name: "a"}, {Name: "b"}}}
-	pic.addRecords(&distributed.View{Nodes: []distributed.NodeView{node("1", list("a", "b")), node("2", list("a")), node("3", list("a"))}}, time.Now())
-	require.Empty(t, pic.Jobs[0].Lacks)
-	require.Equal(t, "node-2, node-3", pic.Jobs[1].Lacks)
+	view := &distributed.View{Nodes: []distributed.NodeView{node("1", list("a", "b")), node("2", list("a")), node("3", list("a"))}}
+	remarks := (&picture{partial: view.Partial()}).remarks(view, nil, time.Now())
+	require.False(t, remarks.on("a"))
+	require.True(t, remarks.on("b"))
+	got := job{Name: "b"}
+	remarks.add(&got)
+	require.Equal(t, "node-2, node-3", got.Lacks)
 }

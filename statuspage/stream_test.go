@@ -47,7 +47,7 @@ func (v *viewer) Write(b []byte) (int, error) {
 	if len(b) > 0 {
 		v.sent = &b[0]
 	}
-	for _, line := range strings.Split(string(b), "\n") {
+	for line := range strings.SplitSeq(string(b), "\n") {
 		if data, ok := strings.CutPrefix(line, "data: "); ok {
 			v.take([]byte(data), strings.Contains(string(b), "event: picture"))
 		}
@@ -123,7 +123,9 @@ func TestAllViewersComeToSeeTheSameWheneverTheyComeAndHoweverSlowTheyAre(t *test
 			require.Equal(t, fresh.jobs(), quick.jobs(), "nobody holds it up")
 			gone()
 		}
-		time.Sleep(20 * time.Second)
+		s.Lead(stage.Job(1))
+		time.Sleep(11 * time.Minute)
+		require.NotContains(t, quick.jobs(), stage.Job(1), "it is forgotten")
 		for _, v := range viewers {
 			require.Equal(t, quick.jobs(), v.jobs())
 		}

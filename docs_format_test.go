@@ -28,8 +28,8 @@ func formatExamples(t *testing.T) map[string]string {
 	}
 	for key, v := range map[string]value{
 		k.epoch():             &epochValue{"q2kdmv7wrx5thb3e"},
-		k.node(id):            &nodeValue{Instance: "shop-1", TTL: 10_000, Drift: 0.02, Beat: 4711, Documents: 1, Made: 103},
-		k.claims(id, 0):       (&claimsValue{TTL: 10_000, Drift: 0.02, Seq: 3, Made: 103, Guard: 106}).claim(positions{{"invoices", 106}, {"newsletter", 106}}),
+		k.node(id):            &nodeValue{Instance: "shop-1", TTL: 10_000, Drift: 20_000, Beat: 4711, Documents: 1, Made: 103},
+		k.claims(id, 0):       (&claimsValue{TTL: 10_000, Drift: 20_000, Seq: 3, Made: 103, Guard: 106}).claim(positions{{"invoices", 106}, {"newsletter", 106}}),
 		k.saved("invoices"):   &savedValue{106, []byte(`{"last":4711}`)},
 		k.state("newsletter"): &stateValue{Token: 92, Instance: "shop-2", At: 1_790_000_000_000, Failures: 3, Pause: 3412, Error: "smtp: connection refused"},
 	} {

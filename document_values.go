@@ -2,6 +2,7 @@ package distributed
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 )
@@ -20,11 +21,11 @@ func (v *epochValue) valid() bool { return v.Value != "" }
 // nodeValue is a heartbeat of a session, or its end. Beat is never used for
 // another content, so it tells who sees it again what was written.
 type nodeValue struct {
-	Instance string  `json:"instance"`
-	TTL      int64   `json:"ttl"` // milliseconds
-	Drift    float64 `json:"drift"`
-	Beat     int64   `json:"beat"`
-	State    string  `json:"state,omitempty"`
+	Instance string     `json:"instance"`
+	TTL      int64      `json:"ttl"` // milliseconds
+	Drift    millionths `json:"drift"`
+	Beat     int64      `json:"beat"`
+	State    string     `json:"state,omitempty"`
 
 	Documents int   `json:"documents"` // claim documents that are registered: those with k below it
 	Made      int64 `json:"made"`      // the sum of the revisions at which those were made
@@ -43,13 +44,13 @@ func (v *nodeValue) valid() bool {
 // claimsValue is a document of claims. A number of 0 means the revision of the
 // write with this Seq.
 type claimsValue struct {
-	TTL     int64   `json:"ttl"` // as in nodeValue, for whoever finds no node document
-	Drift   float64 `json:"drift"`
-	Seq     int64   `json:"seq"`               // of this write, from 1
-	Made    int64   `json:"made"`              // the revision of the first write; 0 in that
-	Guard   int64   `json:"guard"`             // the revision of the document that this write replaces
-	Jobs    names   `json:"jobs,omitempty"`    // in order
-	Numbers []int64 `json:"numbers,omitempty"` // of the jobs; the last one is that of all that follow, too
+	TTL     int64      `json:"ttl"` // as in nodeValue, for whoever finds no node document
+	Drift   millionths `json:"drift"`
+	Seq     int64      `json:"seq"`               // of this write, from 1
+	Made    int64      `json:"made"`              // the revision of the first write; 0 in that
+	Guard   int64      `json:"guard"`             // the revision of the document that this write replaces
+	Jobs    names      `json:"jobs,omitempty"`    // in order
+	Numbers []int64    `json:"numbers,omitempty"` // of the jobs; the last one is that of all that follow, too
 }
 
 func (v *claimsValue) valid() bool {
@@ -82,7 +83,7 @@ func (v *claimsValue) claims() positions {
 
 // claim has v claim what is in p, and nothing else.
 func (v *claimsValue) claim(p positions) *claimsValue {
-	v.Jobs, v.Numbers = nil, nil
+	v.Jobs, v.Numbers = make(names, 0, len(p)), make([]int64, 0, len(p))
 	for _, c := range p {
 		v.Jobs = append(v.Jobs, c.job)
 		v.Numbers = append(v.Numbers, c.number)
@@ -108,9 +109,17 @@ func (n *names) UnmarshalText(text []byte) error {
 	return nil
 }
 
-func validTiming(ttl int64, drift float64) bool {
-	return ttl > 0 && ttl <= maxTTL.Milliseconds() && drift >= 0 && drift <= maxDrift
+func validTiming(ttl int64, drift millionths) bool {
+	return ttl > 0 && ttl <= maxTTL.Milliseconds() && drift >= 0 && drift <= inMillionths(maxDrift)
 }
+
+// millionths are a rate: a whole number is far quicker to write and to read.
+type millionths int64
+
+// inMillionths rounds up: others had better wait for too long.
+func inMillionths(rate float64) millionths { return millionths(math.Ceil(rate * 1e6)) }
+
+func (m millionths) rate() float64 { return float64(m) / 1e6 }
 
 // position is a job with its place in the queue.
 type position struct {

@@ -15,8 +15,8 @@ var testKeys = keys{prefix: "ns/app/"}
 func TestDocumentsAreReadAsTheyWereWritten(t *testing.T) {
 	for key, v := range map[string]value{
 		testKeys.epoch():         &epochValue{Value: "abc"},
-		testKeys.node("x"):       &nodeValue{Instance: `a"<b>ü`, TTL: 10000, Drift: 0.02, Beat: 7, Documents: 2, Made: 12},
-		testKeys.claims("x", 12): (&claimsValue{TTL: 200, Drift: 0.1, Seq: 3, Made: 4, Guard: 9}).claim(positions{{"a", 0}, {"b/c", 17}, {"d", 17}}),
+		testKeys.node("x"):       &nodeValue{Instance: `a"<b>ü`, TTL: 10000, Drift: 20_000, Beat: 7, Documents: 2, Made: 12},
+		testKeys.claims("x", 12): (&claimsValue{TTL: 200, Drift: 100_000, Seq: 3, Made: 4, Guard: 9}).claim(positions{{"a", 0}, {"b/c", 17}, {"d", 17}}),
 		testKeys.info("x"):       &infoValue{Version: "v1", Labels: map[string]string{"zone": "a"}, Capacity: 3, Listed: true, Lists: []string{"h"}},
 		testKeys.list("h"):       &listValue{Jobs: []jobValue{{Name: "a", Weight: 2}}},
 	} {
@@ -54,7 +54,7 @@ func TestUnknownFieldsAreIgnoredAndUnknownVersionsAreNot(t *testing.T) {
 
 func TestValuesThatMakeNoSenseAreUnreadable(t *testing.T) {
 	for _, v := range []value{
-		&nodeValue{TTL: 0}, &nodeValue{TTL: maxTTL.Milliseconds() + 1}, &nodeValue{TTL: 1, Drift: 0.11},
+		&nodeValue{TTL: 0}, &nodeValue{TTL: maxTTL.Milliseconds() + 1}, &nodeValue{TTL: 1, Drift: 100_001},
 		&nodeValue{TTL: 1, Beat: -1}, &nodeValue{TTL: 1, Documents: -1},
 		&claimsValue{TTL: 1}, &claimsValue{TTL: 1, Seq: 1, Guard: -1}, &claimsValue{TTL: 1, Seq: 1, Jobs: names{"a"}}, &claimsValue{TTL: 1, Seq: 1, Numbers: []int64{1}},
 		&claimsValue{TTL: 1, Seq: 1, Jobs: names{"a"}, Numbers: []int64{-1}}, &claimsValue{TTL: 1, Seq: 1, Jobs: names{"a"}, Numbers: []int64{1, 1}},
@@ -120,7 +120,7 @@ func TestKeysAreTakenApart(t *testing.T) {
 
 func TestHeartbeatsAreShort(t *testing.T) {
 	b, err := testKeys.encode(testKeys.node(newID()), &nodeValue{
-		Instance: strings.Repeat("x", 256), TTL: maxTTL.Milliseconds(), Drift: 0.0123456789, Beat: math.MaxInt64,
+		Instance: strings.Repeat("x", 256), TTL: maxTTL.Milliseconds(), Drift: 100_000, Beat: math.MaxInt64,
 		Documents: maxClaimDocuments, Made: math.MinInt64,
 	})
 	require.NoError(t, err)

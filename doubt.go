@@ -47,8 +47,8 @@ func (n *node) silence() time.Duration {
 }
 
 // learn notes the timing of a node, as one of its documents has it.
-func (t *transition) learn(n *node, ttl int64, drift float64) {
-	wait := silence(time.Duration(ttl)*time.Millisecond, max(drift, t.m.drift))
+func (t *transition) learn(n *node, ttl int64, drift millionths) {
+	wait := silence(time.Duration(ttl)*time.Millisecond, max(drift.rate(), t.m.drift))
 	n.quiet = max(n.quiet, wait)
 	t.m.silence = max(t.m.silence, n.quiet)
 }

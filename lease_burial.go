@@ -45,7 +45,7 @@ func (s *session) putTombstone(g grave) {
 	v := g.value
 	v.State = stateBuried
 	if !v.valid() || v.TTL == 0 {
-		v.TTL, v.Drift = s.timing.ttl.Milliseconds(), s.timing.drift // its own is not known, nor needed any more
+		v.TTL, v.Drift = s.timing.ttl.Milliseconds(), inMillionths(s.timing.drift) // its own is not known, nor needed any more
 	}
 	b, err := s.keys.encode(s.keys.node(g.id), &v)
 	var rev, picture int64

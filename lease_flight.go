@@ -24,7 +24,7 @@ type flight struct {
 
 // compose makes the next write of a document. For update.
 func (s *session) compose(d *ownDocument) *flight {
-	f := &flight{document: d, seq: d.seq + 1, guard: d.rev, since: s.clock.now()}
+	f := &flight{document: d, seq: d.seq + 1, guard: d.rev, since: s.clock.now(), claims: make(positions, 0, len(d.members))}
 	for _, c := range d.members {
 		if c.gone != nil {
 			f.gone, c.gone = append(f.gone, c.gone), nil
@@ -154,7 +154,7 @@ func (s *session) attempt(f *flight) attempt {
 	d := f.document
 	a := attempt{key: s.keys.claims(s.id, d.k), guard: f.guard, picture: s.mirror.rev}
 	var err error
-	v := claimsValue{TTL: s.timing.ttl.Milliseconds(), Drift: s.timing.drift, Seq: f.seq, Made: d.made, Guard: f.guard}
+	v := claimsValue{TTL: s.timing.ttl.Milliseconds(), Drift: inMillionths(s.timing.drift), Seq: f.seq, Made: d.made, Guard: f.guard}
 	a.value, err = s.keys.encode(a.key, v.claim(f.claims))
 	if err != nil {
 		s.end(err) // names are bounded, and so is their number: there is no such error

@@ -32,7 +32,7 @@ type heartbeat struct {
 func (s *session) nodeValue(number int64, state string) *nodeValue {
 	documents, made := s.writer.registrable()
 	return &nodeValue{
-		Instance: s.instance, TTL: s.timing.ttl.Milliseconds(), Drift: s.timing.drift,
+		Instance: s.instance, TTL: s.timing.ttl.Milliseconds(), Drift: inMillionths(s.timing.drift),
 		Beat: number, State: state, Documents: documents, Made: made,
 	}
 }

@@ -66,7 +66,7 @@ func (p *picture) list() {
 }
 
 func beat(n int64, made ...int64) *nodeValue {
-	v := &nodeValue{Instance: "i", TTL: testTTL.Milliseconds(), Drift: defaultDrift, Beat: n, Documents: len(made)}
+	v := &nodeValue{Instance: "i", TTL: testTTL.Milliseconds(), Drift: inMillionths(defaultDrift), Beat: n, Documents: len(made)}
 	for _, m := range made {
 		v.Made += m
 	}
@@ -80,7 +80,7 @@ func ended(state string) *nodeValue {
 }
 
 func claimed(seq, made, guard int64, claims ...position) *claimsValue {
-	v := &claimsValue{TTL: testTTL.Milliseconds(), Drift: defaultDrift, Seq: seq, Made: made, Guard: guard}
+	v := &claimsValue{TTL: testTTL.Milliseconds(), Drift: inMillionths(defaultDrift), Seq: seq, Made: made, Guard: guard}
 	return v.claim(claims)
 }
 
@@ -318,7 +318,7 @@ func TestADoubtTakesAsLongAsTheLargerTimingSays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPicture(t, "x")
-			v := &nodeValue{TTL: c.ttl.Milliseconds(), Drift: c.drift, Beat: 1}
+			v := &nodeValue{TTL: c.ttl.Milliseconds(), Drift: inMillionths(c.drift), Beat: 1}
 			if c.ttl > 0 {
 				p.show(p.put(testKeys.node("y"), v))
 				p.show(p.set(testKeys.node("y"), nil))

@@ -44,7 +44,7 @@ func TestNodesWaitForTheTTLOfTheOtherAndTheGreaterDrift(t *testing.T) {
 		{ttl: 10 * time.Second, drift: 0, wait: 10200 * time.Millisecond},
 	} {
 		m := newMirror(testKeys, "b", newTiming(10*time.Second), memory{})
-		b, err := testKeys.encode(testKeys.node("a"), &nodeValue{Instance: "a", Beat: 1, TTL: c.ttl.Milliseconds(), Drift: c.drift})
+		b, err := testKeys.encode(testKeys.node("a"), &nodeValue{Instance: "a", Beat: 1, TTL: c.ttl.Milliseconds(), Drift: inMillionths(c.drift)})
 		require.NoError(t, err)
 		epoch, err := testKeys.encode(testKeys.epoch(), &epochValue{"e"})
 		require.NoError(t, err)

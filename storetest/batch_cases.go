@@ -129,6 +129,7 @@ func batchContext(r *run) {
 	done := r.start(func() {
 		results = store.PutAll(ctx, []distributed.Write{{Key: key, Value: []byte("x"), Revision: at}, {Key: key + "2", Value: []byte("x")}})
 	})
+	settle() // the writes are on their way
 	cancel()
 	r.await(done, "the context of PutAll is done, but it has not returned")
 	for _, result := range results {

@@ -109,16 +109,15 @@ func pictures(r *run) {
 }
 
 // passers are followers that come while others write, each where the one before
-// went.
+// went, and stay until they have seen what was confirmed before they came.
 func (r *run) passers() []*follower {
 	c := r.open()
 	var all []*follower
 	after := int64(0)
 	for range 8 {
+		last := r.truth.last()
 		f := c.follow(r.prefix, after)
-		if after == 0 {
-			f.awaitSteps(1)
-		}
+		f.await(max(last, 1)) // of nothing there is a listing too
 		f.stop()
 		all = append(all, f)
 		after = f.position()
@@ -234,6 +233,7 @@ func followContext(r *run) {
 	}
 	busy.await(at)
 	behind := a.follow(r.prefix, at)
+	settle() // none ends before its context is done
 	for _, f := range []*follower{quiet, busy, behind} {
 		f.end()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/b2552be4/distributed"
 )
@@ -17,7 +18,7 @@ type follower struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when Follow has returned
 	err    error         // what it has returned
-	news   chan struct{} // wakes the case for a step, and for the end; capacity 1
+	news   chan struct{} // wakes the case for a step; capacity 1
 
 	hook     func() // called while telling, if not nil
 	telling  atomic.Bool
@@ -45,7 +46,6 @@ func (c *connection) followWith(prefix string, after int64, hook func()) *follow
 			f.overlaps.Store(true)
 		}
 		close(f.done)
-		f.signal()
 	})
 	return f
 }
@@ -60,18 +60,14 @@ func (f *follower) tell(s distributed.Step) {
 		f.steps = append(f.steps, copied(s))
 	}
 	f.mu.Unlock()
-	f.signal()
-	if f.hook != nil {
-		f.hook()
-	}
-	f.telling.Store(false)
-}
-
-func (f *follower) signal() {
 	select {
 	case f.news <- struct{}{}:
 	default:
 	}
+	if f.hook != nil {
+		f.hook()
+	}
+	f.telling.Store(false)
 }
 
 func copied(s distributed.Step) step {
@@ -108,15 +104,19 @@ func (f *follower) awaitValue(key, value string) (rev int64) {
 	return rev
 }
 
-// awaitThat waits until ok, which is called with f.mu held.
+// awaitThat waits until ok, which is called with f.mu held. However often the store
+// says that it is alive, it does not wait for longer.
 func (f *follower) awaitThat(ok func() bool, format string, args ...any) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	for !f.holds(ok) {
 		select {
 		case <-f.done:
 			f.run.require(f.holds(ok), format+": Follow has returned %v", append(args, f.err)...)
 			return
-		default:
-			f.run.await(f.news, format, args...)
+		case <-f.news:
+		case <-timer.C:
+			f.run.require(false, format+" after %v", append(args, patience)...)
 		}
 	}
 }

@@ -15,10 +15,13 @@ type pending struct {
 	err    error
 }
 
+// begin returns when the write is on its way: one that is given up before it is sent
+// would show nothing.
 func (c *connection) begin(key string, value []byte, rev int64) *pending {
 	ctx, cancel := context.WithCancel(c.run.ctx)
 	p := &pending{cancel: cancel}
 	p.done = c.run.start(func() { _, p.err = c.attempt(ctx, key, value, rev) })
+	settle()
 	return p
 }
 
@@ -123,6 +126,7 @@ func compacted(r *run) {
 	f := b.follow(r.prefix, at)
 	last := a.put(r.prefix+"kept", "last", at)
 	r.sees(f, last)
+	r.sees(b.follow(r.prefix, at), last)
 }
 
 func compactedUnderWay(r *run) {

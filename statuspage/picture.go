@@ -57,7 +57,9 @@ type node struct {
 }
 
 type job struct {
-	Name    string               `json:"name"`
+	Name   string `json:"name"`
+	source source // looked at together with the name, of each job, and so beside it
+
 	Node    string               `json:"node"` // ID; empty if nobody leads it
 	State   distributed.JobState `json:"state"`
 	Since   stamp                `json:"since"` // null if it was so before the page looked
@@ -71,8 +73,6 @@ type job struct {
 	Paused   string `json:"paused,omitempty"`   // by whom, and why
 	Warming  bool   `json:"warming,omitempty"`  // its node leads it, and Work is not warm yet
 	Prepares string `json:"prepares,omitempty"` // the instances that warm up for it
-
-	source source
 }
 
 // source is what a job was drawn from.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -130,6 +131,16 @@ func TestANodeDoesNotWaitForOthersThatKeepComing(t *testing.T) {
 			total += n
 		}
 		require.Equal(t, 30, total, "ten times as long at most")
+	})
+}
+
+func TestTheLongestGatherTimeIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, jobs := newService(t), manyJobs(10, untilDone)
+		s.execute("a", jobs, distributed.WithLoadBalancing(distributed.WithGatherTime(math.MaxInt64)))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Empty(t, s.spread(jobs))
 	})
 }
 

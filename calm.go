@@ -1,6 +1,7 @@
 package distributed
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -46,7 +47,7 @@ func (b *balancer) gather(v *View, c *calm, now time.Time) (wait time.Duration) 
 	b.gathered = b.gathered || len(v.Jobs) > 0
 	if !b.gathered {
 		wait = c.wait(v, now, b.options.gatherTime)
-		wait = min(wait, c.until(now, c.began, mostGathers*b.options.gatherTime))
+		wait = min(wait, c.until(now, c.began, mostGathers*min(b.options.gatherTime, math.MaxInt64/mostGathers)))
 		b.gathered = wait == 0
 	}
 	return wait

@@ -28,7 +28,8 @@ type Job struct {
 	// [ErrPaused], [ErrResigned], [ErrNotAlive], the cause of Execute's context, or the
 	// error that stops the processor. Work must then return soon. If leadership was
 	// lost, other nodes may start the job after the grace period ([WithLeaseGrace]); in
-	// all other cases they wait until Work has returned.
+	// all other cases they wait until Work has returned, unless the lease is lost while
+	// it stops ([Leadership.Valid]).
 	//
 	// What Work returns matters only while ctx is not done and the leadership is valid.
 	// nil releases the job, and this node campaigns for it again, behind the nodes that
@@ -114,7 +115,7 @@ func (j Job) validateLabels(field string, labels []string) error {
 		return fmt.Errorf("%w: Job.%s of %q has %d labels, at most %d are allowed", ErrInvalidConfig, field, j.Name, len(labels), maxLabels)
 	}
 	for i, label := range labels {
-		if err := validateText("Job."+field+" of "+j.Name, label, maxLabel+len("=")+maxLabel); err != nil {
+		if err := validateText(fmt.Sprintf("Job.%s of %q", field, j.Name), label, maxLabel+len("=")+maxLabel); err != nil {
 			return err
 		}
 		key, _, ok := strings.Cut(label, "=")

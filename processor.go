@@ -133,8 +133,9 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // any more and everything has been released. Jobs whose Works return together are
 // released together; one that takes longer holds up no other. Execute can be called
 // once; a second call returns [ErrClosed]. If the store does not answer when ctx is
-// done, it returns some 5 s after the last Work (6 s with [WithLoadBalancing]), and
-// others wait until the lease has run out. More than 128 jobs start in groups of that
+// done, it returns some 5 s after the last Work (6 s with [WithLoadBalancing], and 10 s
+// if there was an outcome of a Work to be recorded), and others wait until the lease
+// has run out. More than 128 jobs start in groups of that
 // size, a millisecond apart.
 //
 // While the store cannot be reached, Execute waits and keeps trying. A failure of one

@@ -583,6 +583,7 @@ func TestWhatBalancingDoesNotAccept(t *testing.T) {
 		"prefer without a key":     {distributed.Job{Name: "x", Work: work, Prefer: []string{"=1"}}, nil, `Job.Prefer of "x": label key is empty`},
 		"prefer twice":             {distributed.Job{Name: "x", Work: work, Prefer: []string{"a=b", "c=d", "a=b"}}, nil, `Job.Prefer of "x" has label "a=b" twice`},
 		"avoid twice":              {distributed.Job{Name: "x", Work: work, Avoid: []string{"a=b", "a=b"}}, nil, `Job.Avoid of "x" has label "a=b" twice`},
+		"much metadata":            {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithMetadata(metadata(17, strings.Repeat(`"`, 1000)))}, `WithMetadata: more than 16384 bytes in all`},
 		"metadata":                 {distributed.Job{Name: "x", Work: work}, []distributed.ProcessorOption{distributed.WithMetadata(map[string]string{"a": "\x00"})}, `WithMetadata["a"]`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -656,5 +657,23 @@ func TestStoppingWhileTheStoreIsAwayTakesSixSecondsAtMost(t *testing.T) {
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
 		require.LessOrEqual(t, time.Since(began), 6*time.Second)
+	})
+}
+
+func metadata(entries int, value string) map[string]string {
+	m := map[string]string{}
+	for i := range entries {
+		m[fmt.Sprint(i)] = value
+	}
+	return m
+}
+
+// A quote takes two bytes in a document: no text takes more.
+func TestAsMuchMetadataAsIsAllowedIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.execute("a", works{"x": untilDone}, balanced(), distributed.WithMetadata(metadata(16, strings.Repeat(`"`, 1000))))
+		time.Sleep(settle)
+		require.Equal(t, "a", s.runner("x"))
 	})
 }

@@ -227,7 +227,7 @@ func WithLabels(labels map[string]string) ProcessorOption {
 
 // WithMetadata publishes facts about this node for observers, such as the address to
 // which to route requests: at most 64 entries, with keys of at most 1024 bytes and
-// values likewise. Observers know them before the node leads anything. Default: none.
+// values likewise, and 16 KiB in all. Observers know them before the node leads anything. Default: none.
 func WithMetadata(metadata map[string]string) ProcessorOption {
 	return processorOption(func(o *processorOptions) { o.node.Metadata, o.described = maps.Clone(metadata), true })
 }

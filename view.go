@@ -122,13 +122,21 @@ const (
 	maxVersion   = 128
 	maxMetadata  = 64
 	maxMetadatum = 1024
+
+	// maxTexts is how many bytes all labels have, or all metadata. None takes more than
+	// two bytes for one in JSON, so they leave room in a document.
+	maxTexts = 16 << 10
 )
 
 func validateTexts(option string, m map[string]string, entries, limit int) error {
 	if len(m) > entries {
 		return fmt.Errorf("%w: %s: %d entries, at most %d are allowed", ErrInvalidConfig, option, len(m), entries)
 	}
+	total := 0
 	for key, value := range m {
+		if total += len(key) + len(value); total > maxTexts {
+			return fmt.Errorf("%w: %s: more than %d bytes in all", ErrInvalidConfig, option, maxTexts)
+		}
 		if err := validateText(option+" key", key, limit); err != nil {
 			return err
 		}

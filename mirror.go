@@ -53,7 +53,7 @@ type memory struct {
 	shown   string
 	amiss   time.Duration
 	silence time.Duration
-	nodes   map[string]node // without their documents
+	nodes   map[string]node // of their documents only those that nobody can read
 }
 
 // told is a document that concerns views alone.
@@ -85,6 +85,7 @@ func newMirror(k keys, self string, t timing, known memory) *mirror {
 	}
 	for id, n := range known.nodes {
 		m.nodes[id] = &n
+		n.docs = n.unreadable()
 		if n.doubt > 0 {
 			m.doubted[&n] = struct{}{}
 		}
@@ -101,10 +102,22 @@ func (m *mirror) memory() memory {
 	known.rev = max(m.rev, m.least)
 	for id, n := range m.nodes {
 		carried := *n
-		carried.docs, carried.counts = nil, false
+		carried.docs, carried.counts = n.unreadable(), false
 		known.nodes[id] = carried
 	}
 	return known
+}
+
+// unreadable returns copies of the claim documents that nobody can read. A process waits
+// once for what they may have claimed, and not once a session.
+func (n *node) unreadable() (docs []*claimDocument) {
+	for k, d := range n.docs {
+		if d != nil && !d.readable {
+			docs = append(docs, make([]*claimDocument, k-len(docs))...)
+			docs = append(docs, &claimDocument{node: n, rev: d.rev, hash: d.hash})
+		}
+	}
+	return docs
 }
 
 // step takes in a step of the feed at now. Whatever happens, the picture is that

@@ -472,6 +472,27 @@ func TestAProcessRemembersFromSessionToSession(t *testing.T) {
 	require.Equal(t, p.now+testSilence, p.nodes["y"].doubt, "known before, and absent now")
 }
 
+// Otherwise a process whose sessions end more often than that would wait for ever.
+func TestWhatNobodyCanReadIsWaitedForOnceByAProcess(t *testing.T) {
+	p := newPicture(t, "x")
+	key := testKeys.claims("y", 0)
+	p.show(p.set(key, []byte("?"))) // of a session of which nothing is known
+	lost := p.now
+	for range 3 {
+		p.mirror = newMirror(testKeys, "x2", newTiming(testTTL), p.memory())
+		p.list()
+		p.requireDoubt(lost + longestSilence)
+	}
+	p.set(key, []byte("??"))
+	p.mirror = newMirror(testKeys, "x3", newTiming(testTTL), p.memory())
+	p.list()
+	require.Equal(t, p.now+longestSilence, p.nodes["y"].doubt, "written since, by whom it may be")
+	p.mirror = newMirror(testKeys, "x4", newTiming(testTTL), p.memory())
+	p.set(key, nil)
+	p.list()
+	require.Equal(t, p.now+longestSilence, p.nodes["y"].doubt, "gone since")
+}
+
 func TestAnEarlierStateOfTheStoreIsNoticed(t *testing.T) {
 	for name, c := range map[string]func(p *picture, before Document){
 		"the revision falls":  func(p *picture, _ Document) { p.head -= 2; p.list() },

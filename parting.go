@@ -20,8 +20,8 @@ type parting struct {
 const (
 	// gatherPause is how long those that wait do so for others that return, and
 	// gatherLeast how many have to, each time: as many as it takes longer to write.
-	// Every thousand that wait do so for as long again, as it takes longer to write
-	// those, too: Works return with pauses, such as while garbage is collected.
+	// With each thousand that wait they do so for as long again, which writing those
+	// takes as well: Works return with pauses, such as while garbage is collected.
 	gatherPause = time.Millisecond
 	gatherLeast = 32
 )
@@ -81,7 +81,7 @@ func (p *LeadershipBasedJobProcessor) gather() (returned int, all bool) {
 		before = waiting
 		select {
 		case <-p.parting.look:
-		case <-time.After(gatherPause + gatherPause*time.Duration(waiting)/1000):
+		case <-time.After(gatherPause * time.Duration(1+waiting/1000)):
 		}
 	}
 }

@@ -96,19 +96,13 @@ func (c *Concurrency) Campaign(ctx context.Context, name string) (*Leadership, e
 	if err := validateJobName(name); err != nil {
 		return nil, err
 	}
-	if err := c.enter(name); err != nil {
-		return nil, fmt.Errorf("distributed: campaign for %q: %w", name, err)
+	ctx, cancel := context.WithCancel(ctx) // of which the lease may ask what it likes
+	defer cancel()
+	over := make(chan *campaign, 1)
+	if err := c.begin(ctx, name, func(a *campaign) { over <- a }); err != nil {
+		return nil, err
 	}
-	defer c.wg.Done()
-	start := time.Now()
-	c.hooks.campaigning(name)
-	l, err := c.campaign(ctx, name, start)
-	if err != nil {
-		c.forget(name)
-		c.hooks.withdrawn(name, time.Since(start), cmp.Or(context.Cause(ctx), err))
-		return nil, fmt.Errorf("distributed: campaign for %q: %w", name, err)
-	}
-	return l, nil
+	return (<-over).result()
 }
 
 // Resign ends this node's leadership of name; see [Leadership.Resign]. It returns
@@ -237,74 +231,6 @@ func (c *Concurrency) isClosed() bool {
 	default:
 		return false
 	}
-}
-
-// enter books name, and the campaign, which must call c.wg.Done.
-func (c *Concurrency) enter(name string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.isClosed() {
-		return ErrClosed
-	}
-	if _, ok := c.names[name]; ok {
-		return ErrBusy
-	}
-	c.names[name] = nil
-	c.wg.Add(1)
-	return nil
-}
-
-func (c *Concurrency) forget(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.names, name)
-}
-
-// campaign campaigns for name under one lease after the other, until it leads.
-func (c *Concurrency) campaign(ctx context.Context, name string, start time.Time) (*Leadership, error) {
-	for {
-		held, err := c.hold(ctx)
-		if err != nil {
-			return nil, err
-		}
-		l := newLeadership(ctx, c, held, name)
-		l.token, err = l.election.Campaign(ctx, l.lose)
-		if err == nil {
-			err = c.lead(l, time.Since(start))
-		}
-		if err == nil {
-			return l, nil
-		}
-		l.end(err)
-		c.drop(held, errors.Is(err, ErrLeaseLost))
-		if !errors.Is(err, ErrLeaseLost) {
-			return nil, err
-		}
-	}
-}
-
-// lead makes l known as the leadership of its name.
-func (c *Concurrency) lead(l *Leadership, waited time.Duration) error {
-	c.mu.Lock()
-	if c.isClosed() {
-		c.mu.Unlock()
-		return ErrClosed // the lease is being closed, and its candidacies with it
-	}
-	l.since = time.Now()
-	c.names[l.name] = l
-	c.mu.Unlock()
-	l.announce(waited)
-	return nil
-}
-
-// leave undoes lead and hold.
-func (c *Concurrency) leave(l *Leadership) {
-	c.mu.Lock()
-	if c.names[l.name] == l {
-		delete(c.names, l.name)
-	}
-	c.mu.Unlock()
-	c.drop(l.lease, false)
 }
 
 var (

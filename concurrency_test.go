@@ -823,8 +823,8 @@ type slowToReport struct {
 
 func (l slowToReport) Election(string) distributed.Election { return l }
 
-func (l slowToReport) Campaign(context.Context, context.CancelCauseFunc) (int64, error) {
-	return 1, nil
+func (l slowToReport) Campaign(_ context.Context, decided func(int64, error), _ context.CancelCauseFunc) {
+	decided(1, nil)
 }
 
 func (l slowToReport) Gap() (time.Duration, bool) {
@@ -1008,8 +1008,8 @@ func (l *fakeLease) Close(context.Context) error {
 	return nil
 }
 
-func (l *fakeLease) Campaign(ctx context.Context, lost context.CancelCauseFunc) (int64, error) {
-	return l.campaign(ctx, lost)
+func (l *fakeLease) Campaign(ctx context.Context, decided func(int64, error), lost context.CancelCauseFunc) {
+	go func() { decided(l.campaign(ctx, lost)) }()
 }
 
 // The context of a signal is done when there is most reason to resign.

@@ -61,7 +61,7 @@ func (p *LeadershipBasedJobProcessor) rest(t *tenure) (there JobRecord, ok bool)
 
 // awaitUndone waits while a job is known to be done, until somebody forgets it or ctx
 // is done. Without a lease nothing is known.
-func (p *LeadershipBasedJobProcessor) awaitUndone(ctx context.Context, job string) error {
+func (p *LeadershipBasedJobProcessor) awaitUndone(ctx context.Context, job string, wait wait) error {
 	for {
 		held := p.concurrency.held()
 		if held == nil {
@@ -71,10 +71,8 @@ func (p *LeadershipBasedJobProcessor) awaitUndone(ctx context.Context, job strin
 		if !record.Done {
 			return ctx.Err()
 		}
-		select {
-		case <-outdated:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := wait(ctx, outdated); err != nil {
+			return err
 		}
 	}
 }

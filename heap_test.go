@@ -86,6 +86,34 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
+// Without load balancing every node campaigns for every job.
+func TestAJobThatWaitsForItsTurnHasNoGoroutine(t *testing.T) {
+	const jobs = 5000
+	provider := NewMemoryLeaseProvider(nil)
+	execute := func(instance string) *Concurrency {
+		var all []Job
+		for i := range jobs {
+			all = append(all, Job{Name: "job-" + strconv.Itoa(i), Work: func(ctx context.Context) error { <-ctx.Done(); return nil }})
+		}
+		p := NewLeadershipBasedJobProcessor("app", instance, provider, all)
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- p.Execute(ctx) }()
+		t.Cleanup(func() { stop(); require.NoError(t, <-done) })
+		return p.concurrency
+	}
+	queued := func(c *Concurrency, n int) func() bool {
+		return func() bool {
+			v, ok := c.View()
+			return ok && len(v.Jobs) == jobs && !slices.ContainsFunc(v.Jobs, func(j JobView) bool { return len(j.Queue) != n })
+		}
+	}
+	require.Eventually(t, queued(execute("a"), 1), time.Minute, 10*time.Millisecond)
+	goroutines := runtime.NumGoroutine()
+	require.Eventually(t, queued(execute("b"), 2), time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < goroutines+100 }, time.Minute, 10*time.Millisecond)
+}
+
 // A job that a node does not campaign for has no goroutine there.
 func TestAJobThatStandsElsewhereHasNoGoroutine(t *testing.T) {
 	const jobs = 5000

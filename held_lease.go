@@ -56,6 +56,16 @@ func (c *Concurrency) hold(ctx context.Context) (*heldLease, error) {
 	}
 }
 
+// take is hold for who does not wait: it returns nil if there is no lease.
+func (c *Concurrency) take() *heldLease {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lease != nil {
+		c.lease.users++
+	}
+	return c.lease
+}
+
 // current returns the lease that there is, or else the acquisition under way,
 // which it starts if need be and joins.
 func (c *Concurrency) current() (*heldLease, *acquisition, error) {

@@ -6,24 +6,87 @@ import (
 	"time"
 )
 
-// loop is the life of a job on this node; with balancing, the balancer goes on with it
-// while the job is wanted here.
-func (p *LeadershipBasedJobProcessor) loop(job *plannedJob) {
+// live is the life of a job on this node, from its start; with balancing, the balancer
+// goes on with it while the job is wanted here. It reports whether it waits; see serve.
+func (p *LeadershipBasedJobProcessor) live(job *plannedJob) (waits bool) {
 	if sleep(job.ctx, job.delay) != nil {
-		return
+		return false
 	}
 	job.delay = 0
 	if p.balancer != nil {
 		p.enter(job)
-		return
+		return false
 	}
-	for ctx := p.loopContext(job); ctx != nil; ctx = p.loopContext(job) {
-		p.turn(ctx, job)
-	}
+	return p.serve(job)
 }
 
-// loopContext returns the context of a job's loop, nil if that is to end.
-func (p *LeadershipBasedJobProcessor) loopContext(job *plannedJob) context.Context {
+// keep has f serve the job until it is not to run here any more; see carryOn.
+func (p *LeadershipBasedJobProcessor) keep(job *plannedJob, f func() (waits bool)) {
+	p.join(job)
+	p.carryOn(job, f)
+}
+
+// join counts the job as served; leave undoes that.
+func (p *LeadershipBasedJobProcessor) join(job *plannedJob) {
+	p.crew.join(job)
+	p.loops.Add(1)
+}
+
+func (p *LeadershipBasedJobProcessor) leave(job *plannedJob) {
+	p.retire(job)
+	p.loops.Done()
+}
+
+// carryOn calls f, which serves the job, on a goroutine. If f reports that the job waits,
+// somebody calls carryOn again; else nobody serves it any more. If a Work ends the
+// goroutine, another one serves the job.
+func (p *LeadershipBasedJobProcessor) carryOn(job *plannedJob, f func() (waits bool)) {
+	go func() {
+		waits, over := false, false
+		defer func() {
+			switch {
+			case !over:
+				p.carryOn(job, func() bool { return p.serve(job) })
+			case !waits:
+				p.leave(job)
+			}
+		}()
+		waits = f()
+		over = true
+	}()
+}
+
+// standsAtOnce has the job served, without a goroutine, if it need not wait for anything
+// but the store. It reports whether it does.
+func (p *LeadershipBasedJobProcessor) standsAtOnce(job *plannedJob) bool {
+	if p.balancer != nil || job.delay > 0 || p.options.voluntaryTimeout != nil {
+		return false
+	}
+	p.join(job)
+	ctx := p.wanted(job)
+	stands := ctx != nil && p.campaign(ctx, job, notNow)
+	if !stands {
+		p.leave(job)
+	}
+	return stands
+}
+
+// serve campaigns for the job, while it is wanted here. It reports whether it waits for
+// the outcome of a campaign, with which another goroutine goes on.
+func (p *LeadershipBasedJobProcessor) serve(job *plannedJob) (waits bool) {
+	for ctx := p.wanted(job); ctx != nil; ctx = p.wanted(job) {
+		if p.campaign(ctx, job, untilChanged) {
+			return true
+		}
+	}
+	return false
+}
+
+// wanted returns the context to campaign for a job under, nil if it is not to run here.
+func (p *LeadershipBasedJobProcessor) wanted(job *plannedJob) context.Context {
+	if p.balancer != nil {
+		return p.balancer.standing(job.Name)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if job.removed || p.ctx.Err() != nil {
@@ -32,65 +95,81 @@ func (p *LeadershipBasedJobProcessor) loopContext(job *plannedJob) context.Conte
 	return job.ctx
 }
 
-// keep calls f, which serves a job, on a goroutine, and again on another one if a Work
-// ends that.
-func (p *LeadershipBasedJobProcessor) keep(job *plannedJob, f func()) {
-	p.crew.join(job)
-	p.loops.Go(func() {
-		over := false
-		defer func() {
-			if !over {
-				p.keep(job, f)
+// campaign begins to campaign for the job, unless ctx or wait ends that before. It reports
+// whether it did: the job waits for the outcome then.
+func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *plannedJob, wait wait) (begun bool) {
+	pause := job.pause
+	job.pause = 0
+	if sleep(ctx, pause) != nil {
+		return false
+	}
+	err := p.stand(ctx, job, wait)
+	if err != nil {
+		p.noteCampaigned(job)
+		if !errors.Is(err, errNotNow) {
+			p.failUnlessDone(ctx, err)
+		}
+	}
+	return err == nil
+}
+
+// wait is what a job does that cannot campaign now: it returns an error, or nil once
+// changed is closed.
+type wait func(ctx context.Context, changed <-chan struct{}) error
+
+func untilChanged(ctx context.Context, changed <-chan struct{}) error {
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func notNow(context.Context, <-chan struct{}) error { return errNotNow }
+
+var errNotNow = errors.New("distributed: the job has to wait")
+
+// stand begins a campaign as soon as there may be one, and has the job go on when that is
+// decided.
+func (p *LeadershipBasedJobProcessor) stand(ctx context.Context, job *plannedJob, wait wait) error {
+	if err := p.permit(ctx, job, wait); err != nil {
+		return err
+	}
+	if err := p.awaitUndone(ctx, job.Name, wait); err != nil {
+		return err
+	}
+	term, err := durationOf(ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name)
+	if err != nil {
+		return err
+	}
+	standing, cancel, err := p.quota.stand(ctx, wait)
+	if err != nil {
+		return err
+	}
+	return p.concurrency.begin(standing, job.Name, func(c *campaign) {
+		p.carryOn(job, func() bool {
+			l, err := c.result()
+			p.noteCampaigned(job)
+			if err != nil {
+				p.failUnlessDone(standing, err)
 			}
-			p.retire(job)
-		}()
-		f()
-		over = true
+			cancel()
+			if l != nil && p.lead(job, l, term) && p.crowded() {
+				_ = sleep(ctx, restTime) // or it would be the first to take its own slot again
+			}
+			return p.serve(job)
+		})
 	})
 }
 
-// turn campaigns for the job once, while ctx is not done, and serves the term if it
-// wins.
-func (p *LeadershipBasedJobProcessor) turn(ctx context.Context, job *plannedJob) {
-	pause := job.pause
-	job.pause = 0
-	if sleep(ctx, pause) != nil || p.permit(ctx, job) != nil {
-		return
-	}
-	leadership, term, err := p.campaign(ctx, job)
-	p.noteCampaigned(job)
-	if err != nil {
-		if ctx.Err() == nil && p.ctx.Err() == nil && !errors.Is(err, errWithdrawn) {
-			p.fail(err)
-		}
-		return
-	}
-	if p.lead(job, leadership, term) && p.crowded() {
-		_ = sleep(ctx, restTime) // or it would be the first to take its own slot again
+// failUnlessDone ends Execute with err, unless that is because ctx is done, or Execute
+// ends.
+func (p *LeadershipBasedJobProcessor) failUnlessDone(ctx context.Context, err error) {
+	if ctx.Err() == nil && p.ctx.Err() == nil {
+		p.fail(err)
 	}
 }
-
-// campaign campaigns for the job. errWithdrawn says that it was the quota that ended it.
-func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *plannedJob) (l *Leadership, term time.Duration, err error) {
-	if err := p.awaitUndone(ctx, job.Name); err != nil {
-		return nil, 0, err
-	}
-	if term, err = durationOf(ctx, "WithVoluntaryTimeout", p.options.voluntaryTimeout, job.Name); err != nil {
-		return nil, 0, err
-	}
-	standing, cancel, err := p.quota.stand(ctx)
-	if err != nil {
-		return nil, 0, errWithdrawn
-	}
-	defer cancel()
-	if l, err = p.concurrency.Campaign(standing, job.Name); err != nil && standing.Err() != nil {
-		err = errWithdrawn
-	}
-	return l, term, err
-}
-
-// errWithdrawn says that a campaign has been given up.
-var errWithdrawn = errors.New("distributed: not wanted here any more")
 
 // crowded reports whether there are more jobs than slots.
 func (p *LeadershipBasedJobProcessor) crowded() bool {

@@ -60,6 +60,7 @@ type session struct {
 	lost        error                    // why the session is over, nil while it is not
 	cause       error                    // the same, without ErrLeadershipLost
 	closed      bool
+	decisions   []decision
 	cancels     []func() // of leaderships that have ended, to be called once mu is free
 	reports     []func() // of what has happened, to be called after them
 }
@@ -102,15 +103,18 @@ func newSession(o sessionOptions) *session {
 	return s
 }
 
-// update runs f under mu, and then, without it, ends the leaderships that have
-// ended in f; and when that is done, tells.
+// update runs f under mu, and then, without it, tells how campaigns have been decided
+// in f, and ends the leaderships that have ended in it; and when that is done, tells.
 func (s *session) update(f func()) {
 	s.mu.Lock()
 	f()
 	s.views.expire(s.mirror, s.lost != nil)
-	cancels, reports := s.cancels, s.reports
-	s.cancels, s.reports = nil, nil
+	decisions, cancels, reports := s.decisions, s.cancels, s.reports
+	s.decisions, s.cancels, s.reports = nil, nil, nil
 	s.mu.Unlock()
+	for _, d := range decisions {
+		d.tell()
+	}
 	for _, cancel := range cancels {
 		cancel()
 	}
@@ -144,7 +148,7 @@ func (s *session) end(cause error) {
 	for _, c := range s.writer.candidacies {
 		if c.election != nil {
 			c.election.dethrone(s.lost)
-			c.election.notify()
+			c.election.cancel(c.election.bid)
 		}
 	}
 	if !s.closed {

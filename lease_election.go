@@ -7,59 +7,70 @@ import (
 )
 
 // election is a session's part in one election. Its fields are guarded by the session's
-// mu; its campaign, once it has seen that it leads, may read the token without.
+// mu.
 type election struct {
 	session *session
 	job     string
-	wake    chan struct{} // capacity 1: something has changed for campaign
 
+	bid       *bid // the campaign under way, or that by which it leads
 	candidacy *candidacy
-	lost      context.CancelCauseFunc // of the campaign or leadership under way
-	token     int64
 	vacated   time.Duration // when who led before was seen to release, 0 if not
+	token     int64         // by which it leads, or led last
 	leading   atomic.Bool
 	saved     atomic.Int64 // the revision at which we have saved something, 0 if not
 }
 
+// bid is a call of Campaign.
+type bid struct {
+	ctx     context.Context
+	stop    func() bool // ends what waits for the end of ctx
+	decided func(token int64, err error)
+	lost    context.CancelCauseFunc
+	over    bool // it has been decided
+}
+
+// decision is how a campaign has ended, to be told once mu is free.
+type decision struct {
+	bid   *bid
+	token int64
+	err   error
+}
+
+func (d decision) tell() {
+	d.bid.stop()
+	d.bid.decided(d.token, d.err)
+}
+
 // Election implements [Lease]. What it returns costs nothing once it is not used
 // any more.
-func (s *session) Election(job string) Election {
-	return &election{session: s, job: job, wake: make(chan struct{}, 1)}
+func (s *session) Election(job string) Election { return &election{session: s, job: job} }
+
+// Campaign implements [Election]. The loops of the session do the rest.
+func (e *election) Campaign(ctx context.Context, decided func(token int64, err error), lost context.CancelCauseFunc) {
+	b := &bid{ctx: ctx, decided: decided, lost: lost}
+	b.stop = context.AfterFunc(ctx, func() { e.session.update(func() { e.cancel(b) }) })
+	e.session.update(func() { e.stand(b) })
 }
 
-// Campaign implements [Election]. It waits on wake alone: the loops of the session
-// do the rest.
-func (e *election) Campaign(ctx context.Context, lost context.CancelCauseFunc) (int64, error) {
-	e.session.update(func() { e.stand(lost) })
-	for {
-		select {
-		case <-e.wake:
-		case <-ctx.Done():
-		}
-		if token, done, err := e.outcome(ctx); done {
-			return token, err
-		}
+// cancel ends a campaign, unless it has been decided. For update.
+func (e *election) cancel(b *bid) {
+	switch {
+	case e.bid != b || b.over:
+	case e.session.lost != nil:
+		e.conclude(0, ErrLeaseLost)
+	default:
+		e.conclude(0, b.ctx.Err())
 	}
 }
 
-// outcome looks at how the campaign stands. A cancelled campaign never wins.
-func (e *election) outcome(ctx context.Context) (token int64, done bool, err error) {
-	if e.leading.Load() && ctx.Err() == nil {
-		return e.token, true, nil // without the session's mu: ten thousand may be here at once
-	}
-	e.session.update(func() {
-		switch {
-		case e.session.lost != nil:
-			err = ErrLeaseLost
-		case ctx.Err() != nil:
-			err = ctx.Err()
-		default:
-			return // or it has been decided since
-		}
-		done = true
+// conclude ends the campaign: with a token the election is led, and with an error
+// nothing is left of it. For update.
+func (e *election) conclude(token int64, err error) {
+	e.bid.over, e.token = true, token
+	e.session.decisions = append(e.session.decisions, decision{e.bid, token, err})
+	if err != nil {
 		e.withdraw()
-	})
-	return token, done, err
+	}
 }
 
 // Valid implements [Election].
@@ -94,15 +105,11 @@ func (e *election) Gap() (gap time.Duration, ok bool) {
 
 // stand asks for a candidacy, behind all who have one. If one is still being
 // released, the job stays in that document. For update.
-func (e *election) stand(lost context.CancelCauseFunc) {
-	select {
-	case <-e.wake: // meant for an earlier campaign
-	default:
-	}
+func (e *election) stand(b *bid) {
 	s := e.session
-	e.lost, e.token, e.vacated = lost, 0, 0
-	if s.lost != nil {
-		e.notify()
+	e.bid, e.vacated = b, 0
+	if s.lost != nil || b.ctx.Err() != nil {
+		e.cancel(b)
 		return
 	}
 	c := s.writer.candidacies[e.job]
@@ -158,7 +165,7 @@ func (s *session) evaluate(c change, now time.Duration) {
 // more than the time that Work has to stop. For update.
 func (s *session) decide(c *candidacy, now time.Duration) {
 	e := c.election
-	if e == nil || e.leading.Load() || c.number == 0 {
+	if e == nil || e.leading.Load() || c.number == 0 || e.bid.ctx.Err() != nil {
 		return
 	}
 	if c.seen == 0 && s.mirror.shows(c.standing) {
@@ -170,17 +177,14 @@ func (s *session) decide(c *candidacy, now time.Duration) {
 	if q := s.mirror.queues[c.job]; q.vacated > c.seen {
 		e.vacated = q.vacated
 	}
-	e.token = c.number
 	e.leading.Store(true)
-	e.notify()
+	e.conclude(c.number, nil)
 }
 
 // dethrone ends a leadership that we have lost. For update.
 func (e *election) dethrone(cause error) {
 	if e.leading.CompareAndSwap(true, false) {
-		lost := e.lost
+		lost := e.bid.lost
 		e.session.cancels = append(e.session.cancels, func() { lost(cause) })
 	}
 }
-
-func (e *election) notify() { signal(e.wake) }

@@ -112,7 +112,7 @@ type Lease interface {
 	// Close gives up every candidacy and leadership under the lease, so that
 	// others may lead at once, and frees everything the lease holds, here and
 	// in the store. The caller makes sure that nothing runs under the lease
-	// any more. Campaigns that are blocked on the lease return [ErrLeaseLost].
+	// any more. Campaigns that go on under the lease end with [ErrLeaseLost].
 	//
 	// Close must return soon after ctx is done, even when the store does not
 	// answer, and must free all local resources in any case; the error then
@@ -121,31 +121,35 @@ type Lease interface {
 	Close(ctx context.Context) error
 }
 
-// Election is one lease's part in one election. Campaign and Resign are called
-// by one goroutine at a time, in turn, any number of times. Valid may be called
+// Election is one lease's part in one election. Campaign and Resign are called in turn,
+// any number of times: Campaign when the campaign before was decided against this lease
+// or its leadership resigned, and Resign when it was decided for it. Valid may be called
 // concurrently with everything else.
 type Election interface {
-	// Campaign blocks until this lease leads the election, and returns the
-	// fencing token of that leadership: strictly greater than the token of
-	// every leadership of this election before it, whoever held it. Candidates
-	// lead in the order in which they reached the store. ctx bounds the
-	// campaign, not the leadership.
+	// Campaign asks for the leadership and returns at once. The campaign goes on until
+	// it is decided; then decided is called, exactly once, perhaps before Campaign has
+	// returned. While it goes on it should make no calls to the store.
 	//
-	// It must return [ErrLeaseLost] when the lease has ended, also while it
-	// waits, and must never return success then. When ctx is done it returns
-	// ctx's error promptly; the candidacy must then be withdrawn, in the
-	// background if need be, and must not turn into a leadership. A waiting
-	// candidacy that somebody else removes from the store must not go
-	// unnoticed: Campaign queues again, behind the others, or returns
-	// ErrLeaseLost. While it waits it should make no calls to the store. Any
-	// other error is final for the caller.
+	// decided gets the fencing token if this lease leads now: strictly greater than the
+	// token of every leadership of this election before it, whoever held it. Candidates
+	// lead in the order in which they reached the store.
+	//
+	// Else it gets an error. When ctx is done it gets ctx's error, soon, and never
+	// again a token; the candidacy must then be withdrawn, in the background if need
+	// be, and must not turn into a leadership. ctx bounds the campaign, not the
+	// leadership. When the lease has ended, or had before, decided gets
+	// [ErrLeaseLost]. A candidacy that somebody else removes from the store must not go
+	// unnoticed: the lease queues again, behind the others, or decided gets
+	// ErrLeaseLost. Any other error is final for the caller.
 	//
 	// From the moment it leads until Resign or the lease's Close is called, the
 	// implementation calls lost, at most once, with a cause that wraps
 	// [ErrLeadershipLost], as soon as the leadership is over for any reason, and
-	// in any case before anybody else can lead, with time for the work to stop.
-	// It must call lost without holding locks; lost does not block.
-	Campaign(ctx context.Context, lost context.CancelCauseFunc) (token int64, err error)
+	// in any case before anybody else can lead, with time for the work to stop. That
+	// may be before decided has returned.
+	//
+	// Both must be called without holding locks, and neither blocks.
+	Campaign(ctx context.Context, decided func(token int64, err error), lost context.CancelCauseFunc)
 
 	// Valid reports whether this lease leads the election and nobody else can,
 	// right now. It must judge by the clock at the time of the call, must not
@@ -158,8 +162,7 @@ type Election interface {
 	// last one it waited behind, had released the election; false if it waited
 	// behind nobody, or that candidate went in another way, such as by a loss, or
 	// if it was not seen to go, or where that cannot be known. It is called once
-	// after each Campaign that has returned a token, by the same goroutine, and
-	// must not block.
+	// after each campaign that was won, and must not block.
 	Gap() (gap time.Duration, ok bool)
 
 	// Record puts r on record of the job, in place of what was there, under the token
@@ -207,8 +210,8 @@ type Viewer interface {
 }
 
 var (
-	// ErrLeaseLost is returned by [Election.Campaign] when the lease it campaigns
-	// under has ended. The caller acquires a new lease and campaigns again.
+	// ErrLeaseLost ends campaigns under a lease that has ended; see
+	// [Election].Campaign. The caller acquires a new lease and campaigns again.
 	ErrLeaseLost = errors.New("distributed: lease lost")
 
 	// ErrLeadershipLost is the cause of a leadership's context when the

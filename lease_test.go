@@ -121,8 +121,13 @@ func (l *lone) make(f *flight) (a attempt) {
 
 func (l *lone) stand(job string) *election {
 	e := l.Election(job).(*election)
-	l.update(func() { e.stand(func(error) {}) })
+	l.update(func() { e.stand(newBid(func(error) {})) })
 	return e
+}
+
+// newBid returns one whose outcome the election tells.
+func newBid(lost context.CancelCauseFunc) *bid {
+	return &bid{ctx: context.Background(), stop: func() bool { return true }, decided: func(int64, error) {}, lost: lost}
 }
 
 func (l *lone) requireOver(cause error) {
@@ -454,14 +459,14 @@ func TestAllLeadershipsOfASessionEndTogether(t *testing.T) {
 		e := l.Election(job).(*election)
 		elections = append(elections, e)
 		l.update(func() {
-			e.stand(func(cause error) {
+			e.stand(newBid(func(cause error) {
 				require.ErrorIs(t, cause, ErrLeadershipLost)
 				for _, e := range elections {
 					require.False(t, e.Valid(), "nobody is told before all have ended")
 				}
 				require.Empty(t, l.told, "and nothing else is told before")
 				told = append(told, job)
-			})
+			}))
 		})
 	}
 	l.write()
@@ -474,9 +479,9 @@ func TestAllLeadershipsOfASessionEndTogether(t *testing.T) {
 	require.Len(t, told, 3)
 	require.Len(t, l.told, 1)
 	for _, e := range elections {
-		_, done, err := e.outcome(context.Background())
-		require.True(t, done)
-		require.ErrorIs(t, err, ErrLeaseLost)
+		var outcome error
+		e.Campaign(t.Context(), func(_ int64, err error) { outcome = err }, nil)
+		require.ErrorIs(t, outcome, ErrLeaseLost)
 	}
 }
 
@@ -489,7 +494,7 @@ func TestAJobThatStandsAnewAtOnceHasANewPlace(t *testing.T) {
 	var gone chan struct{}
 	l.update(func() {
 		gone = e.withdraw()
-		e.stand(func(error) {})
+		e.stand(newBid(func(error) {}))
 	})
 	require.False(t, e.Valid())
 	f := l.flights()

@@ -345,7 +345,7 @@ type memoryStanding struct {
 	cancel context.CancelFunc
 	lost   context.Context // done when lost is called
 
-	done  chan struct{} // closed when Campaign has returned
+	done  chan struct{} // closed when the campaign is decided
 	token int64
 	err   error
 }
@@ -355,10 +355,7 @@ func (n *memoryNode) stand(name string) *memoryStanding {
 	ctx, cancel := context.WithCancel(n.t.Context())
 	lost, lose := context.WithCancelCause(context.Background())
 	s := &memoryStanding{Election: n.Election(name), cancel: cancel, lost: lost, done: make(chan struct{})}
-	go func() {
-		defer close(s.done)
-		s.token, s.err = s.Campaign(ctx, lose)
-	}()
+	s.Campaign(ctx, func(token int64, err error) { s.token, s.err = token, err; close(s.done) }, lose)
 	synctest.Wait()
 	return s
 }

@@ -466,7 +466,7 @@ func (m *model) exchange(n *modelNode) {
 
 func (n *modelNode) standFor(job string) {
 	if e := n.elections[job]; e.candidacy == nil && n.lost == nil {
-		n.update(func() { e.stand(func(error) {}) })
+		n.update(func() { e.stand(newBid(func(error) {})) })
 	}
 }
 
@@ -489,7 +489,7 @@ func (m *model) resign(t *rapid.T) {
 	e := m.node(t).elections[rapid.SampledFrom(modelJobs).Draw(t, "job")]
 	e.session.update(func() { e.withdraw() })
 	if rapid.Bool().Draw(t, "again") && e.session.over() == nil {
-		e.session.update(func() { e.stand(func(error) {}) })
+		e.session.update(func() { e.stand(newBid(func(error) {})) })
 	}
 }
 

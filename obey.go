@@ -197,9 +197,9 @@ func (p *LeadershipBasedJobProcessor) obey(orders []Order) {
 	}
 }
 
-// permit blocks while an order bars the job, or until ctx is done. From when it returns
+// permit waits while an order bars the job, or until ctx is done. From when it returns
 // nil until noteCampaigned is called, orders end the job's campaigns.
-func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJob) error {
+func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJob, wait wait) error {
 	for {
 		p.mu.Lock()
 		if p.ordered == nil || p.ordered.bars(job.Name, p.balancer != nil) == nil {
@@ -212,10 +212,8 @@ func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJo
 		}
 		reordered := p.reordered
 		p.mu.Unlock()
-		select {
-		case <-reordered:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := wait(ctx, reordered); err != nil {
+			return err
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 )
@@ -124,7 +123,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 	p.rebar()
 	if p.opened {
 		p.ready(planned)
-		p.keep(planned, func() { p.loop(planned) })
+		p.keep(planned, func() bool { return p.live(planned) })
 	}
 	return nil
 }
@@ -135,8 +134,7 @@ func (p *LeadershipBasedJobProcessor) AddJob(job Job) error {
 // once; a second call returns [ErrClosed]. If the store does not answer when ctx is
 // done, it returns some 5 s after the last Work (6 s with [WithLoadBalancing], and 10 s
 // if there was an outcome of a Work to be recorded), and others wait until the lease
-// has run out. More than 128 jobs start in groups of that
-// size, a millisecond apart.
+// has run out.
 //
 // While the store cannot be reached, Execute waits and keeps trying. A failure of one
 // job does not end it, unless [WithStopOnError] was given. It returns early with
@@ -283,21 +281,22 @@ func (p *LeadershipBasedJobProcessor) open() {
 	} else {
 		p.loops.Go(p.stay)
 	}
-	for wave := range slices.Chunk(jobs, jobsInWave) {
-		for _, job := range wave {
-			p.keep(job, func() { p.loop(job) })
+	waiting := 0
+	for _, job := range jobs {
+		if p.standsAtOnce(job) {
+			continue
 		}
-		if len(wave) == jobsInWave && sleep(p.ctx, time.Millisecond) != nil {
+		p.keep(job, func() bool { return p.live(job) })
+		if waiting++; waiting%jobsAtOnce == 0 && sleep(p.ctx, time.Millisecond) != nil {
 			return
 		}
 	}
 }
 
-// jobsInWave is how many jobs start at once, about as many as etcd takes in a
-// transaction. While goroutines are ready to run, Go's scheduler looks at the
-// network only every 10 ms. If ten thousand jobs all started at once, none would
-// get further before the last of them had begun.
-const jobsInWave = 128
+// jobsAtOnce is how many goroutines are started for jobs until they get a millisecond.
+// While goroutines are ready to run, Go's scheduler looks at the network only every 10 ms:
+// if ten thousand started at once, none would get further before the last had begun.
+const jobsAtOnce = 128
 
 // admit returns the jobs whose loops are to be started; one that is added from now on
 // starts by itself.

@@ -808,10 +808,11 @@ func TestJobsCannotBeAddedOnceExecuteIsEnding(t *testing.T) {
 	})
 }
 
-func TestManyJobsStartInWaves(t *testing.T) {
+// Jobs whose options call functions of the user do, each on a goroutine.
+func TestManyGoroutinesStartInGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, jobs := newService(t), manyJobs(300, untilDone)
-		a := s.execute("a", jobs)
+		a := s.execute("a", jobs, distributed.WithVoluntaryTimeout(func(string) time.Duration { return 24 * time.Hour }))
 		require.Equal(t, 128, s.spread(jobs)["a"])
 		require.NoError(t, a.AddJob(s.job("a", "added", untilDone)))
 		require.Equal(t, "a", s.runner("added"), "does not wait for the others")
@@ -826,10 +827,10 @@ func TestManyJobsStartInWaves(t *testing.T) {
 	})
 }
 
-func TestNoWaveStartsOnceTheContextOfExecuteIsDone(t *testing.T) {
+func TestNoGroupStartsOnceTheContextOfExecuteIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		a := s.execute("a", manyJobs(300, untilDone))
+		a := s.execute("a", manyJobs(300, untilDone), distributed.WithVoluntaryTimeout(func(string) time.Duration { return 24 * time.Hour }))
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
 		time.Sleep(time.Hour)

@@ -28,9 +28,9 @@ func newQuota(ctx context.Context, n int) *quota {
 	return q
 }
 
-// stand blocks until a slot is free or ctx is done, and returns the context to
+// stand waits until a slot is free or ctx is done, and returns the context to
 // campaign under, which is to be cancelled after the campaign.
-func (q *quota) stand(ctx context.Context) (context.Context, context.CancelFunc, error) {
+func (q *quota) stand(ctx context.Context, wait wait) (context.Context, context.CancelFunc, error) {
 	if q == nil {
 		return ctx, func() {}, ctx.Err()
 	}
@@ -42,9 +42,8 @@ func (q *quota) stand(ctx context.Context) (context.Context, context.CancelFunc,
 			ctx, cancel := eitherDone(ctx, standing)
 			return ctx, cancel, nil
 		}
-		select {
-		case <-freed:
-		case <-ctx.Done():
+		if err := wait(ctx, freed); err != nil {
+			return nil, nil, err
 		}
 	}
 	return nil, nil, ctx.Err()

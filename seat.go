@@ -104,18 +104,12 @@ func (b *balancer) sorted() []*seat {
 	return b.order
 }
 
-// serveSeat campaigns for a job, and runs it, while it is wanted here.
-func (b *balancer) serveSeat(s *seat) {
-	for standing := b.standing(s); standing != nil; standing = b.standing(s) {
-		b.processor.turn(standing, s.job)
-	}
-}
-
-// standing returns the context to campaign under, or nil if the job is not wanted any
-// more: then the seat is not taken any more.
-func (b *balancer) standing(s *seat) context.Context {
+// standing returns the context to campaign for a job under, or nil if it is not wanted any
+// more: then its seat is not taken any more.
+func (b *balancer) standing(job string) context.Context {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	s := b.seats[job]
 	if s.standing != nil && s.standing.ctx.Err() == nil {
 		return s.standing.ctx
 	}
@@ -281,7 +275,7 @@ func (b *balancer) want(ctx context.Context, s *seat, wanted bool) {
 		s.standing, s.changed = newStandingOrder(ctx), new(time.Now())
 		if !s.taken {
 			b.take(s, true)
-			b.processor.keep(s.job, func() { b.serveSeat(s) })
+			b.processor.keep(s.job, func() bool { return b.processor.serve(s.job) })
 		}
 	default:
 		s.standing.withdraw(errNotPlacedHere)

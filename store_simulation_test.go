@@ -269,7 +269,7 @@ func (n *simulatedNode) lead(ctx context.Context, session *session, job string, 
 		campaign, give = context.WithTimeout(ctx, span(rng, 2*simulatedTTL))
 	}
 	defer give()
-	token, err := e.Campaign(campaign, stop)
+	token, err := campaignAndWait(campaign, e, stop)
 	if err != nil {
 		if errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
 			return err
@@ -295,6 +295,14 @@ func (n *simulatedNode) lead(ctx context.Context, session *session, job string, 
 	defer cancel()
 	_ = e.Resign(resign)
 	return nil
+}
+
+// campaignAndWait returns what a campaign comes to.
+func campaignAndWait(ctx context.Context, e Election, lost context.CancelCauseFunc) (token int64, err error) {
+	decided := make(chan struct{})
+	e.Campaign(ctx, func(t int64, failure error) { token, err = t, failure; close(decided) }, lost)
+	<-decided
+	return token, err
 }
 
 func (s *storeSimulation) begin(node, job string, token int64, valid func() bool) *simulatedRun {

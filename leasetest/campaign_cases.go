@@ -88,7 +88,7 @@ func removedWhileWaiting(r *run) {
 	leader.resign()
 	next.awaitLead()
 	next.resign()
-	r.await(removed.ended, "Campaign of %v, which was removed from the store, has not returned", removed)
+	r.await(removed.ended, "the campaign of %v, which was removed from the store, has not ended", removed)
 	if removed.err != nil {
 		removed.awaitError(distributed.ErrLeaseLost)
 		return

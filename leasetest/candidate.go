@@ -14,7 +14,7 @@ type candidate struct {
 	*node
 	name     string
 	election distributed.Election
-	ended    <-chan struct{} // closed when Campaign has returned
+	ended    <-chan struct{} // closed when the campaign is decided
 	token    int64           // set before ended is closed
 	err      error           // likewise
 	gap      time.Duration   // likewise, as Gap returned it
@@ -25,9 +25,10 @@ type candidate struct {
 	ctx      context.Context // the campaign's
 
 	// guarded by run.mu
-	losses int // how often lost was called
-	cause  error
-	left   bool // the node has given up what it may have won
+	decisions int // how often decided was called
+	losses    int // how often lost was called
+	cause     error
+	left      bool // the node has given up what it may have won
 }
 
 // stand starts to campaign.
@@ -45,14 +46,25 @@ func (n *node) prepare(election string) *candidate {
 }
 
 func (c *candidate) campaign() *candidate {
-	c.ended = c.start(func() {
-		c.token, c.err = c.election.Campaign(c.ctx, c.lose)
-		if c.err == nil {
-			c.gap, c.gapKnown = c.election.Gap()
-			c.lead()
-		}
-	})
+	ended := make(chan struct{})
+	c.ended = ended
+	c.returns(func() {
+		c.election.Campaign(c.ctx, func(token int64, err error) {
+			if c.decide() {
+				c.decided(token, err)
+				close(ended)
+			}
+		}, c.lose)
+	}, "Campaign of %v has not returned", c)
 	return c
+}
+
+func (c *candidate) decided(token int64, err error) {
+	c.token, c.err = token, err
+	if err == nil {
+		c.gap, c.gapKnown = c.election.Gap()
+		c.lead()
+	}
 }
 
 func (c *candidate) String() string {
@@ -70,20 +82,20 @@ func (c *candidate) returned() bool {
 
 func (c *candidate) requireWaiting() {
 	if c.returned() {
-		c.require(false, "Campaign of %v returned (token %d, error %v) although it was somebody else's turn", c, c.token, c.err)
+		c.require(false, "the campaign of %v was decided (token %d, error %v) although it was somebody else's turn", c, c.token, c.err)
 	}
 }
 
 func (c *candidate) awaitLead() {
 	c.await(c.ended, "%v does not lead", c)
-	c.require(c.err == nil, "Campaign of %v failed: %v", c, c.err)
+	c.require(c.err == nil, "the campaign of %v failed: %v", c, c.err)
 }
 
 // awaitError waits until the campaign fails with target.
 func (c *candidate) awaitError(target error) {
-	c.await(c.ended, "Campaign of %v has not returned %q", c, target)
-	c.require(c.err != nil, "Campaign of %v returned success with token %d, and not %q", c, c.token, target)
-	c.require(errors.Is(c.err, target), "Campaign of %v returned %q, and not %q", c, c.err, target)
+	c.await(c.ended, "the campaign of %v has not ended with %q", c, target)
+	c.require(c.err != nil, "the campaign of %v was won with token %d, and did not end with %q", c, c.token, target)
+	c.require(errors.Is(c.err, target), "the campaign of %v ended with %q, and not %q", c, c.err, target)
 }
 
 // awaitLost waits until the leadership is lost, and looks at how.

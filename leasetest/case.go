@@ -12,12 +12,12 @@ var cases = []conformance{
 	{"ManyApps", "elections of different apps have nothing to do with each other", manyApps},
 	{"SameInstance", "several leases of the same app and instance are nodes of their own", sameInstance},
 
-	{"CancelledCampaign", "when its context is done Campaign returns the context's error, and the candidacy is withdrawn", cancelledCampaign},
+	{"CancelledCampaign", "when its context is done a campaign ends with the context's error, and the candidacy is withdrawn", cancelledCampaign},
 	{"CampaignWithDoneContext", "a campaign whose context is done must not turn into a leadership", campaignWithDoneContext},
 	{"WaitingMakesNoCalls", "a campaign that waits makes no calls to the store", waitingMakesNoCalls},
 	{"RemovedWhileWaiting", "a candidate that somebody removed from the store must not lead by mistake, nor wait for ever", removedWhileWaiting},
-	{"LeaseLostWhileWaiting", "Campaign returns ErrLeaseLost when the lease ends while it waits, and never success then", leaseLostWhileWaiting},
-	{"LeaseLostBefore", "Campaign returns ErrLeaseLost under a lease that has ended", leaseLostBefore},
+	{"LeaseLostWhileWaiting", "a campaign ends with ErrLeaseLost when its lease ends, and never with success then", leaseLostWhileWaiting},
+	{"LeaseLostBefore", "a campaign under a lease that has ended ends with ErrLeaseLost", leaseLostBefore},
 
 	{"Resign", "Resign blocks until the next candidate can lead, and ends the leadership", resign},
 	{"ResignWithDoneContext", "Resign returns when its context is done; the leadership is over all the same, and the store is told later", resignWithDoneContext},
@@ -36,7 +36,7 @@ var cases = []conformance{
 	{"ResignAfterLoss", "Resign after a loss takes nothing from the successor", resignAfterLoss},
 
 	{"Close", "Close gives up every leadership and candidacy under the lease, so that others may lead", closeGivesUp},
-	{"CloseEndsCampaigns", "campaigns that are blocked on a lease that is closed return ErrLeaseLost", closeEndsCampaigns},
+	{"CloseEndsCampaigns", "campaigns under a lease that is closed end with ErrLeaseLost", closeEndsCampaigns},
 	{"CloseTwice", "a second Close returns nil", closeTwice},
 	{"CloseWithDoneContext", "Close returns soon after its context is done and frees all local resources; the store expires the rest", closeWithDoneContext},
 

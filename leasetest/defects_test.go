@@ -80,14 +80,14 @@ type brokenElection struct {
 	resigned atomic.Bool
 	phantom  atomic.Bool // believes to lead although it does not
 	tell     context.CancelCauseFunc
+	decided  func(int64, error)
 	began    time.Time // the campaign
 }
 
-func (e *brokenElection) Campaign(ctx context.Context, lost context.CancelCauseFunc) (int64, error) {
+func (e *brokenElection) Campaign(ctx context.Context, decided func(int64, error), lost context.CancelCauseFunc) {
 	e.resigned.Store(false)
 	e.standing.Store(true)
-	defer e.standing.Store(false)
-	e.tell, e.began = lost, time.Now()
+	e.tell, e.decided, e.began = lost, decided, time.Now()
 	told := func(cause error) {
 		e.lost.Store(true)
 		e.lease.lost.Store(true)
@@ -101,13 +101,20 @@ func (e *brokenElection) Campaign(ctx context.Context, lost context.CancelCauseF
 	if campaign == nil {
 		campaign = works
 	}
-	token, err := campaign(ctx, e, told)
-	e.led.Store(err == nil)
-	return token, err
+	go func() {
+		token, err := campaign(ctx, e, told)
+		e.standing.Store(false)
+		e.led.Store(err == nil)
+		decided(token, err)
+	}()
 }
 
-func works(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
-	return e.Election.Campaign(ctx, lost)
+// works waits for what a campaign comes to.
+func works(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (token int64, err error) {
+	decided := make(chan struct{})
+	e.Election.Campaign(ctx, func(t int64, failure error) { token, err = t, failure; close(decided) }, lost)
+	<-decided
+	return token, err
 }
 
 func (e *brokenElection) Valid() bool {
@@ -248,7 +255,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "a cancelled campaign waits on", fails: []string{"CancelledCampaign", "ViewWithoutLeavers"}, says: `has not returned "context canceled"`,
+		name: "a cancelled campaign waits on", fails: []string{"CancelledCampaign", "ViewWithoutLeavers"}, says: `has not ended with "context canceled"`,
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			if ctx.Err() != nil {
 				return 0, ctx.Err()
@@ -260,7 +267,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "a cancelled campaign does not say why it ended", fails: []string{"CancelledCampaign", "CampaignWithDoneContext"}, says: `returned "campaign failed", and not "context canceled"`,
+		name: "a cancelled campaign does not say why it ended", fails: []string{"CancelledCampaign", "CampaignWithDoneContext"}, says: `ended with "campaign failed", and not "context canceled"`,
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			token, err := works(ctx, e, lost)
 			if errors.Is(err, context.Canceled) {
@@ -270,7 +277,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "a context that is done is looked at only while waiting", fails: []string{"CampaignWithDoneContext"}, says: "returned success",
+		name: "a context that is done is looked at only while waiting", fails: []string{"CampaignWithDoneContext"}, says: "was won with token",
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			if ctx.Err() != nil {
 				ctx = context.WithoutCancel(ctx)
@@ -301,19 +308,19 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "a candidate that has been removed does not notice", fails: []string{"RemovedWhileWaiting"}, says: "which was removed from the store, has not returned",
+		name: "a candidate that has been removed does not notice", fails: []string{"RemovedWhileWaiting"}, says: "which was removed from the store, has not ended",
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			return e.whenRemoved(ctx, lost, func() (int64, error) { <-ctx.Done(); return 0, ctx.Err() })
 		},
 	},
 	{
-		name: "a candidate that has been removed fails for good", fails: []string{"RemovedWhileWaiting"}, says: `returned "removed", and not "distributed: lease lost"`,
+		name: "a candidate that has been removed fails for good", fails: []string{"RemovedWhileWaiting"}, says: `ended with "removed", and not "distributed: lease lost"`,
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			return e.whenRemoved(ctx, lost, func() (int64, error) { return 0, errors.New("removed") })
 		},
 	},
 	{
-		name: "a lease that ends looks like a win (etcd #11456)", fails: []string{"LeaseLostWhileWaiting"}, says: "returned success",
+		name: "a lease that ends looks like a win (etcd #11456)", fails: []string{"LeaseLostWhileWaiting"}, says: "was won with token",
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			token, err := works(ctx, e, lost)
 			if errors.Is(err, distributed.ErrLeaseLost) && !e.lease.lost.Load() && !e.lease.removed.Load() && e.lease.closes.Load() == 0 {
@@ -323,7 +330,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "the lease is looked at only while waiting", fails: []string{"LeaseLostBefore"}, says: "returned success",
+		name: "the lease is looked at only while waiting", fails: []string{"LeaseLostBefore"}, says: "was won with token",
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			if e.lease.lost.Load() && !e.lease.removed.Load() {
 				return e.leadsAtOnce()
@@ -480,6 +487,17 @@ var defects = []defect{
 		},
 	},
 	{
+		name: "a campaign is decided again when the leadership is lost", says: "decided was called again",
+		fails: []string{
+			"LostOnce", "TokensRise", "LeaseLostBefore", "Gap", "Expiry", "ExpiryOfManyElections", "RemovedWhileLeading", "LostWithoutLocks",
+			"ResignAfterLoss", "ViewOfLoss", "ViewOfBurial",
+		},
+		lost: func(e *brokenElection, lost context.CancelCauseFunc, cause error) {
+			lost(cause)
+			e.decided(0, distributed.ErrLeaseLost)
+		},
+	},
+	{
 		name: "lost is called with a lock held that Valid needs", fails: []string{"LostWithoutLocks"}, says: "which calls Valid and Election, has not returned",
 		lost: func(e *brokenElection, lost context.CancelCauseFunc, cause error) {
 			e.lease.locked(func() { lost(cause) })
@@ -513,7 +531,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "Close does not wake campaigns", fails: []string{"CloseEndsCampaigns", "CloseWithDoneContext"}, says: `has not returned "distributed: lease lost"`,
+		name: "Close does not wake campaigns", fails: []string{"CloseEndsCampaigns", "CloseWithDoneContext"}, says: `has not ended with "distributed: lease lost"`,
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			token, err := works(ctx, e, lost)
 			if errors.Is(err, distributed.ErrLeaseLost) && e.lease.closes.Load() > 0 {
@@ -524,7 +542,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "campaigns win under a closed lease", fails: []string{"CloseEndsCampaigns"}, says: "returned success",
+		name: "campaigns win under a closed lease", fails: []string{"CloseEndsCampaigns"}, says: "was won with token",
 		campaign: func(ctx context.Context, e *brokenElection, lost context.CancelCauseFunc) (int64, error) {
 			if e.lease.closes.Load() > 0 {
 				return e.leadsAtOnce()
@@ -542,7 +560,7 @@ var defects = []defect{
 		},
 	},
 	{
-		name: "Close frees nothing when its context is done", fails: []string{"CloseWithDoneContext"}, says: `has not returned "distributed: lease lost"`,
+		name: "Close frees nothing when its context is done", fails: []string{"CloseWithDoneContext"}, says: `has not ended with "distributed: lease lost"`,
 		close: func(ctx context.Context, l *brokenLease) error {
 			if ctx.Err() != nil {
 				return ctx.Err()

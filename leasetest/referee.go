@@ -4,7 +4,19 @@ package leasetest
 // the goroutine in which it happens: so if it hears that somebody leads while
 // somebody else does, then that was so.
 
-// lead is told when Campaign has returned success. A node that closes its lease,
+// decide is told each time the campaign is decided, and reports whether it is the first.
+func (c *candidate) decide() bool {
+	c.mu.Lock()
+	c.decisions++
+	first := c.decisions == 1
+	c.mu.Unlock()
+	if !first {
+		c.breached("decided was called again on %v", c)
+	}
+	return first
+}
+
+// lead is told when the campaign was won. A node that closes its lease,
 // as all do at the end of a case, wants none any more.
 func (c *candidate) lead() {
 	if c.hasLeft() {

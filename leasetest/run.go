@@ -181,6 +181,11 @@ func (r *run) finish() {
 	}
 	for _, n := range r.nodes {
 		r.start(func() { _ = n.lease.Close(ctx) })
+		for _, c := range n.candidates {
+			if c.ended != nil {
+				r.start(func() { <-c.ended })
+			}
+		}
 	}
 	for _, o := range r.viewers {
 		o.opened()
@@ -192,6 +197,6 @@ func (r *run) finish() {
 		close(done)
 	}()
 	if !r.closes(done) {
-		r.breached("all contexts are done and all leases have been closed, but a Campaign or a Close has not returned after %v", r.patience)
+		r.breached("all contexts are done and all leases have been closed, but a call has not returned, or a campaign is not decided, after %v", r.patience)
 	}
 }

@@ -178,8 +178,8 @@ func (p *brokenProvider) Election(string) distributed.Election { return p }
 
 func (p *brokenProvider) Close(context.Context) error { return nil }
 
-func (p *brokenProvider) Campaign(context.Context, context.CancelCauseFunc) (int64, error) {
-	return p.token.Add(1), nil
+func (p *brokenProvider) Campaign(_ context.Context, decided func(int64, error), _ context.CancelCauseFunc) {
+	decided(p.token.Add(1), nil)
 }
 
 func (p *brokenProvider) Gap() (time.Duration, bool) { return 0, false }

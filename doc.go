@@ -145,7 +145,7 @@
 // With [WithLoadBalancing] nodes announce what they can run, and every node
 // computes from what it sees where each job should run, and who should stand by.
 // It campaigns for its own part only, with about two candidates for a job in all; for
-// other jobs it has no goroutine. While nobody campaigns for any job, nodes that start
+// other jobs it has nothing but their names. While nobody campaigns for any job, nodes that start
 // wait a moment for one another ([WithGatherTime]). A job that
 // is to move runs on until its next node is the next in its queue; then its
 // context is done, and it is released as always. Nodes that see different things for

@@ -147,7 +147,7 @@ func (p *LeadershipBasedJobProcessor) stand(ctx context.Context, job *plannedJob
 	if err != nil {
 		return err
 	}
-	return p.concurrency.begin(standing, job.Name, func(c *campaign) {
+	err = p.concurrency.begin(standing, job.Name, func(c *campaign) {
 		p.carryOn(job, func() bool {
 			l, err := c.result()
 			p.noteCampaigned(job)
@@ -161,6 +161,10 @@ func (p *LeadershipBasedJobProcessor) stand(ctx context.Context, job *plannedJob
 			return p.serve(job)
 		})
 	})
+	if err != nil {
+		cancel()
+	}
+	return err
 }
 
 // failUnlessDone ends Execute with err, unless that is because ctx is done, or Execute

@@ -14,9 +14,9 @@ type election struct {
 
 	bid       *bid // the campaign under way, or that by which it leads
 	candidacy *candidacy
-	vacated   time.Duration // when who led before was seen to release, 0 if not
-	token     int64         // by which it leads, or led last
+	token     int64 // by which it leads, or led last
 	leading   atomic.Bool
+	vacated   atomic.Int64 // when who led before was seen to release, 0 if not
 	saved     atomic.Int64 // the revision at which we have saved something, 0 if not
 }
 
@@ -98,16 +98,16 @@ func (e *election) Resign(ctx context.Context) error {
 
 // Gap implements [Election].
 func (e *election) Gap() (gap time.Duration, ok bool) {
-	e.session.mu.Lock()
-	defer e.session.mu.Unlock()
-	return e.session.clock.now() - e.vacated, e.vacated != 0
+	vacated := time.Duration(e.vacated.Load())
+	return e.session.clock.now() - vacated, vacated != 0
 }
 
 // stand asks for a candidacy, behind all who have one. If one is still being
 // released, the job stays in that document. For update.
 func (e *election) stand(b *bid) {
 	s := e.session
-	e.bid, e.vacated = b, 0
+	e.bid = b
+	e.vacated.Store(0)
 	if s.lost != nil || b.ctx.Err() != nil {
 		e.cancel(b)
 		return
@@ -175,7 +175,7 @@ func (s *session) decide(c *candidacy, now time.Duration) {
 		return
 	}
 	if q := s.mirror.queues[c.job]; q.vacated > c.seen {
-		e.vacated = q.vacated
+		e.vacated.Store(int64(q.vacated))
 	}
 	e.leading.Store(true)
 	e.conclude(c.number, nil)

@@ -26,11 +26,11 @@ const (
 	gatherLeast = 32
 )
 
-// finish lets no more jobs begin, and ends all leaderships, and then the loops. Their
+// finish lets no more jobs begin, and ends all leaderships, and then the campaigns. Their
 // contexts are no children of p.ctx: that is locked until it has told its last child,
 // and the first of ten thousand jobs would wait for that.
 func (p *LeadershipBasedJobProcessor) finish(cause error) {
-	var loops, running []context.CancelCauseFunc
+	var campaigns, running []context.CancelCauseFunc
 	p.mu.Lock()
 	p.finished = true
 	if p.parting.waiting > 0 || p.parting.tenures == 0 {
@@ -41,12 +41,12 @@ func (p *LeadershipBasedJobProcessor) finish(cause error) {
 			running = append(running, job.tenure.leadership.end)
 		}
 		if job.cancel != nil {
-			loops = append(loops, job.cancel)
+			campaigns = append(campaigns, job.cancel)
 		}
 	}
 	p.mu.Unlock()
 	p.crew.end()
-	for _, cancel := range slices.Concat(running, loops) {
+	for _, cancel := range slices.Concat(running, campaigns) {
 		cancel(cause)
 	}
 }

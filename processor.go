@@ -22,17 +22,17 @@ type LeadershipBasedJobProcessor struct {
 	concurrency *Concurrency
 	options     processorOptions
 	balancer    *balancer      // nil without WithLoadBalancing
-	loops       sync.WaitGroup // one loop a job
+	loops       sync.WaitGroup // jobs that are served here, and what else goes on for them
 
 	mu       sync.Mutex
 	jobs     map[string]*plannedJob
 	invalid  error                   // the first bad job given to the constructor
 	caller   context.Context         // given to Execute; set when that starts
-	ctx      context.Context         // of the loops; likewise
+	ctx      context.Context         // until Execute ends; likewise
 	stop     context.CancelCauseFunc // ends ctx
 	quota    *quota
 	ended    chan struct{} // closed when Execute has returned
-	opened   bool          // the loops have been started
+	opened   bool          // the jobs are served
 	finished bool          // no more jobs
 	failure  error
 	crew     crew
@@ -48,7 +48,7 @@ type LeadershipBasedJobProcessor struct {
 type plannedJob struct {
 	Job
 	delay   time.Duration           // before the first campaign; of whoever serves it
-	ctx     context.Context         // of its loop: done when it is removed, barred, or Execute ends; no child of any other
+	ctx     context.Context         // of its campaigns: done when it is removed, barred, or Execute ends; no child of any other
 	cancel  context.CancelCauseFunc // ends ctx
 	barable bool                    // it campaigns: orders may end that
 	gone    chan struct{}           // closed when nobody serves it any more
@@ -57,7 +57,7 @@ type plannedJob struct {
 	since   time.Time               // when it was added, or released last
 	tenure  *tenure                 // nil while it is not led here
 
-	pause time.Duration // before the next campaign, as a failure could not be recorded; of its loop
+	pause time.Duration // before the next campaign, as a failure could not be recorded; of whoever serves it
 }
 
 // NewLeadershipBasedJobProcessor returns a processor for the node called instance of
@@ -262,8 +262,8 @@ func (p *LeadershipBasedJobProcessor) start(ctx context.Context) error {
 	return nil
 }
 
-// open starts the loops. Jobs that need a lease at once start when there is one:
-// ten thousand goroutines that wait for it would be in the way of that which gets it.
+// open has the jobs served. Those that need a lease at once start when there is one: ten
+// thousand goroutines that wait for it would be in the way of that which gets it.
 func (p *LeadershipBasedJobProcessor) open() {
 	if p.startsAtOnce() {
 		held, err := p.concurrency.hold(p.ctx)
@@ -298,8 +298,7 @@ func (p *LeadershipBasedJobProcessor) open() {
 // if ten thousand started at once, none would get further before the last had begun.
 const jobsAtOnce = 128
 
-// admit returns the jobs whose loops are to be started; one that is added from now on
-// starts by itself.
+// admit returns the jobs that are to be served; one that is added from now on is by itself.
 func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -315,7 +314,7 @@ func (p *LeadershipBasedJobProcessor) admit() (jobs []*plannedJob) {
 	return jobs
 }
 
-// ready makes the context of a job that gets a loop. It is called with mu held.
+// ready makes the context of a job that is to be served. It is called with mu held.
 func (p *LeadershipBasedJobProcessor) ready(job *plannedJob) {
 	job.ctx, job.cancel = context.WithCancelCause(context.WithoutCancel(p.caller))
 }

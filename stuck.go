@@ -150,7 +150,7 @@ func (p *LeadershipBasedJobProcessor) giveUp(t *tenure) {
 	p.crew.giveUp(1)
 }
 
-// close waits until all loops have ended, and closes the lease. It returns earlier if
+// close waits until no job is served any more, and closes the lease. It returns earlier if
 // only such are left whose Work has been given up; then the lease is not closed before
 // those have returned.
 func (p *LeadershipBasedJobProcessor) close() error {

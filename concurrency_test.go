@@ -189,6 +189,48 @@ func TestErrorOfAnElectionIsFinalForItsCampaignOnly(t *testing.T) {
 	})
 }
 
+// What decides a campaign may be faster than the end of its context.
+func TestCampaignWhoseContextIsDoneWhenItIsWonIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := new(distributed.MemoryHub)
+		ctx, cancel := context.WithCancel(t.Context())
+		c := distributed.NewConcurrency("app", "a", endsAsItWins{distributed.NewMemoryLeaseProvider(hub), cancel})
+		_, err := c.Campaign(ctx, "x")
+		require.ErrorIs(t, err, context.Canceled)
+		leads(t, newConcurrency(t, hub, "b"), "x")
+		require.NoError(t, c.Close())
+	})
+}
+
+// endsAsItWins calls end when a campaign is won, before it says so.
+type endsAsItWins struct {
+	distributed.LeaseProvider
+	end func()
+}
+
+func (p endsAsItWins) AcquireLease(ctx context.Context, req distributed.LeaseRequest) (distributed.Lease, error) {
+	lease, err := p.LeaseProvider.AcquireLease(ctx, req)
+	return endsAsItWinsLease{lease, p.end}, err
+}
+
+type endsAsItWinsLease struct {
+	distributed.Lease
+	end func()
+}
+
+func (l endsAsItWinsLease) Election(name string) distributed.Election {
+	return endsAsItWinsElection{l.Lease.Election(name), l.end}
+}
+
+type endsAsItWinsElection struct {
+	distributed.Election
+	end func()
+}
+
+func (e endsAsItWinsElection) Campaign(ctx context.Context, decided func(int64, error), lost context.CancelCauseFunc) {
+	e.Election.Campaign(ctx, func(token int64, err error) { e.end(); decided(token, err) }, lost)
+}
+
 // Resign
 
 func TestResignFreesTheName(t *testing.T) {

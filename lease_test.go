@@ -441,6 +441,21 @@ func TestAWriteThatTheStoreHasForgottenEndsTheSession(t *testing.T) {
 	}
 }
 
+func TestACampaignNeverWinsOnceItsContextIsDone(t *testing.T) {
+	l := newLone(t)
+	e := l.Election("a").(*election)
+	b := newBid(func(error) {})
+	var cancel context.CancelFunc
+	b.ctx, cancel = context.WithCancel(t.Context())
+	l.update(func() { e.stand(b) })
+	l.write()
+	cancel()
+	l.show()
+	require.False(t, e.leading.Load(), "though nobody has withdrawn it yet")
+	l.update(func() { e.cancel(b) })
+	require.Nil(t, e.candidacy)
+}
+
 func TestNobodyBeginsToLeadWithoutTimeForWorkToStop(t *testing.T) {
 	l := newLone(t)
 	e := l.stand("a")

@@ -110,6 +110,11 @@ var protocol = []mutant{
 		caughtBy: []detector{fault("frozen-for-longer-than-the-lease")},
 	},
 	{
+		name:     "a campaign wins that was given up",
+		changes:  []change{{"lease_election.go", " || e.bid.ctx.Err() != nil {", " {"}},
+		caughtBy: []detector{unit("TestACampaignNeverWinsOnceItsContextIsDone")},
+	},
+	{
 		name:     "release before Work returned",
 		changes:  []change{{"job_loop.go", "	defer p.reportStuck(t)()\n", "	defer p.reportStuck(t)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
 		caughtBy: []detector{fault("SIGTERM-under-load"), simulation},

@@ -105,10 +105,7 @@ func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *planned
 	}
 	err := p.stand(ctx, job, wait)
 	if err != nil {
-		p.noteCampaigned(job)
-		if !errors.Is(err, errNotNow) {
-			p.failUnlessDone(ctx, err)
-		}
+		p.campaignFailed(ctx, job, err)
 	}
 	return err == nil
 }
@@ -150,9 +147,8 @@ func (p *LeadershipBasedJobProcessor) stand(ctx context.Context, job *plannedJob
 	err = p.concurrency.begin(standing, job.Name, func(c *campaign) {
 		p.carryOn(job, func() bool {
 			l, err := c.result()
-			p.noteCampaigned(job)
 			if err != nil {
-				p.failUnlessDone(standing, err)
+				p.campaignFailed(standing, job, err)
 			}
 			cancel()
 			if l != nil && p.lead(job, l, term) && p.crowded() {
@@ -167,11 +163,14 @@ func (p *LeadershipBasedJobProcessor) stand(ctx context.Context, job *plannedJob
 	return err
 }
 
-// failUnlessDone ends Execute with err, unless that is because ctx is done, or Execute
-// ends.
-func (p *LeadershipBasedJobProcessor) failUnlessDone(ctx context.Context, err error) {
-	if ctx.Err() == nil && p.ctx.Err() == nil {
-		p.fail(err)
+// campaignFailed takes in that a campaign has ended, or could not begin, because of err.
+// That ends Execute, unless it is because ctx is done, or Execute ends, or the job waits.
+func (p *LeadershipBasedJobProcessor) campaignFailed(ctx context.Context, job *plannedJob, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	job.barable = false
+	if ctx.Err() == nil && p.ctx.Err() == nil && !errors.Is(err, errNotNow) {
+		p.failLocked(err)
 	}
 }
 

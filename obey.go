@@ -198,7 +198,7 @@ func (p *LeadershipBasedJobProcessor) obey(orders []Order) {
 }
 
 // permit waits while an order bars the job, or until ctx is done. From when it returns
-// nil until noteCampaigned is called, orders end the job's campaigns.
+// nil until the campaign has failed, or the job's tenure begins, orders end the campaign.
 func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJob, wait wait) error {
 	for {
 		p.mu.Lock()
@@ -216,12 +216,6 @@ func (p *LeadershipBasedJobProcessor) permit(ctx context.Context, job *plannedJo
 			return err
 		}
 	}
-}
-
-func (p *LeadershipBasedJobProcessor) noteCampaigned(job *plannedJob) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	job.barable = false
 }
 
 // bar ends what the job waits for here, and lets it begin anew. It is called with mu

@@ -187,7 +187,7 @@ func (t *tenure) status(now time.Time) JobStatus {
 func (p *LeadershipBasedJobProcessor) begin(job *plannedJob, l *Leadership) *tenure {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	job.tenure = &tenure{leadership: l}
+	job.tenure, job.barable = &tenure{leadership: l}, false
 	p.parting.tenures++
 	switch {
 	case p.ctx.Err() != nil:

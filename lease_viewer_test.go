@@ -49,10 +49,15 @@ func (s *sight) await(t *testing.T, failing bool) time.Duration {
 
 func openView(t *testing.T, s *sight, endpoints ...string) distributed.Viewer {
 	provider := distributed.NewETCDLeaseProvider(endpoints)
-	v, err := provider.OpenView(testContext(t), distributed.LeaseRequest{App: "app", Logger: new(logBuffer).logger(), Events: s.events()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, v.Close()) })
-	return v
+	for ctx := testContext(t); ; { // an attempt takes 5 s at most, which etcd may need on a machine that is busy
+		v, err := provider.OpenView(ctx, distributed.LeaseRequest{App: "app", Logger: new(logBuffer).logger(), Events: s.events()})
+		if err == nil {
+			t.Cleanup(func() { require.NoError(t, v.Close()) })
+			return v
+		}
+		require.ErrorContains(t, err, context.DeadlineExceeded.Error())
+		require.NoError(t, ctx.Err(), "since %v", err)
+	}
 }
 
 // awaitLeader waits until the viewer sees job led.

@@ -1,14 +1,19 @@
 package distributed
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // listPage is how many documents a listing asks for at once: at 64 KiB each, no
@@ -17,18 +22,17 @@ const listPage = 1000
 
 // etcdSilence is after what silence a watch is asked whether it is alive. A node
 // hears heartbeats more often. Only etcd before 3.4.25 and 3.5.8 can answer before it
-// has told what has changed (etcd issue 15220), and its client then loses that when it
-// connects anew.
+// has told what has changed (etcd issue 15220), and then that is lost.
 const etcdSilence = 2 * time.Second
 
 // etcdAnswer is how long the answer to that may take.
 const etcdAnswer = 500 * time.Millisecond
 
 // Follow implements [Store].
-func (s *etcdStore) Follow(ctx context.Context, prefix string, after int64, tell func(Step)) error {
+func (s *etcdStore) Follow(ctx context.Context, prefix string, tell func(Step)) error {
 	ctx, done := s.bound(ctx)
 	defer done()
-	f := etcdFollower{client: s.client, prefix: prefix, position: after, tell: tell}
+	f := etcdFollower{client: s.client, prefix: prefix, tell: tell}
 	err := f.run(clientv3.WithRequireLeader(ctx)) // so that a member which is cut off from the others ends it
 	return s.explain(err)
 }
@@ -37,17 +41,22 @@ func (s *etcdStore) Follow(ctx context.Context, prefix string, after int64, tell
 type etcdFollower struct {
 	client   *clientv3.Client
 	prefix   string
-	position int64 // the revision that has been told
+	position int64 // the revision that has been told; 0 before a listing
 	tell     func(Step)
 }
 
 func (f *etcdFollower) run(ctx context.Context) error {
-	for {
+	for pace := (backoff{limit: callTimeout}); ; {
+		started := time.Now()
 		err := f.watch(ctx)
-		if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		if !errors.Is(err, errLost) && !errors.Is(err, rpctypes.ErrCompacted) {
 			return err
 		}
 		f.position = 0
+		pace.lasted(time.Since(started))
+		if err := cmp.Or(sleep(ctx, pace.next()), f.look(ctx)); err != nil { // why it cannot be reached
+			return err
+		}
 	}
 }
 
@@ -85,50 +94,60 @@ func (f *etcdFollower) advance(step Step) {
 	f.tell(step)
 }
 
-// watch tells what changes, on a stream of its own so that nobody else's events
-// are in the way. It returns nil when all has to be listed again. Without a position
-// it lists once it watches: a watch that begins with what has just happened waits up
-// to 100 ms for its turn in etcd, one that begins with what will happen does not.
+// watch tells what there is and what changes, on a stream of its own so that nobody
+// else's events are in the way. It lists once it watches: a watch that begins with
+// what has just happened waits up to 100 ms for its turn in etcd, one that begins with
+// what will happen does not.
 func (f *etcdFollower) watch(ctx context.Context) error {
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	from := int64(0) // from now on
-	if f.position != 0 {
-		from = f.position + 1
-	}
-	watcher := clientv3.NewWatcher(f.client)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stream := &etcdStream{WatchClient: etcdserverpb.NewWatchClient(f.client.ActiveConnection()), lost: cancel}
+	watcher := clientv3.NewWatchFromWatchClient(stream, f.client)
 	defer func() { _ = watcher.Close() }() // says only that ctx is done
-	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithRev(from), clientv3.WithFragment(), clientv3.WithCreatedNotify())
-	resumed := f.resumed(ctx, &asking)
+	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	silence := time.NewTimer(etcdSilence)
 	defer silence.Stop()
 	for pause := etcdSilence; ; silence.Reset(pause) {
 		select {
 		case resp, ok := <-responses:
 			if !ok {
-				return errors.Join(ctx.Err(), errEnded)
+				return cmp.Or(context.Cause(ctx), errEnded)
 			}
 			if err := f.take(ctx, resp); err != nil {
-				return err
+				return cmp.Or(context.Cause(ctx), err)
 			}
 			pause = etcdSilence
-		case at := <-resumed:
-			if at < from-1 {
-				return nil
-			}
 		case <-silence.C:
 			if pause == etcdSilence && requestProgress(ctx, watcher) {
 				pause = etcdAnswer
 				continue
 			}
-			if back, err := f.wentBack(ctx); back || err != nil {
-				return err
+			if err := f.look(ctx); err != nil {
+				return cmp.Or(context.Cause(ctx), err)
 			}
 			pause = etcdSilence
 		}
 	}
+}
+
+// etcdStream opens one stream and no other. When that is lost, etcd's client would go on
+// behind the revision at which it was, and would not notice if etcd is another by then:
+// put back to a backup, and past that revision again.
+type etcdStream struct {
+	etcdserverpb.WatchClient
+	lost   context.CancelCauseFunc
+	opened atomic.Bool
+}
+
+// Watch implements etcdserverpb.WatchClient.
+func (s *etcdStream) Watch(ctx context.Context, opts ...grpc.CallOption) (etcdserverpb.Watch_WatchClient, error) {
+	if s.opened.Load() {
+		s.lost(errLost)
+		return nil, status.Error(codes.Aborted, errLost.Error())
+	}
+	stream, err := s.WatchClient.Watch(ctx, opts...)
+	s.opened.Store(err == nil)
+	return stream, err
 }
 
 // requestProgress asks whether a watch is alive. One that has no connection takes no questions.
@@ -138,29 +157,12 @@ func requestProgress(ctx context.Context, watcher clientv3.Watcher) bool {
 	return watcher.RequestProgress(ctx) == nil
 }
 
-// resumed looks where etcd is when a watch goes on from where another was. A watch
-// ends when etcd is taken back to a backup, and then the revision is lower for a
-// moment; a watch that goes on behind that would miss what has happened since.
-func (f *etcdFollower) resumed(ctx context.Context, asking *sync.WaitGroup) <-chan int64 {
-	if f.position == 0 {
-		return nil
-	}
-	at := make(chan int64, 1)
-	asking.Go(func() {
-		resp, err := f.client.Get(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err == nil {
-			at <- resp.Header.Revision
-		}
-	})
-	return at
-}
-
-// wentBack looks where etcd is, when a watch has not said how far it is. It does not
-// if it begins behind the last revision: because nothing has happened since, and
-// then that is told as a proof of life; or because etcd goes on from an earlier
-// state, a backup. The error says why etcd cannot be asked.
-func (f *etcdFollower) wentBack(ctx context.Context) (back bool, err error) {
+// look asks where etcd is, when a watch has not said how far it is. It does not if
+// nothing has happened since it began, and then that is told as a proof of life. The
+// error says why etcd cannot be asked, or that it is at an earlier state.
+func (f *etcdFollower) look(ctx context.Context) error {
 	var resp *clientv3.GetResponse
+	var err error
 	for range maxUnanswered { // on a connection that has gone silent, the next gets another
 		attempt, cancel := context.WithTimeout(ctx, callTimeout)
 		resp, err = f.client.Get(attempt, f.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
@@ -169,16 +171,21 @@ func (f *etcdFollower) wentBack(ctx context.Context) (back bool, err error) {
 			break
 		}
 	}
-	if err != nil {
-		return false, err
-	}
-	if resp.Header.Revision == f.position {
+	switch {
+	case err != nil:
+		return err
+	case resp.Header.Revision < f.position:
+		return errLost
+	case resp.Header.Revision == f.position:
 		f.advance(Step{Revision: f.position})
 	}
-	return resp.Header.Revision < f.position, nil
+	return nil
 }
 
-var errEnded = errors.New("distributed: the watch has ended")
+var (
+	errEnded = errors.New("distributed: the watch has ended")
+	errLost  = errors.New("distributed: the watch has lost its stream") // and so all there is has to be listed again
+)
 
 func (f *etcdFollower) take(ctx context.Context, resp clientv3.WatchResponse) error {
 	switch {

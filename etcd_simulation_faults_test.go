@@ -382,7 +382,7 @@ func (f *simFault) restore() {
 }
 
 func (f *simFault) restoreNow() bool {
-	ago, bumped := 2+f.rng.Int64N(40), f.rng.IntN(2) == 0
+	ago, bumped := 1+f.rng.Int64N(40), f.rng.IntN(2) == 0
 	return f.etcd.Restore(ago, bumped, func(rev int64) bool {
 		if !f.hold(f.ttl*3/2, func() bool { return f.allKnow(rev) }) {
 			return false

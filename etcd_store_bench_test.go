@@ -96,7 +96,7 @@ func BenchmarkETCDStoreFeed(b *testing.B) {
 	defer cancel()
 	told := make(chan int64, 1) // the first is of the listing
 	wg.Go(func() {
-		_ = follower.Follow(ctx, "document", 0, func(step distributed.Step) {
+		_ = follower.Follow(ctx, "document", func(step distributed.Step) {
 			if step.Whole || len(step.Documents) > 0 {
 				told <- step.Revision
 			}
@@ -222,7 +222,7 @@ func BenchmarkETCDStoreJoin(b *testing.B) {
 	compare(b, way{"store", func() {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		_ = s.Follow(ctx, "document", 0, func(step distributed.Step) {
+		_ = s.Follow(ctx, "document", func(step distributed.Step) {
 			if !step.Whole {
 				cancel()
 			}

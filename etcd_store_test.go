@@ -48,17 +48,16 @@ func TestFollowersOfAnIdleETCDHearThatItLives(t *testing.T) {
 	defer func() { require.NoError(t, s.Close()) }()
 	rev, err := s.Put(t.Context(), "app/key", []byte("value"), 0)
 	require.NoError(t, err)
-	for _, after := range []int64{0, rev} {
-		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
-		err := s.Follow(ctx, "app/", after, func(step distributed.Step) {
-			if !step.Whole {
-				require.Empty(t, step.Documents)
-				require.Equal(t, rev, step.Revision)
-				stop()
-			}
-		})
-		require.ErrorIs(t, err, context.Canceled, "nothing was told of an idle etcd")
-	}
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	err = s.Follow(ctx, "app/", func(step distributed.Step) {
+		if !step.Whole {
+			require.Empty(t, step.Documents)
+			require.Equal(t, rev, step.Revision)
+			stop()
+		}
+	})
+	require.ErrorIs(t, err, context.Canceled, "nothing was told of an idle etcd")
 }
 
 // startETCD makes no member stand for election just because the machine is busy: the
@@ -103,11 +102,11 @@ func openETCDStore(t testing.TB, cluster *etcdtest.Cluster, config clientv3.Conf
 }
 
 // followStore returns what is told, and what ends it and returns why it ended.
-func followStore(ctx context.Context, s distributed.Store, prefix string, after int64) (<-chan distributed.Step, func() error) {
+func followStore(ctx context.Context, s distributed.Store, prefix string) (<-chan distributed.Step, func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	steps, ended := make(chan distributed.Step, 10_000), make(chan error, 1)
 	go func() {
-		err := s.Follow(ctx, prefix, after, func(step distributed.Step) { steps <- step })
+		err := s.Follow(ctx, prefix, func(step distributed.Step) { steps <- step })
 		close(steps)
 		ended <- err
 	}()
@@ -119,7 +118,7 @@ func TestETCDStoreSaysNothingOfOthersDocuments(t *testing.T) {
 	cluster := startETCD(t, 1)
 	ctx := testContext(t)
 	s := openETCDStore(t, cluster, clientv3.Config{})
-	steps, end := followStore(ctx, s, "mine/", 0)
+	steps, end := followStore(ctx, s, "mine/")
 	listed := <-steps
 	require.True(t, listed.Whole)
 	put, err := cluster.Client().Put(ctx, "others", "value")
@@ -148,7 +147,7 @@ func TestETCDStoreTellsATransactionAsOneStep(t *testing.T) {
 	cluster := startETCD(t, 1)
 	ctx := testContext(t)
 	s := openETCDStore(t, cluster, clientv3.Config{})
-	steps, end := followStore(ctx, s, "mine/", 0)
+	steps, end := followStore(ctx, s, "mine/")
 	<-steps
 	writes := make([]distributed.Write, 100)
 	for i := range writes {
@@ -171,13 +170,13 @@ func TestETCDStoreShowsAnEmptyDocument(t *testing.T) {
 	cluster := startETCD(t, 1)
 	ctx := testContext(t)
 	s := openETCDStore(t, cluster, clientv3.Config{})
-	steps, end := followStore(ctx, s, "mine/", 0)
+	steps, end := followStore(ctx, s, "mine/")
 	<-steps
 	put, err := cluster.Client().Put(ctx, "mine/a", "")
 	require.NoError(t, err)
 	empty := distributed.Document{Key: "mine/a", Value: []byte{}, Revision: put.Header.Revision}
 	require.Equal(t, []distributed.Document{empty}, documented(steps).Documents)
-	listing, endListing := followStore(ctx, s, "mine/", 0)
+	listing, endListing := followStore(ctx, s, "mine/")
 	require.Equal(t, []distributed.Document{empty}, (<-listing).Documents)
 	_, err = s.Put(ctx, "mine/a", []byte("value"), 0)
 	require.Equal(t, &distributed.ConflictError{Key: "mine/a", Known: true, There: empty}, err)
@@ -205,7 +204,7 @@ func TestETCDStoreListsAnewWhenTheRevisionOfAListingIsCompacted(t *testing.T) {
 			}
 			return invoke(ctx, method, req, reply, cc, opts...)
 		})}})
-	steps, end := followStore(ctx, s, "0", 0)
+	steps, end := followStore(ctx, s, "0")
 	step := <-steps
 	require.True(t, step.Whole)
 	require.Len(t, step.Documents, documents)
@@ -231,7 +230,7 @@ func fillETCD(t *testing.T, client *clientv3.Client, documents int) {
 func TestETCDStoreStopsFollowingAMemberWithoutALeader(t *testing.T) {
 	cluster := etcdtest.New(t, etcdtest.Config{Members: 3, UnsafeNoFsync: true})
 	s := openETCDStore(t, cluster, clientv3.Config{})
-	steps, end := followStore(testContext(t), s, "mine/", 0)
+	steps, end := followStore(testContext(t), s, "mine/")
 	<-steps
 	cluster.Members()[1].Kill()
 	cluster.Members()[2].Kill()
@@ -240,25 +239,26 @@ func TestETCDStoreStopsFollowingAMemberWithoutALeader(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// The client connects anew by itself, and asks for what comes after what it has
-// passed on.
-func TestETCDStoreFollowsThroughARestart(t *testing.T) {
+// What etcd is behind another connection need not be what it was: it may have been put
+// back to a backup, and be past where it was. So all there is is listed again.
+func TestETCDStoreListsAgainWhenItsConnectionWasLost(t *testing.T) {
 	cluster := startETCD(t, 1)
 	ctx := testContext(t)
-	s := openETCDStore(t, cluster, clientv3.Config{})
-	steps, end := followStore(ctx, s, "mine/", 0)
-	<-steps
-	first, err := s.Put(ctx, "mine/a", []byte("first"), 0)
+	l, err := link.New(strings.TrimPrefix(cluster.Endpoints()[0], "http://"))
 	require.NoError(t, err)
-	require.Equal(t, first, documented(steps).Revision)
-	cluster.Members()[0].Kill()
-	require.NoError(t, cluster.Members()[0].Restart(ctx))
-	second := int64(0)
-	require.Eventually(t, func() bool {
-		second, err = s.Put(ctx, "mine/a", []byte("second"), first)
-		return err == nil
-	}, patience, 10*time.Millisecond)
-	require.Equal(t, second, documented(steps).Revision)
+	defer l.Close()
+	s, err := distributed.OpenETCDStore([]string{"http://" + l.Addr()}, clientv3.Config{})
+	require.NoError(t, err)
+	steps, end := followStore(ctx, s, "mine/")
+	rev := int64(0)
+	for i := range 5 {
+		require.True(t, (<-steps).Whole, "after %d lost connections", i)
+		rev, err = s.Put(ctx, "mine/a", fmt.Append(nil, i), rev)
+		require.NoError(t, err)
+		require.Equal(t, rev, documented(steps).Revision)
+		l.Cut()
+	}
+	require.Equal(t, distributed.Step{Revision: rev, Whole: true, Documents: []distributed.Document{{Key: "mine/a", Value: []byte("4"), Revision: rev}}}, <-steps)
 	require.ErrorIs(t, end(), context.Canceled)
 	require.NoError(t, s.Close())
 }
@@ -302,7 +302,7 @@ func TestETCDStoreFreesEverythingWhenClosed(t *testing.T) {
 	ctx := testContext(t)
 	before := goleak.IgnoreCurrent()
 	s := openETCDStore(t, cluster, clientv3.Config{})
-	steps, end := followStore(ctx, s, "mine/", 0)
+	steps, end := followStore(ctx, s, "mine/")
 	<-steps
 	_, err := s.Put(ctx, "mine/a", []byte("value"), 0)
 	require.NoError(t, err)

@@ -70,14 +70,15 @@ func (s *shelfStore) write(ctx context.Context, d distributed.Document, rev int6
 	return d.Revision, nil
 }
 
-func (s *shelfStore) Follow(ctx context.Context, prefix string, after int64, tell func(distributed.Step)) error {
+func (s *shelfStore) Follow(ctx context.Context, prefix string, tell func(distributed.Step)) error {
+	told := int64(0)
 	for {
 		if err := cmp.Or(ctx.Err(), s.closed.Err()); err != nil {
 			return err
 		}
-		step, changed := s.step(prefix, after)
+		step, changed := s.step(prefix, told)
 		tell(step) // without the lock
-		after = step.Revision
+		told = step.Revision
 		if len(step.Documents) > 0 {
 			continue // there may be more
 		}
@@ -90,13 +91,13 @@ func (s *shelfStore) Follow(ctx context.Context, prefix string, after int64, tel
 	}
 }
 
-// step returns what comes after a revision, exactly: P2. changed is closed when it
+// step returns what comes after what was told, exactly: P2. changed is closed when it
 // is worth asking again.
-func (s *shelf) step(prefix string, after int64) (step distributed.Step, changed <-chan struct{}) {
+func (s *shelf) step(prefix string, told int64) (step distributed.Step, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := int64(len(s.changes)) + 1
-	if after == 0 || after > last {
+	if told == 0 {
 		step := distributed.Step{Revision: last, Whole: true}
 		for key, d := range s.documents {
 			if strings.HasPrefix(key, prefix) {
@@ -105,7 +106,7 @@ func (s *shelf) step(prefix string, after int64) (step distributed.Step, changed
 		}
 		return step, s.changed
 	}
-	for _, d := range s.changes[after-1:] {
+	for _, d := range s.changes[told-1:] {
 		if strings.HasPrefix(d.Key, prefix) {
 			return distributed.Step{Revision: d.Revision, Documents: []distributed.Document{d}}, s.changed
 		}

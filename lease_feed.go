@@ -12,9 +12,8 @@ func (s *session) follow() {
 	for sleep(s.life, pace.next()) == nil {
 		started := time.Now()
 		ctx, cancel := context.WithCancel(s.life)
-		var after int64
-		s.update(func() { s.refeed, after = cancel, s.mirror.rev })
-		err := s.store.Follow(ctx, s.keys.prefix, after, s.apply)
+		s.update(func() { s.refeed = cancel })
+		err := s.store.Follow(ctx, s.keys.prefix, s.apply)
 		cancel()
 		if s.life.Err() != nil {
 			return

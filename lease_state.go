@@ -212,7 +212,7 @@ func readDocument(ctx context.Context, store Store, key string) (found Document,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	listed := false
-	err = store.Follow(ctx, key, 0, func(step Step) {
+	err = store.Follow(ctx, key, func(step Step) {
 		for _, d := range step.Documents {
 			if d.Key == key && !listed {
 				found = d

@@ -61,9 +61,8 @@ func (v *viewer) follow() {
 	for sleep(v.ctx, pace.next()) == nil {
 		started := time.Now()
 		ctx, cancel := context.WithCancel(v.ctx)
-		var after int64
-		v.update(func(time.Duration) { v.refeed, after = cancel, v.mirror.rev })
-		err := v.store.Follow(ctx, v.keys.prefix, after, v.apply)
+		v.update(func(time.Duration) { v.refeed = cancel })
+		err := v.store.Follow(ctx, v.keys.prefix, v.apply)
 		cancel()
 		if v.ctx.Err() != nil {
 			return

@@ -95,25 +95,24 @@ func (s *memoryStore) travel(ctx context.Context) error {
 	}
 }
 
-func (s *memoryStore) Follow(ctx context.Context, prefix string, after int64, tell func(Step)) error {
+func (s *memoryStore) Follow(ctx context.Context, prefix string, tell func(Step)) error {
 	if err := s.travel(ctx); err != nil {
 		return err
 	}
 	cut := s.cut()
-	f := &memoryFollower{node: s.name, prefix: prefix, position: after}
+	f := &memoryFollower{node: s.name, prefix: prefix}
 	s.hub.enlist(f)
 	defer s.hub.delist(f)
 	silence := time.NewTimer(memorySilence)
 	defer silence.Stop()
 	for silent := false; ; {
-		step, news, err := s.next(prefix, after, silent)
+		step, news, err := s.next(prefix, f.position, silent)
 		if err != nil {
 			return err
 		}
 		if news == nil {
 			tell(step)
-			after = step.Revision
-			s.hub.told(f, after)
+			s.hub.told(f, step.Revision)
 		}
 		if news == nil || silent {
 			silence.Reset(memorySilence)

@@ -140,7 +140,7 @@ func TestResignLetsTheNextLeadOnce(t *testing.T) {
 // orderDocuments returns how many documents of orders there are.
 func (s *service) orderDocuments() (n int) {
 	ctx, cancel := context.WithCancel(s.t.Context())
-	_ = s.hub.Open("reader").Follow(ctx, "app/orders/", 0, func(step distributed.Step) { n = len(step.Documents); cancel() })
+	_ = s.hub.Open("reader").Follow(ctx, "app/orders/", func(step distributed.Step) { n = len(step.Documents); cancel() })
 	return n
 }
 

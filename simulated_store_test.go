@@ -246,9 +246,9 @@ func (l simulatedBatches) PutAll(ctx context.Context, writes []Write) []WriteRes
 var errFeedEnds = errors.New("the feed ends")
 
 // Follow implements Store.
-func (l *simulatedLink) Follow(ctx context.Context, prefix string, after int64, tell func(Step)) error {
+func (l *simulatedLink) Follow(ctx context.Context, prefix string, tell func(Step)) error {
 	s := l.store
-	listing := after == 0
+	told, listing := int64(0), true
 	for {
 		deaf, _, broken := l.state()
 		s.mu.Lock()
@@ -266,7 +266,7 @@ func (l *simulatedLink) Follow(ctx context.Context, prefix string, after int64, 
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
-		step, ok := l.next(prefix, after, listing)
+		step, ok := l.next(prefix, told, listing, broken)
 		if !ok {
 			select {
 			case <-ctx.Done():
@@ -278,7 +278,7 @@ func (l *simulatedLink) Follow(ctx context.Context, prefix string, after int64, 
 			}
 		}
 		tell(step)
-		after, listing = step.Revision, false
+		told, listing = step.Revision, false
 		l.told(step)
 		if ends {
 			return errFeedEnds
@@ -292,12 +292,17 @@ func (l *simulatedLink) told(step Step) {
 	l.seen, l.listed = step.Revision, true
 }
 
-// next returns the next step behind after, if there is one.
-func (l *simulatedLink) next(prefix string, after int64, listing bool) (Step, bool) {
+// next returns the next step behind told, if there is one, and the feed has not ended.
+func (l *simulatedLink) next(prefix string, told int64, listing bool, broken <-chan struct{}) (Step, bool) {
 	s := l.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if listing || after < s.first || after > s.head || s.chance(s.breaks) {
+	select {
+	case <-broken:
+		return Step{}, false
+	default:
+	}
+	if listing || told < s.first || s.chance(s.breaks) {
 		step := Step{Revision: s.head, Whole: true}
 		for _, key := range slices.Sorted(maps.Keys(s.docs)) {
 			if strings.HasPrefix(key, prefix) {
@@ -306,9 +311,9 @@ func (l *simulatedLink) next(prefix string, after int64, listing bool) (Step, bo
 		}
 		return step, true
 	}
-	behind := s.history[min(int(after-s.first), len(s.history)):]
+	behind := s.history[min(int(told-s.first), len(s.history)):]
 	if len(behind) == 0 {
-		return Step{Revision: s.head}, s.head > after
+		return Step{Revision: s.head}, s.head > told
 	}
 	n := 1
 	if s.chance(s.merges) {

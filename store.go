@@ -25,13 +25,14 @@ type Store interface {
 
 	// Follow tells what happens to the documents whose key begins with prefix,
 	// until ctx is done or it can go on no longer, and returns why. tell is called
-	// by one goroutine at a time, in order, and does not block for long. With after
-	// 0, and whenever the store cannot continue without a gap, the next step is a
-	// listing (Whole); otherwise steps begin with the first change behind after.
+	// by one goroutine at a time, in order, and does not block for long. The first step
+	// is a listing (Whole), and so is the next one whenever the store cannot be sure
+	// that it goes on in the same history without a gap: after a connection was lost,
+	// the server may have been put back to a backup, and be past where it was.
 	// While nothing changes it should tell an empty step of the last revision every
 	// few seconds at least, as a proof of life for those who only look on.
 	// It never returns nil. tell may keep a step, but must not change its values.
-	Follow(ctx context.Context, prefix string, after int64, tell func(Step)) error
+	Follow(ctx context.Context, prefix string, tell func(Step)) error
 
 	// Close frees what the store holds here. Calls under way fail, and so do later
 	// ones; a second Close does nothing and returns nil.

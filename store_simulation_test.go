@@ -477,15 +477,15 @@ func (s *storeSimulation) wipe() {
 	s.keepFresh()
 }
 
-// restore puts the store back to a state before the last heartbeats. Feeds have
-// told what there was, and end.
+// restore puts the store back to a state of a moment ago. Feeds have told what there
+// was, and end.
 func (s *storeSimulation) restore() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 	if !s.allKnow(true) || len(s.store.history) == 0 || s.store.first > 0 {
 		return
 	}
-	back := 20 + s.rng.Int64N(60)
+	back := 1 + s.rng.Int64N(80)
 	if s.store.head-back < 1 || s.store.head > int64(len(s.store.history)) {
 		return
 	}

@@ -30,10 +30,10 @@ const (
 )
 
 // Follow implements [distributed.Store].
-func (s *store) Follow(ctx context.Context, prefix string, after int64, tell func(distributed.Step)) error {
+func (s *store) Follow(ctx context.Context, prefix string, tell func(distributed.Step)) error {
 	ctx, done := s.bound(ctx)
 	defer done()
-	f := &follower{store: s, prefix: prefix, at: after, tell: tell}
+	f := &follower{store: s, prefix: prefix, tell: tell}
 	for {
 		if err := f.run(ctx); err != nil {
 			return s.explain(err)
@@ -52,15 +52,15 @@ type follower struct {
 	*store
 	prefix string
 	tell   func(distributed.Step)
-	at     int64 // the revision that has been told; 0: all there is has to be listed
+	at     int64 // the revision that has been told; 0: all there is has to be listed again
 }
 
-// run watches for as long as it can. It returns nil when it is worth beginning again.
+// run lists, and watches for as long as it can. It returns nil when it is worth
+// beginning again. Each watch goes on from a listing: by another's end, the API server
+// may have been put back to a backup, and be past where it was.
 func (f *follower) run(ctx context.Context) error {
-	if f.at == 0 {
-		if err := f.list(ctx); err != nil {
-			return err
-		}
+	if err := f.list(ctx); err != nil {
+		return err
 	}
 	options := metav1.ListOptions{ResourceVersion: strconv.FormatInt(f.at, 10), AllowWatchBookmarks: true, Watch: true}
 	w, err := f.request(http.MethodGet).VersionedParams(&options, scheme.ParameterCodec).Watch(ctx)
@@ -69,7 +69,7 @@ func (f *follower) run(ctx context.Context) error {
 		err = f.read(ctx, w.ResultChan())
 	}
 	if isGone(err) {
-		f.at, err = 0, nil
+		return nil
 	}
 	return err
 }

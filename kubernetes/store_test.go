@@ -98,7 +98,7 @@ func lateUpdate(t *testing.T, c *cluster) {
 func strangers(t *testing.T, c *cluster) {
 	s := c.open(t)
 	defer s.Close()
-	at, err := s.Put(t.Context(), "touched/key", []byte("value"), 0)
+	_, err := s.Put(t.Context(), "touched/key", []byte("value"), 0)
 	require.NoError(t, err)
 	patch := func(kind types.PatchType, body any) *coordinationv1.Lease {
 		b, err := json.Marshal(body)
@@ -107,41 +107,45 @@ func strangers(t *testing.T, c *cluster) {
 		require.NoError(t, err)
 		return l
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	seen := c.open(t)
+	defer seen.Close()
+	steps, ended := make(chan distributed.Step, 100), make(chan error, 1)
+	go func() {
+		ended <- seen.Follow(ctx, "touched/", func(step distributed.Step) {
+			if len(step.Documents) > 0 || step.Whole {
+				steps <- step
+			}
+		})
+	}()
+	require.True(t, (<-steps).Whole)
 	type m = map[string]any
 	unlabeled := patch(types.MergePatchType, m{"metadata": m{"labels": m{managedLabel: nil, kindLabel: nil}}})
 	stripped := patch(types.MergePatchType, m{"metadata": m{"annotations": m{keyAnnotation: nil}}})
 	first, _ := revision(unlabeled.ResourceVersion)
 	second, _ := revision(stripped.ResourceVersion)
-	var steps []distributed.Step
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	seen := c.open(t)
-	defer seen.Close()
-	err = seen.Follow(ctx, "touched/", at, func(step distributed.Step) {
-		if len(step.Documents) > 0 || step.Whole {
-			steps = append(steps, step)
-		}
-		if step.Revision >= second {
-			cancel()
-		}
-	})
-	require.ErrorIs(t, err, context.Canceled)
-	require.Len(t, steps, 2)
-	require.Equal(t, distributed.Step{Revision: first, Documents: []distributed.Document{{Key: "touched/key", Value: []byte("value"), Revision: first}}}, steps[0])
-	require.True(t, steps[1].Whole) // the event says no more what it was
-	require.Empty(t, steps[1].Documents)
+	require.Equal(t, distributed.Step{Revision: first, Documents: []distributed.Document{{Key: "touched/key", Value: []byte("value"), Revision: first}}}, <-steps)
+	listed := <-steps // the event says no more what it was
+	require.True(t, listed.Whole)
+	require.GreaterOrEqual(t, listed.Revision, second)
+	require.Empty(t, listed.Documents)
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
 }
 
 func idle(t *testing.T, c *cluster) {
 	s := c.open(t)
 	defer s.Close()
-	at, err := s.Put(t.Context(), "idle/key", []byte("value"), 0)
+	_, err := s.Put(t.Context(), "idle/key", []byte("value"), 0)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err = s.Follow(ctx, "idle/", at, func(step distributed.Step) {
-		require.Empty(t, step.Documents)
-		cancel()
+	err = s.Follow(ctx, "idle/", func(step distributed.Step) {
+		if !step.Whole {
+			require.Empty(t, step.Documents)
+			cancel()
+		}
 	})
 	require.ErrorIs(t, err, context.Canceled)
 }
@@ -177,16 +181,26 @@ func manifest(t *testing.T, c *cluster) {
 	defer s.Close()
 	at, err := s.Put(t.Context(), "role/key", []byte("value"), 0)
 	require.NoError(t, err)
-	at, err = s.Put(t.Context(), "role/key", []byte("more"), at)
-	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err = s.Follow(ctx, "role/", at-1, func(step distributed.Step) {
-		if len(step.Documents) > 0 {
+	listed := make(chan struct{})
+	written := make(chan error, 1)
+	go func() {
+		<-listed
+		var err error
+		at, err = s.Put(t.Context(), "role/key", []byte("more"), at)
+		written <- err
+	}()
+	err = s.Follow(ctx, "role/", func(step distributed.Step) {
+		switch {
+		case step.Whole:
+			close(listed)
+		case len(step.Documents) > 0: // the watch has told it
 			cancel()
 		}
 	})
 	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, <-written)
 	require.NoError(t, s.Delete(t.Context(), "role/key", at))
 }
 

@@ -102,7 +102,7 @@ func (o *owner) follow(app string) *followed {
 	var following sync.WaitGroup
 	following.Go(func() {
 		for ctx.Err() == nil {
-			_ = o.store.Follow(ctx, app+"/", 0, f.take) // it may end at any time, and begins anew
+			_ = o.store.Follow(ctx, app+"/", f.take) // it may end at any time, and begins anew
 			time.Sleep(20 * time.Millisecond)
 		}
 	})
@@ -115,7 +115,7 @@ func (o *owner) list(prefix string) documents {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var all documents
-	err := o.store.Follow(ctx, prefix, 0, func(step distributed.Step) {
+	err := o.store.Follow(ctx, prefix, func(step distributed.Step) {
 		if all == nil {
 			all = documents{}
 			all.take(step)

@@ -63,7 +63,7 @@ func TestCredentialsAndTLS(t *testing.T) {
 	at, err := node.Put(t.Context(), "app/key", []byte("value"), 0)
 	require.NoError(t, err)
 	require.NoError(t, node.Delete(t.Context(), "app/key", at))
-	require.True(t, follow(t, node.(*store), "app/", 0).Whole)
+	require.True(t, follow(t, node.(*store), "app/").Whole)
 }
 
 type key struct{ nkeys.KeyPair }

@@ -23,16 +23,15 @@ const (
 	// answerTime is how long the answer to what a follower asks may take.
 	answerTime = 2 * time.Second
 
-	// waiting is how many messages may wait for a follower; then it begins anew
-	// behind what it has taken in.
+	// waiting is how many messages may wait for a follower; then it begins anew.
 	waiting = 8192
 )
 
 // Follow implements [distributed.Store].
-func (s *store) Follow(ctx context.Context, prefix string, after int64, tell func(distributed.Step)) error {
+func (s *store) Follow(ctx context.Context, prefix string, tell func(distributed.Step)) error {
 	ctx, done := s.bound(ctx)
 	defer done()
-	f := &follower{store: s, prefix: prefix, tell: tell, position: after, created: s.created}
+	f := &follower{store: s, prefix: prefix, tell: tell}
 	for {
 		if err := f.run(ctx); err != nil {
 			return s.explain(err)
@@ -49,17 +48,17 @@ type follower struct {
 	prefix string
 	tell   func(distributed.Step)
 
-	position  int64     // the last message taken in; 0: all there is has to be listed
-	delivered int64     // messages by the consumer
-	created   time.Time // the stream was
+	position  int64 // the last message taken in
+	delivered int64 // messages by the consumer
 
 	picture map[string]distributed.Document // a listing that has not been told; else nil
 	target  int64                           // the position where it is told
 	sure    bool                            // or else there is another target behind it
 }
 
-// run reads with one consumer, as long as nothing is missing. It returns nil when it is
-// worth going on with another.
+// run lists and reads on with one consumer, as long as nothing is missing. It returns nil
+// when it is worth beginning anew with another: that lists, too, as nobody can tell
+// whether the stream is still the one that it was.
 func (f *follower) run(ctx context.Context) error {
 	connected := f.conn.StatusChanged(nats.CONNECTED)
 	defer f.conn.RemoveStatusListener(connected)
@@ -73,9 +72,6 @@ func (f *follower) run(ctx context.Context) error {
 		DeliverSubject: sub.Subject, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: f.Stream + ".>", IdleHeartbeat: beat,
 		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: 10 * time.Second, Replicas: 1, MemoryStorage: true,
 	}
-	if f.position > 0 {
-		consumer.DeliverPolicy, consumer.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(f.position)+1
-	}
 	if _, err := f.js.CreatePushConsumer(ctx, f.Stream, consumer); err != nil {
 		return err
 	}
@@ -84,16 +80,11 @@ func (f *follower) run(ctx context.Context) error {
 		return err
 	}
 	last := int64(info.State.LastSeq)
-	switch {
-	case last == 0:
+	if last == 0 {
 		return fmt.Errorf("there is nothing in the stream %s yet", f.Stream)
-	case f.position == 0:
-		f.created, f.picture, f.target, f.sure = info.Created, map[string]distributed.Document{}, last, false
-	case f.position > last || !info.Created.Equal(f.created):
-		f.position = 0
-		return nil
 	}
-	f.delivered = 0
+	f.position, f.delivered = 0, 0
+	f.picture, f.target, f.sure = map[string]distributed.Document{}, last, false
 	return f.read(ctx, messages, connected)
 }
 
@@ -135,11 +126,7 @@ func (f *follower) take(m *nats.Msg) bool {
 		position, _ = strconv.ParseInt(m.Header.Get("Nats-Last-Stream"), 10, 64)
 		delivered, _ = strconv.ParseInt(m.Header.Get("Nats-Last-Consumer"), 10, 64)
 	}
-	switch {
-	case delivered != f.delivered+next:
-		return false
-	case position != f.position+next && (f.picture == nil || f.sure):
-		f.position = 0
+	if delivered != f.delivered+next || position != f.position+next && (f.picture == nil || f.sure) {
 		return false
 	}
 	f.position, f.delivered = position, delivered

@@ -119,7 +119,6 @@ func (s *store) openStream(ctx context.Context, looks bool) (err error) {
 	if wrong := s.unfit(info.Config); wrong != "" {
 		return fmt.Errorf("%w: stream %s: %s", distributed.ErrRefused, s.Stream, wrong)
 	}
-	s.created = info.Created
 	if info.State.LastSeq == 0 && !looks {
 		_, err = s.js.Publish(ctx, s.Stream+".%", nil) // no document has that subject
 	}

@@ -22,11 +22,10 @@ import (
 // sequence of a message is its revision; one without data deletes.
 type store struct {
 	Config
-	conn    *nats.Conn
-	js      jetstream.JetStream
-	stream  jetstream.Stream
-	created time.Time // the stream was
-	own     sync.Map  // key: revision, of the documents that this store has written last
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	own    sync.Map // key: revision, of the documents that this store has written last
 
 	closed context.Context
 	close  context.CancelFunc

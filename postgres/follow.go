@@ -18,9 +18,9 @@ const (
 	pictureTimeout = 10 * time.Second // for a listing
 )
 
-// Follow implements [distributed.Store]. It begins with a listing whatever after is:
-// only who knows the nonce of a revision knows that the server's history has it.
-func (s *store) Follow(ctx context.Context, prefix string, _ int64, tell func(distributed.Step)) error {
+// Follow implements [distributed.Store]. When the connection is lost, it goes on
+// if the server's history has the revision that it has told last with the same nonce.
+func (s *store) Follow(ctx context.Context, prefix string, tell func(distributed.Step)) error {
 	ctx, done := s.bound(ctx)
 	defer done()
 	f := &follower{store: s, prefix: prefix, tell: tell, nonce: "00000000-0000-0000-0000-000000000000"}

@@ -33,7 +33,7 @@ func follow(t *testing.T, store distributed.Store, prefix string) *feed {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			_ = store.Follow(ctx, prefix, f.position(), f.tell)
+			_ = store.Follow(ctx, prefix, f.tell)
 			time.Sleep(5 * time.Millisecond)
 		}
 	})

@@ -39,7 +39,7 @@ func (c *connection) putAll(writes []distributed.Write) []distributed.WriteResul
 
 func batch(r *run) {
 	a, b := r.open(), r.open()
-	f := b.follow(r.prefix, 0)
+	f := b.follow(r.prefix)
 	f.awaitSteps(1)
 	key := func(i int) string { return fmt.Sprintf("%s%02d", r.prefix, i) }
 	at := make([]int64, 40)
@@ -66,7 +66,7 @@ func batch(r *run) {
 	}
 	end := a.mark(r.prefix)
 	r.sees(f, end)
-	r.sees(b.follow(r.prefix, 0), end)
+	r.sees(b.follow(r.prefix), end)
 }
 
 func batchRefusals(r *run) {
@@ -98,7 +98,7 @@ func batchRefusals(r *run) {
 
 func largeBatch(r *run) {
 	a, b := r.open(), r.open()
-	f := b.follow(r.prefix, 0)
+	f := b.follow(r.prefix)
 	f.awaitSteps(1)
 	writes := make([]distributed.Write, 1000)
 	for i := range writes {

@@ -4,7 +4,7 @@ func closing(r *run) {
 	a, b := r.open(), r.open()
 	key := r.prefix + "document"
 	at := a.put(key, "value", 0)
-	mine, other := a.follow(r.prefix, 0), b.follow(r.prefix, 0)
+	mine, other := a.follow(r.prefix), b.follow(r.prefix)
 	mine.await(at)
 	other.await(at)
 	var write *pending
@@ -32,7 +32,7 @@ func (r *run) failsAfterClose(c *connection, key string, at int64) {
 			r.breached("a Delete succeeded after Close")
 		}
 	}, "writes after Close have not returned")
-	f := c.follow(r.prefix, 0)
+	f := c.follow(r.prefix)
 	r.await(f.done, "a Follow after Close has not returned")
 	r.require(f.err != nil && len(f.steps) == 0, "a Follow after Close returned %v after %d steps", f.err, len(f.steps))
 }

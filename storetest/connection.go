@@ -96,7 +96,7 @@ func (c *connection) requireThere(key, value string, rev int64) {
 
 // list returns what there is below prefix.
 func (c *connection) list(prefix string) map[string]distributed.Document {
-	f := c.follow(prefix, 0)
+	f := c.follow(prefix)
 	f.awaitSteps(1)
 	f.stop()
 	return f.steps[0].pictured(nil)

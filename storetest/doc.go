@@ -35,12 +35,14 @@
 // P2, exact pictures. After each step a follower's picture is the space below its
 // prefix as of Step.Revision, exactly. Steps go forward: their revisions never
 // fall, and what a step shows that is no listing is above the revision of the step
-// before. The first step with after 0 is a listing, also of nothing; with another
-// after it is the first change behind that, or a listing. A change must never be
+// before. The first step is a listing, also of nothing. A change must never be
 // missing behind a later one: a store that keeps only the latest version of each
 // document must not tell E@7 and D@9 in two steps if D was also changed at 5, as
 // the picture of 7 would lack that. If a store cannot go on without a gap, it must
-// list again.
+// list again. So it must when it has lost its connection, unless it can tell that the
+// server still has the history that was told: the server may have been put back to a
+// backup, and be past where it was. Client libraries that connect again by themselves
+// and go on behind a revision hide just that.
 //
 // P3, compare and swap. A Put or Delete takes effect only if the document is at the
 // revision that is named; 0 means that there is none. Of several at the same

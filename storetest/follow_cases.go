@@ -7,8 +7,7 @@ import (
 	"sync"
 )
 
-// sees requires that the follower, which has the picture of nothing at the start
-// or of what its after says, was told the truth up to revision rev, and stops it.
+// sees requires that the follower was told the truth up to revision rev, and stops it.
 func (r *run) sees(f *follower, rev int64) {
 	f.await(rev)
 	f.stop()
@@ -17,13 +16,13 @@ func (r *run) sees(f *follower, rev int64) {
 
 // sawTruth is sees for a follower that has stopped. No write may be under way.
 func (r *run) sawTruth(f *follower) {
-	wrong := r.truth.judge(f, r.truth.picture(f.prefix, f.after))
+	wrong := r.truth.judge(f)
 	r.require(wrong == "", "%s", wrong)
 }
 
 func listing(r *run) {
 	a, b := r.open(), r.open()
-	empty := a.follow(r.prefix, 0)
+	empty := a.follow(r.prefix)
 	empty.awaitSteps(1)
 	nothing := empty.first()
 	r.require(nothing.Whole && len(nothing.Documents) == 0 && nothing.Revision > 0, "the first step of an empty space is %+v", nothing)
@@ -31,7 +30,7 @@ func listing(r *run) {
 	a.put(r.prefix+"kept", "changed", kept)
 	a.delete(r.prefix+"gone", a.put(r.prefix+"gone", "gone", 0))
 	end := a.put(r.prefix+"last", "last", 0)
-	full := b.follow(r.prefix, 0)
+	full := b.follow(r.prefix)
 	r.sees(full, end)
 	r.require(full.first().Whole && full.first().Revision >= end, "the first step is %+v, after a change at revision %d", full.first(), end)
 	r.sees(empty, end)
@@ -56,7 +55,7 @@ func pages(r *run) {
 	a, b := r.open(), r.open()
 	var lists []*follower
 	for range 5 {
-		f := a.follow(r.prefix, 0)
+		f := a.follow(r.prefix)
 		for n := range 100 { // meanwhile, in front and at the back
 			i := n / 2
 			if n%2 == 1 {
@@ -80,7 +79,7 @@ func pages(r *run) {
 func pictures(r *run) {
 	const writers, changes, documents = 3, 60, 6
 	watcher := r.open()
-	all := watcher.follow(r.prefix, 0)
+	all := watcher.follow(r.prefix)
 	all.awaitSteps(1)
 	var wg sync.WaitGroup
 	for i := range writers {
@@ -108,56 +107,24 @@ func pictures(r *run) {
 	}
 }
 
-// passers are followers that come while others write, each where the one before
-// went, and stay until they have seen what was confirmed before they came.
+// passers are followers that come while others write, and stay until they have seen
+// what was confirmed before they came.
 func (r *run) passers() []*follower {
 	c := r.open()
 	var all []*follower
-	after := int64(0)
 	for range 8 {
 		last := r.truth.last()
-		f := c.follow(r.prefix, after)
+		f := c.follow(r.prefix)
 		f.await(max(last, 1)) // of nothing there is a listing too
 		f.stop()
 		all = append(all, f)
-		after = f.position()
 	}
 	return all
 }
 
-func followOn(r *run) {
-	a, b := r.open(), r.open()
-	var revisions []int64
-	at := int64(0)
-	for i := range 10 {
-		at = a.put(r.prefix+"often", fmt.Sprint(i), at)
-		revisions = append(revisions, at, a.put(fmt.Sprintf("%s%d", r.prefix, i), "once", 0))
-	}
-	end := a.mark(r.prefix)
-	for _, after := range revisions {
-		f := b.follow(r.prefix, after)
-		f.await(end)
-		r.sees(f, end)
-	}
-}
-
-func away(r *run) {
-	a, b := r.open(), r.open()
-	key := r.prefix + "document"
-	at := a.put(key, "first", 0)
-	a.delete(key, at)
-	anew := a.put(key, "anew", 0)
-	other := a.put(r.prefix+"other", "other", 0)
-	a.delete(key, anew)
-	end := a.mark(r.prefix)
-	for _, after := range []int64{at, anew, other} {
-		r.sees(b.follow(r.prefix, after), end)
-	}
-}
-
 func twoFollowers(r *run) {
 	a, b := r.open(), r.open()
-	early := []*follower{a.follow(r.prefix, 0), a.follow(r.prefix, 0), b.follow(r.prefix, 0)}
+	early := []*follower{a.follow(r.prefix), a.follow(r.prefix), b.follow(r.prefix)}
 	for _, f := range early {
 		f.awaitSteps(1)
 	}
@@ -177,7 +144,7 @@ func prefixes(r *run) {
 	names := []string{"a", "a/", "a/b", "a/b/", "ab", "a b", "a%", "a_", "A/", "a0", "b", "b/a/"}
 	var followers []*follower
 	for _, name := range names {
-		f := a.follow(r.prefix+name, 0)
+		f := a.follow(r.prefix + name)
 		f.awaitSteps(1)
 		followers = append(followers, f)
 	}
@@ -191,7 +158,7 @@ func prefixes(r *run) {
 	for _, f := range followers {
 		end := r.truth.revision(f.prefix + "mark")
 		r.sees(f, end)
-		r.sees(a.follow(f.prefix, 0), end)
+		r.sees(a.follow(f.prefix), end)
 	}
 }
 
@@ -201,9 +168,9 @@ func oneAtATime(r *run) {
 	busy := make(chan struct{})
 	release := sync.OnceFunc(func() { close(busy) })
 	r.releases = append(r.releases, release)
-	f := a.followWith(r.prefix, 0, func() { <-busy })
+	f := a.followWith(r.prefix, func() { <-busy })
 	f.awaitSteps(1)
-	witness := a.follow(r.prefix, 0)
+	witness := a.follow(r.prefix)
 	at := int64(0)
 	for i := range 20 {
 		at = b.put(r.prefix+"document", fmt.Sprint(i), at)
@@ -223,20 +190,20 @@ func oneAtATime(r *run) {
 
 func followContext(r *run) {
 	a, b := r.open(), r.open()
-	quiet := a.follow(r.prefix+"quiet/", 0)
+	quiet := a.follow(r.prefix + "quiet/")
 	quiet.awaitSteps(1)
-	busy := a.follow(r.prefix, 0)
+	busy := a.follow(r.prefix)
 	busy.awaitSteps(1)
 	at := int64(0)
 	for i := range 20 {
 		at = b.put(r.prefix+"document", fmt.Sprint(i), at)
 	}
 	busy.await(at)
-	behind := a.follow(r.prefix, at)
+	late := a.follow(r.prefix)
 	settle() // none ends before its context is done
-	for _, f := range []*follower{quiet, busy, behind} {
+	for _, f := range []*follower{quiet, busy, late} {
 		f.end()
 	}
 	last := a.put(r.prefix+"document", "last", at)
-	r.sees(a.follow(r.prefix, at), last)
+	r.sees(a.follow(r.prefix), last)
 }

@@ -14,7 +14,6 @@ import (
 type follower struct {
 	run    *run
 	prefix string
-	after  int64
 	cancel context.CancelFunc
 	done   chan struct{} // closed when Follow has returned
 	err    error         // what it has returned
@@ -32,16 +31,16 @@ type follower struct {
 // step is a step as it was told, in copies.
 type step struct{ distributed.Step }
 
-func (c *connection) follow(prefix string, after int64) *follower {
-	return c.followWith(prefix, after, nil)
+func (c *connection) follow(prefix string) *follower {
+	return c.followWith(prefix, nil)
 }
 
-func (c *connection) followWith(prefix string, after int64, hook func()) *follower {
+func (c *connection) followWith(prefix string, hook func()) *follower {
 	ctx, cancel := context.WithCancel(c.run.ctx)
-	f := &follower{run: c.run, hook: hook, prefix: prefix, after: after, cancel: cancel, done: make(chan struct{}), news: make(chan struct{}, 1)}
+	f := &follower{run: c.run, hook: hook, prefix: prefix, cancel: cancel, done: make(chan struct{}), news: make(chan struct{}, 1)}
 	c.run.start(func() {
 		defer cancel()
-		f.err = c.store.Follow(ctx, prefix, after, f.tell)
+		f.err = c.store.Follow(ctx, prefix, f.tell)
 		if f.telling.Swap(true) {
 			f.overlaps.Store(true)
 		}
@@ -136,7 +135,7 @@ func (f *follower) first() distributed.Step {
 
 func (f *follower) position() int64 {
 	if len(f.steps) == 0 {
-		return f.after
+		return 0
 	}
 	return f.steps[len(f.steps)-1].Revision
 }

@@ -62,7 +62,7 @@ func lostReply(r *run) {
 		r.Skip("nobody can hold replies")
 	}
 	a, b := r.open(), r.open()
-	f := b.follow(r.prefix, 0)
+	f := b.follow(r.prefix)
 	f.awaitSteps(1)
 	key := r.prefix + "document"
 	at := a.put(key, "first", 0)
@@ -104,37 +104,12 @@ func lateWrite(r *run) {
 	b.requireThere(deleted, "", 0)
 }
 
-func compacted(r *run) {
-	if r.space.Compact == nil {
-		r.Skip("nobody can make the store forget")
-	}
-	a, b := r.open(), r.open()
-	early := a.put(r.prefix+"kept", "first", 0)
-	gone := a.put(r.prefix+"gone", "gone", 0)
-	a.delete(r.prefix+"gone", gone)
-	at := early
-	for i := range 20 {
-		at = a.put(r.prefix+"kept", fmt.Sprint(i), at)
-	}
-	r.space.Compact(at)
-	for _, after := range []int64{early, gone} {
-		f := b.follow(r.prefix, after)
-		f.awaitSteps(1)
-		r.require(f.first().Whole, "the first step behind revision %d, of which nothing is known any more, is %+v", after, f.first())
-		r.sees(f, at)
-	}
-	f := b.follow(r.prefix, at)
-	last := a.put(r.prefix+"kept", "last", at)
-	r.sees(f, last)
-	r.sees(b.follow(r.prefix, at), last)
-}
-
 func compactedUnderWay(r *run) {
 	if r.space.Compact == nil {
 		r.Skip("nobody can make the store forget")
 	}
 	a, b := r.open(), r.open()
-	f := b.follow(r.prefix, 0)
+	f := b.follow(r.prefix)
 	f.awaitSteps(1)
 	at := a.put(r.prefix+"document", "first", 0)
 	for i := range 10 {

@@ -105,16 +105,16 @@ func (t *truth) settle() {
 	}
 }
 
-// judge returns what is wrong with what a follower was told, if its picture was
-// right before the first step. No write may be under way.
-func (t *truth) judge(f *follower, picture map[string]distributed.Document) (wrong string) {
+// judge returns what is wrong with what a follower was told. No write may be under way.
+func (t *truth) judge(f *follower) (wrong string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.settle()
 	moments := t.moments(f.prefix)
-	position := f.after
+	var picture map[string]distributed.Document
+	position := int64(0)
 	for i, s := range f.steps {
-		wrong := t.form(s, f.prefix, position, i == 0 && f.after == 0)
+		wrong := t.form(s, f.prefix, position, i == 0)
 		if wrong == "" {
 			picture = s.pictured(picture)
 			keys := changed(moments, position, s.Revision)
@@ -127,8 +127,8 @@ func (t *truth) judge(f *follower, picture map[string]distributed.Document) (wro
 			wrong, position = t.compare(picture, keys, s.Revision), s.Revision
 		}
 		if wrong != "" {
-			return fmt.Sprintf("step %d of a follower of %q from %d (revision %d, whole: %v, %d documents): %s",
-				i+1, f.prefix, f.after, s.Revision, s.Whole, len(s.Documents), wrong)
+			return fmt.Sprintf("step %d of a follower of %q (revision %d, whole: %v, %d documents): %s",
+				i+1, f.prefix, s.Revision, s.Whole, len(s.Documents), wrong)
 		}
 	}
 	return ""
@@ -239,19 +239,4 @@ func (t *truth) value(key string, rev int64) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.puts[key][rev]
-}
-
-// picture returns what a follower of prefix has that stopped at revision rev.
-func (t *truth) picture(prefix string, rev int64) map[string]distributed.Document {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.settle()
-	picture := map[string]distributed.Document{}
-	for key := range t.puts {
-		at := t.latest(key, rev)
-		if d := t.deletions[key][at]; at != 0 && strings.HasPrefix(key, prefix) && (d == nil || d.first > rev) {
-			picture[key] = distributed.Document{Key: key, Value: []byte(t.puts[key][at]), Revision: at}
-		}
-	}
-	return picture
 }

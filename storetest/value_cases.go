@@ -13,7 +13,7 @@ const maxValue = 96 << 10
 
 func sizes(r *run) {
 	a, b := r.open(), r.open()
-	f := b.follow(r.prefix, 0)
+	f := b.follow(r.prefix)
 	f.awaitSteps(1)
 	key := r.prefix + "document"
 	at := int64(0)
@@ -47,7 +47,7 @@ func tooLarge(r *run) {
 
 func keys(r *run) {
 	a, b := r.open(), r.open()
-	f := b.follow(r.prefix, 0)
+	f := b.follow(r.prefix)
 	f.awaitSteps(1)
 	room := 700 - len(r.prefix)
 	names := []string{
@@ -69,12 +69,12 @@ func keys(r *run) {
 	}
 	end := a.mark(r.prefix)
 	r.sees(f, end)
-	r.sees(a.follow(r.prefix, 0), end)
+	r.sees(a.follow(r.prefix), end)
 }
 
 func ownMemory(r *run) {
 	a, b := r.open(), r.open()
-	f := b.follow(r.prefix, 0)
+	f := b.follow(r.prefix)
 	f.awaitSteps(1)
 	value := []byte("first")
 	at, err := a.write(r.prefix+"document", value, 0)

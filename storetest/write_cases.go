@@ -53,7 +53,7 @@ func remove(r *run) {
 func goneForGood(r *run) {
 	a, b := r.open(), r.open()
 	key := r.prefix + "document"
-	f := a.follow(r.prefix, 0)
+	f := a.follow(r.prefix)
 	f.awaitSteps(1)
 	at := a.put(key, "value", 0)
 	a.delete(key, at)

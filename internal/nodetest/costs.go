@@ -202,8 +202,8 @@ func (s mortal) Delete(ctx context.Context, key string, rev int64) error {
 	return s.Store.Delete(ctx, key, rev)
 }
 
-func (s mortal) Follow(ctx context.Context, prefix string, after int64, tell func(distributed.Step)) error {
-	return s.Store.Follow(ctx, prefix, after, func(step distributed.Step) {
+func (s mortal) Follow(ctx context.Context, prefix string, tell func(distributed.Step)) error {
+	return s.Store.Follow(ctx, prefix, func(step distributed.Step) {
 		if !s.dead.Load() {
 			tell(step)
 		}

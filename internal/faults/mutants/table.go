@@ -184,8 +184,13 @@ var protocol = []mutant{
 	},
 	{
 		name:     "a change behind the position not told",
-		changes:  []change{{"etcd_follow.go", "from = f.position + 1", "from = f.position + 2"}},
+		changes:  []change{{"etcd_follow.go", "step.Revision > f.position {", "step.Revision > f.position+1 {"}},
 		caughtBy: []detector{unit("TestSimulatedETCDConforms")},
+	},
+	{
+		name:     "a feed that goes on when its connection was lost",
+		changes:  []change{{"etcd_follow.go", "if s.opened.Load() {", "if false {"}},
+		caughtBy: []detector{unit("TestETCDStoreListsAgainWhenItsConnectionWasLost")},
 	},
 	{
 		name:     "a write without a guard",

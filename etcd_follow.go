@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -85,6 +86,9 @@ func (f *etcdFollower) list(ctx context.Context) error {
 		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
+	if ctx.Err() != nil { // the pages may be of different histories
+		return context.Cause(ctx)
+	}
 	f.advance(step)
 	return nil
 }
@@ -110,7 +114,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	for pause := etcdSilence; ; silence.Reset(pause) {
 		select {
 		case resp, ok := <-responses:
-			if !ok {
+			if !ok || ctx.Err() != nil {
 				return cmp.Or(context.Cause(ctx), errEnded)
 			}
 			if err := f.take(ctx, resp); err != nil {
@@ -147,7 +151,23 @@ func (s *etcdStream) Watch(ctx context.Context, opts ...grpc.CallOption) (etcdse
 	}
 	stream, err := s.WatchClient.Watch(ctx, opts...)
 	s.opened.Store(err == nil)
-	return stream, err
+	return receiver{stream, s.lost}, err
+}
+
+// receiver says at once that the stream is lost, and why: etcd's client does when it
+// opens another.
+type receiver struct {
+	etcdserverpb.Watch_WatchClient
+	lost context.CancelCauseFunc
+}
+
+// Recv implements etcdserverpb.Watch_WatchClient.
+func (r receiver) Recv() (*etcdserverpb.WatchResponse, error) {
+	resp, err := r.Watch_WatchClient.Recv()
+	if err != nil {
+		r.lost(fmt.Errorf("%w: %w", errLost, err))
+	}
+	return resp, err
 }
 
 // requestProgress asks whether a watch is alive. One that has no connection takes no questions.

@@ -23,7 +23,8 @@ const (
 	// answerTime is how long the answer to what a follower asks may take.
 	answerTime = 2 * time.Second
 
-	// waiting is how many messages may wait for a follower; then it begins anew.
+	// waiting is how many messages may wait for a follower, beside a listing; then it
+	// begins anew.
 	waiting = 8192
 )
 
@@ -35,6 +36,11 @@ func (s *store) Follow(ctx context.Context, prefix string, tell func(distributed
 	for {
 		if err := f.run(ctx); err != nil {
 			return s.explain(err)
+		}
+		select { // what is missed again and again is not asked for without a pause
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return s.explain(ctx.Err())
 		}
 	}
 }
@@ -62,7 +68,11 @@ type follower struct {
 func (f *follower) run(ctx context.Context) error {
 	connected := f.conn.StatusChanged(nats.CONNECTED)
 	defer f.conn.RemoveStatusListener(connected)
-	messages := make(chan *nats.Msg, waiting)
+	there, err := f.stream.Info(ctx)
+	if err != nil {
+		return err
+	}
+	messages := make(chan *nats.Msg, waiting+there.State.NumSubjects) // nobody reads while info is asked for
 	sub, err := f.conn.ChanSubscribe(f.conn.NewInbox(), messages)
 	if err != nil {
 		return err

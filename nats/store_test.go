@@ -275,3 +275,25 @@ func TestFollowersAreToldNothingOfOtherDocuments(t *testing.T) {
 	})
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+// A listing comes faster than a follower takes it in, however many documents there are,
+// also of others.
+func TestAListingOfMoreDocumentsThanMayWaitIsTold(t *testing.T) {
+	c := startCluster(t, 1)
+	s := c.open(c.config()).(*store)
+	defer s.Close()
+	rev, err := s.Put(t.Context(), "mine/key", []byte("value"), 0)
+	require.NoError(t, err)
+	for i := range 3 * waiting {
+		_, err := s.js.PublishAsync(s.subject(fmt.Sprint("other/", i)), []byte("value"))
+		require.NoError(t, err)
+	}
+	select {
+	case <-s.js.PublishAsyncComplete():
+	case <-time.After(time.Minute):
+		require.Fail(t, "not written")
+	}
+	listing := follow(t, s, "mine/")
+	require.Equal(t, []distributed.Document{{Key: "mine/key", Value: []byte("value"), Revision: rev}}, listing.Documents)
+	require.Greater(t, listing.Revision, rev+3*waiting-1)
+}

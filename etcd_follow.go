@@ -147,7 +147,7 @@ type etcdStream struct {
 func (s *etcdStream) Watch(ctx context.Context, opts ...grpc.CallOption) (etcdserverpb.Watch_WatchClient, error) {
 	if s.opened.Load() {
 		s.lost(errLost)
-		return nil, status.Error(codes.Aborted, errLost.Error())
+		return nil, status.New(codes.Aborted, errLost.Error()).Err()
 	}
 	stream, err := s.WatchClient.Watch(ctx, opts...)
 	s.opened.Store(err == nil)

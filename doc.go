@@ -136,9 +136,10 @@
 // effect only on the revision that it names (P3). What was confirmed or shown is never
 // undone, and no second store goes on beside this one (P4). If P4 is broken all the
 // same, as by a backup that is restored, this library notices it by what it writes, and
-// by reading all there is anew whenever a connection was lost (P5). [Store] has the methods, and the package storetest has the rules in full, a
-// guide for those who add a store, and the tests. [NewLeaseProvider] runs the protocol
-// on it. No lease of the store and no transaction over several documents is needed.
+// by reading all there is anew whenever a connection was lost (P5). [Store] has the
+// methods, and the package storetest has the rules in full, a guide for those who add a
+// store, and the tests. [NewLeaseProvider] runs the protocol on it. No lease of the store
+// and no transaction over several documents is needed.
 //
 // # Balance
 //

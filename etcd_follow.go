@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -13,8 +12,6 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // listPage is how many documents a listing asks for at once: at 64 KiB each, no
@@ -55,7 +52,10 @@ func (f *etcdFollower) run(ctx context.Context) error {
 		}
 		f.position = 0
 		pace.lasted(time.Since(started))
-		if err := cmp.Or(sleep(ctx, pace.next()), f.look(ctx)); err != nil { // why it cannot be reached
+		if err := sleep(ctx, pace.next()); err != nil {
+			return err
+		}
+		if err := f.look(ctx); err != nil { // it says why etcd cannot be reached
 			return err
 		}
 	}
@@ -105,8 +105,8 @@ func (f *etcdFollower) advance(step Step) {
 func (f *etcdFollower) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stream := &etcdStream{WatchClient: etcdserverpb.NewWatchClient(f.client.ActiveConnection()), lost: cancel}
-	watcher := clientv3.NewWatchFromWatchClient(stream, f.client)
+	streams := etcdStreams{etcdserverpb.NewWatchClient(f.client.ActiveConnection()), cancel}
+	watcher := clientv3.NewWatchFromWatchClient(streams, f.client)
 	defer func() { _ = watcher.Close() }() // says only that ctx is done
 	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	silence := time.NewTimer(etcdSilence)
@@ -114,7 +114,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	for pause := etcdSilence; ; silence.Reset(pause) {
 		select {
 		case resp, ok := <-responses:
-			if !ok || ctx.Err() != nil {
+			if !ok || ctx.Err() != nil { // it may be of the next stream
 				return cmp.Or(context.Cause(ctx), errEnded)
 			}
 			if err := f.take(ctx, resp); err != nil {
@@ -134,38 +134,30 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	}
 }
 
-// etcdStream opens one stream and no other. When that is lost, etcd's client would go on
-// behind the revision at which it was, and would not notice if etcd is another by then:
-// put back to a backup, and past that revision again.
-type etcdStream struct {
+// etcdStreams tells when a stream is lost, and why. etcd's client opens another and goes
+// on behind the revision at which it was, and would not notice if etcd is another by
+// then: put back to a backup, and past that revision again.
+type etcdStreams struct {
 	etcdserverpb.WatchClient
-	lost   context.CancelCauseFunc
-	opened atomic.Bool
+	lost context.CancelCauseFunc
 }
 
 // Watch implements etcdserverpb.WatchClient.
-func (s *etcdStream) Watch(ctx context.Context, opts ...grpc.CallOption) (etcdserverpb.Watch_WatchClient, error) {
-	if s.opened.Load() {
-		s.lost(errLost)
-		return nil, status.New(codes.Aborted, errLost.Error()).Err()
-	}
+func (s etcdStreams) Watch(ctx context.Context, opts ...grpc.CallOption) (etcdserverpb.Watch_WatchClient, error) {
 	stream, err := s.WatchClient.Watch(ctx, opts...)
-	s.opened.Store(err == nil)
-	return receiver{stream, s.lost}, err
+	return etcdStream{stream, s.lost}, err
 }
 
-// receiver says at once that the stream is lost, and why: etcd's client does when it
-// opens another.
-type receiver struct {
+type etcdStream struct {
 	etcdserverpb.Watch_WatchClient
 	lost context.CancelCauseFunc
 }
 
 // Recv implements etcdserverpb.Watch_WatchClient.
-func (r receiver) Recv() (*etcdserverpb.WatchResponse, error) {
-	resp, err := r.Watch_WatchClient.Recv()
+func (s etcdStream) Recv() (*etcdserverpb.WatchResponse, error) {
+	resp, err := s.Watch_WatchClient.Recv()
 	if err != nil {
-		r.lost(fmt.Errorf("%w: %w", errLost, err))
+		s.lost(fmt.Errorf("%w: %w", errLost, err)) // before etcd's client knows
 	}
 	return resp, err
 }

@@ -294,7 +294,7 @@ func (h *MemoryHub) forget(n int) {
 
 // step returns the next step of a follower at position, if there is one.
 func (h *MemoryHub) step(prefix string, position int64) (Step, bool) {
-	if position == 0 || position < h.forgotten() || position > h.revision() {
+	if position == 0 || position < h.forgotten() {
 		return Step{Revision: h.revision(), Whole: true, Documents: h.list(prefix)}, true
 	}
 	for _, d := range h.history[position-h.forgotten():] {

@@ -109,9 +109,9 @@
 //
 // # What this package cannot check
 //
-// P4 and P5, as that takes servers that crash and backups that are restored. And no
-// case measures time. Whether Close frees everything is for goleak to show, from
-// the TestMain of the store's tests.
+// P4 and P5, as that takes servers that crash and backups that are restored; nor that a
+// follower lists again when its connection was lost. And no case measures time. Whether
+// Close frees everything is for goleak to show, from the TestMain of the store's tests.
 //
 // # Time
 //

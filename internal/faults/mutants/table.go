@@ -189,7 +189,7 @@ var protocol = []mutant{
 	},
 	{
 		name:     "a feed that goes on when its connection was lost",
-		changes:  []change{{"etcd_follow.go", "if s.opened.Load() {", "if false {"}},
+		changes:  []change{{"etcd_follow.go", "s.lost(fmt.Errorf(\"%w: %w\", errLost, err))", "_ = fmt.Errorf"}},
 		caughtBy: []detector{unit("TestETCDStoreListsAgainWhenItsConnectionWasLost")},
 	},
 	{

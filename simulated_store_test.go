@@ -249,8 +249,9 @@ var errFeedEnds = errors.New("the feed ends")
 func (l *simulatedLink) Follow(ctx context.Context, prefix string, tell func(Step)) error {
 	s := l.store
 	told, listing := int64(0), true
+	_, _, broken := l.state() // of this feed: what comes after it is told by another
 	for {
-		deaf, _, broken := l.state()
+		deaf, _, _ := l.state()
 		s.mu.Lock()
 		wait, silent, ends := span(s.rng, s.lag), s.chance(s.breaks/10), s.chance(s.breaks)
 		changed := s.changed
@@ -266,7 +267,10 @@ func (l *simulatedLink) Follow(ctx context.Context, prefix string, tell func(Ste
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
-		step, ok := l.next(prefix, told, listing, broken)
+		step, ok, err := l.next(prefix, told, listing, broken)
+		if err != nil {
+			return err
+		}
 		if !ok {
 			select {
 			case <-ctx.Done():
@@ -292,35 +296,35 @@ func (l *simulatedLink) told(step Step) {
 	l.seen, l.listed = step.Revision, true
 }
 
-// next returns the next step behind told, if there is one, and the feed has not ended.
-func (l *simulatedLink) next(prefix string, told int64, listing bool, broken <-chan struct{}) (Step, bool) {
+// next returns the next step behind told, if there is one; or that the feed has ended.
+func (l *simulatedLink) next(prefix string, told int64, listing bool, broken <-chan struct{}) (step Step, ok bool, err error) {
 	s := l.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
-	case <-broken:
-		return Step{}, false
+	case <-broken: // by a restore, perhaps: what it has told is not to be gone on from
+		return Step{}, false, errFeedEnds
 	default:
 	}
 	if listing || told < s.first || s.chance(s.breaks) {
-		step := Step{Revision: s.head, Whole: true}
+		step = Step{Revision: s.head, Whole: true}
 		for _, key := range slices.Sorted(maps.Keys(s.docs)) {
 			if strings.HasPrefix(key, prefix) {
 				step.Documents = append(step.Documents, s.docs[key])
 			}
 		}
-		return step, true
+		return step, true, nil
 	}
 	behind := s.history[min(int(told-s.first), len(s.history)):]
 	if len(behind) == 0 {
-		return Step{Revision: s.head}, s.head > told
+		return Step{Revision: s.head}, s.head > told, nil
 	}
 	n := 1
 	if s.chance(s.merges) {
 		n += s.rng.IntN(len(behind))
 	}
 	latest := map[string]int{}
-	step := Step{Revision: behind[n-1].Revision}
+	step = Step{Revision: behind[n-1].Revision}
 	for _, d := range behind[:n] {
 		if i, ok := latest[d.Key]; ok {
 			step.Documents[i] = d
@@ -329,5 +333,5 @@ func (l *simulatedLink) next(prefix string, told int64, listing bool, broken <-c
 		latest[d.Key] = len(step.Documents)
 		step.Documents = append(step.Documents, d)
 	}
-	return step, true
+	return step, true, nil
 }

@@ -20,6 +20,7 @@ type fleet struct {
 	app   string
 	names []string
 	nodes []*node
+	conns conns // of the nodes
 
 	mu      sync.Mutex
 	on      []int // by job, the node that runs it, -1 for none
@@ -74,7 +75,7 @@ func (f *fleet) startWith(i int, prepare func(*distributed.LeadershipBasedJobPro
 	f.nodes[i] = n
 	m := &member{
 		endpoints: f.Endpoints, app: f.app, instance: fmt.Sprint("node-", i), ttl: fleetTTL, jobs: f.names,
-		lost: f.lose, balanced: f.Scale,
+		lost: f.lose, balanced: f.Scale, dial: f.conns.dial,
 		work: func(ctx context.Context, job int) {
 			f.enter(i, job)
 			<-ctx.Done()

@@ -34,9 +34,9 @@ func (b *bench) scales(ctx context.Context) error {
 	return nil
 }
 
-// scale is the life of a fleet that balances: its nodes start, and rest; the last one
-// joins when they are even; a job comes and goes; one stops, and another is killed; and
-// then each is restarted.
+// scale is the life of a fleet that balances: its nodes start, and rest; all lose their
+// connections at once; the last one joins when they are even; a job comes and goes; one
+// stops, and another is killed; and then each is restarted.
 func (m *measurement) scale(ctx context.Context) error {
 	last := m.Nodes - 1
 	before := heapInUse()
@@ -57,6 +57,9 @@ func (m *measurement) scale(ctx context.Context) error {
 	if err := m.aside(ctx, last); err != nil {
 		return err
 	}
+	if err := m.episode(ctx, "ScaleReconnect", last, func() error { return m.reconnect(ctx, last) }); err != nil {
+		return err
+	}
 	err := m.episode(ctx, "ScaleJoin", m.Nodes, func() error { m.start(last); return nil })
 	if err != nil {
 		return err
@@ -71,6 +74,29 @@ func (m *measurement) scale(ctx context.Context) error {
 		return err
 	}
 	return m.episode(ctx, "ScaleRestart", last, func() error { return m.restartAll(ctx) })
+}
+
+// reconnect resets the connections of so many nodes at once, as when a proxy before etcd
+// starts anew: each watches again, and reads all that there is.
+func (m *measurement) reconnect(ctx context.Context, nodes int) error {
+	before, err := readMetrics(ctx, m.Endpoints)
+	if err != nil {
+		return err
+	}
+	m.conns.reset()
+	began := time.Now()
+	for after := before; m.conns.count() < nodes || after.total(watchersMetric) < before.total(watchersMetric); {
+		if time.Since(began) > scalePatience {
+			return errors.New("some nodes do not watch again")
+		}
+		time.Sleep(10 * time.Millisecond)
+		if after, err = readMetrics(ctx, m.Endpoints); err != nil {
+			return err
+		}
+	}
+	m.book.add(m.name("ScaleWatch"), m.Jobs, ns("ns/op", time.Since(began)))
+	time.Sleep(m.Idle) // while the last of them read
+	return nil
 }
 
 // killed has a process of its own join, and kills it when it has its share.

@@ -4,11 +4,13 @@ package main
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"google.golang.org/grpc"
 
 	"github.com/b2552be4/distributed"
 )
@@ -21,9 +23,10 @@ type member struct {
 	ttl           time.Duration
 	jobs          []string
 	work          func(ctx context.Context, job int)
-	lost          func(cause error)                              // a lease of ours; may be nil
-	balanced      bool                                           // ours only: it campaigns for what load balancing gives it
-	made          func(*distributed.LeadershipBasedJobProcessor) // ours only; may be nil
+	lost          func(cause error)                                        // a lease of ours; may be nil
+	balanced      bool                                                     // ours only: it campaigns for what load balancing gives it
+	made          func(*distributed.LeadershipBasedJobProcessor)           // ours only; may be nil
+	dial          func(ctx context.Context, addr string) (net.Conn, error) // ours only; may be nil
 }
 
 // run returns when the member has stopped working and given up everything.
@@ -35,7 +38,8 @@ func (m *member) run(ctx context.Context, by string) error {
 }
 
 func (m *member) runOurs(ctx context.Context) error {
-	provider := distributed.NewETCDLeaseProvider(m.endpoints, distributed.WithLeaseTTL(m.ttl))
+	config := clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(m.dial)}}
+	provider := distributed.NewETCDLeaseProvider(m.endpoints, distributed.WithLeaseTTL(m.ttl), distributed.WithETCDConfig(config))
 	jobs := make([]distributed.Job, len(m.jobs))
 	work := m.work // and not all of m for each job
 	for i, name := range m.jobs {

@@ -37,6 +37,11 @@ var tables = []table{
 		{"sent at rest/s", "Crowd", "rest-sent-B/s", showBytes},
 	}},
 	{"Balancing: nodes start", scaleLabels, scaleColumns("ScaleStart")},
+	{"Balancing: all lose their connections", scaleLabels, []column{
+		{"all watch again", "ScaleWatch", "ns/op", showTime}, {"sent", "ScaleReconnect", "sent-B", showBytes}, {"starts of Work", "ScaleReconnect", "starts", show},
+		{"CPU of nodes", "ScaleReconnect", "nodes-cpu-ns", showTime}, {"of etcd", "ScaleReconnect", "etcd-cpu-ns", showTime},
+		{"leases lost", "ScaleReconnect", "leases-lost", show},
+	}},
 	{"Balancing: another joins", scaleLabels, scaleColumns("ScaleJoin")},
 	{"Balancing: one stops", scaleLabels, scaleColumns("ScaleStop")},
 	{"Balancing: one is killed", scaleLabels, scaleColumns("ScaleKill")},

@@ -29,6 +29,10 @@ func (b *balancer) awaitAnnounced(ctx context.Context) error {
 	b.mu.Lock()
 	edition := b.edition
 	b.mu.Unlock()
+	return b.awaitTold(ctx, edition)
+}
+
+func (b *balancer) awaitTold(ctx context.Context, edition int) error {
 	for {
 		b.mu.Lock()
 		done, changed := b.told >= edition, b.changed

@@ -44,6 +44,24 @@ func TestJobsThatAreOnTheirWayCount(t *testing.T) {
 	require.Empty(t, b.seat(t.Context(), p, true, true), "both are")
 }
 
+// A view of an earlier leadership of the job does not show whether others have run it since.
+func TestAJobLeavesByAViewOfItsLeadership(t *testing.T) {
+	jobs := []JobInfo{{Name: "a", Weight: 1}}
+	node := func(id string) NodeView { return NodeView{ID: id, Instance: id, NodeInfo: NodeInfo{Jobs: jobs}} }
+	draining := node("1")
+	draining.Draining = true
+	leaving := func(shown int64) []*Leadership {
+		b := newBalancer(&LeadershipBasedJobProcessor{}, balancing{maxMoves: 10}, NodeInfo{})
+		leading := &Leadership{name: "a", token: 7, ctx: t.Context()}
+		b.seats["a"] = &seat{job: &plannedJob{Job: Job{Name: "a"}}, leading: leading, taken: true}
+		view := &View{Self: "1", Nodes: []NodeView{draining, node("2")}}
+		view.Jobs = []JobView{{Name: "a", Led: true, Queue: []CandidateView{{Node: "1", Token: shown}, {Node: "2", Token: 9}}}}
+		return b.seat(t.Context(), place(view), true, true)
+	}
+	require.Empty(t, leaving(5))
+	require.Len(t, leaving(7), 1)
+}
+
 // What a node did last for a job need not be in its view yet. But it does not wait for
 // that for ever: a job may have to wait for something else before it is claimed.
 func TestASeatDoesNotChangeBeforeItsLastChangeIsSeen(t *testing.T) {

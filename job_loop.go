@@ -100,7 +100,7 @@ func (p *LeadershipBasedJobProcessor) wanted(job *plannedJob) context.Context {
 func (p *LeadershipBasedJobProcessor) campaign(ctx context.Context, job *plannedJob, wait wait) (begun bool) {
 	pause := job.pause
 	job.pause = 0
-	if sleep(ctx, pause) != nil {
+	if sleep(ctx, pause) != nil || p.balancer.awaitCool(ctx, job.Name) != nil {
 		return false
 	}
 	err := p.stand(ctx, job, wait)

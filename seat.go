@@ -26,6 +26,7 @@ type seat struct {
 type preparation struct {
 	cancel context.CancelCauseFunc // ends the call under way; nil if there is none
 	pause  time.Time               // before the next
+	over   int                     // the edition since which nothing is told of the last
 }
 
 // standingOrder is the context of a seat's campaigns, while it is wanted.
@@ -191,13 +192,20 @@ func (b *balancer) seat(ctx context.Context, p *placement, calm, settled bool) (
 	b.prepareNext(p, seats, due, limit)
 	going, room := b.going(p, seats)
 	for j, s := range seats {
-		if due[j] && s.stays() && s.lets(&p.nodes[p.jobs[j].target]) && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < limit {
+		if due[j] && s.stays() && p.showsLeading(j, s) && s.lets(&p.nodes[p.jobs[j].target]) && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < limit {
 			moved = append(moved, s.leading)
 			going++
 			room[p.jobs[j].target]--
 		}
 	}
 	return moved
+}
+
+// showsLeading reports whether p shows the leadership under which the seat's job runs here,
+// or a later one. In an older one another node may be prepared that has run the job since.
+func (p *placement) showsLeading(j int, s *seat) bool {
+	first := p.jobs[j].seen
+	return first != nil && first.Token >= s.leading.token
 }
 
 // showsSeat reports whether p shows whether the seat's job is claimed here. Who acts

@@ -52,10 +52,31 @@ func (s *seat) cool() Warmth {
 
 // setWarmth notes how warm a job is, and has that announced.
 func (b *balancer) setWarmth(s *seat, w Warmth) {
-	if s.warmth != w {
-		s.warmth = w
-		b.publish()
+	if s.warmth == w {
+		return
 	}
+	b.publish()
+	if s.warmth == Prepared && s.prepare != nil {
+		s.prepare.over = b.edition
+	}
+	s.warmth = w
+}
+
+// awaitCool blocks until no other node takes this one for prepared from the last time that
+// it was, or ctx is done.
+func (b *balancer) awaitCool(ctx context.Context, job string) error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	prepare := b.seats[job].prepare
+	if prepare == nil {
+		b.mu.Unlock()
+		return nil
+	}
+	over := prepare.over
+	b.mu.Unlock()
+	return b.awaitTold(ctx, over)
 }
 
 // prepareNext calls Prepare of jobs that another node runs: first of those that are to

@@ -2,6 +2,7 @@ package distributed_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -127,6 +128,58 @@ func TestAPlannedMoveHandsOverToANodeThatIsPrepared(t *testing.T) {
 		require.Equal(t, 40, w.mostOn("b"), "at once")
 		b.stop(nil)
 		require.NoError(t, b.result())
+	})
+}
+
+// announcingLate is a lease that takes its time to tell what it is given.
+type announcingLate struct{ distributed.Lease }
+
+func (l announcingLate) Announce(ctx context.Context, info distributed.NodeInfo) error {
+	time.Sleep(1500 * time.Millisecond)
+	return l.Lease.Announce(ctx, info)
+}
+
+// What a node told before it ran a job says nothing of the next time.
+func TestANodeThatHasRunAJobPreparesItAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &warming{service: newService(t)}
+		var moves atomic.Int32
+		type flags struct{ moved, prepared atomic.Bool }
+		jobs := map[string]*flags{"x": {}, "y": {}}
+		list := func(instance string, work func(context.Context, *flags) error) (list []distributed.Job) {
+			for name, f := range jobs {
+				job := w.job(instance, name, func(ctx context.Context) error { return work(ctx, f) })
+				job.Prepare = func(context.Context) error {
+					time.Sleep(time.Second)
+					f.prepared.Store(true)
+					return nil
+				}
+				list = append(list, job)
+			}
+			return list
+		}
+		a := w.node("a", list("a", func(ctx context.Context, f *flags) error {
+			f.prepared.Store(false)
+			<-ctx.Done()
+			f.moved.Store(errors.Is(context.Cause(ctx), distributed.ErrMoved))
+			return nil
+		}))
+		time.Sleep(time.Minute)
+		late := acquire(func(ctx context.Context, req distributed.LeaseRequest) (distributed.Lease, error) {
+			l, err := w.provider().AcquireLease(ctx, req)
+			return announcingLate{l}, err
+		})
+		b := start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "b", late, list("b", func(_ context.Context, f *flags) error {
+			isPrepared := f.prepared.Swap(false)
+			if f.moved.Swap(false) {
+				require.True(t, isPrepared, "move %d", moves.Add(1))
+			}
+			return nil
+		}), distributed.WithLoadBalancing()))
+		time.Sleep(10 * time.Minute)
+		require.Greater(t, moves.Load(), int32(50))
+		a.stop(nil)
+		b.stop(nil)
 	})
 }
 

@@ -15,12 +15,14 @@ type Store interface {
 	// Put writes value under key if the document is at rev (0: there is none), in
 	// one attempt, and returns the revision of the write. It returns a
 	// *ConflictError if the document is not at rev: then nothing was written by
-	// this attempt. After any other error the write may have taken effect, or may
-	// still do so. It blocks until the store has answered or ctx is done. The caller
-	// may change value afterwards.
+	// this attempt. After any other error, such as that of ctx, the write may have
+	// taken effect, or may still do so. It blocks until the store has answered or ctx is
+	// done. value is never empty; the caller may change it afterwards, also if the
+	// write is still on its way.
 	Put(ctx context.Context, key string, value []byte, rev int64) (int64, error)
 
-	// Delete removes the document if it is at rev, which is not 0, likewise.
+	// Delete removes the document if it is at rev, likewise. At 0 it is refused if there
+	// is a document; if there is none, what it returns does not matter.
 	Delete(ctx context.Context, key string, rev int64) error
 
 	// Follow tells what happens to the documents whose key begins with prefix,
@@ -35,13 +37,14 @@ type Store interface {
 	Follow(ctx context.Context, prefix string, tell func(Step)) error
 
 	// Close frees what the store holds here. Calls under way fail, and so do later
-	// ones; a second Close does nothing and returns nil.
+	// ones, with any error but a *ConflictError; a second Close does nothing and
+	// returns nil.
 	Close() error
 }
 
 // Step takes a follower's picture to Revision, exactly.
 type Step struct {
-	Revision  int64      // above 0
+	Revision  int64      // above 0, also if nothing was ever written
 	Whole     bool       // Documents are all there is, in place of the picture so far
 	Documents []Document // each key once; none if nothing has changed up to Revision (a proof of life)
 }
@@ -58,7 +61,7 @@ type Document struct {
 type ConflictError struct {
 	Key   string
 	Known bool     // the store says what is there: There
-	There Document // Revision 0 if there is none
+	There Document // only if Known; Revision 0 if there is none, and nothing else of it counts
 }
 
 func (e *ConflictError) Error() string {

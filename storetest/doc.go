@@ -68,7 +68,9 @@
 //
 // Put, Delete and Follow must return soon after their context is done, whatever the
 // network does, and so must what is under way when the store is closed. Each makes
-// one attempt; who calls them tries again, on a store opened anew if need be.
+// one attempt; who calls them tries again, on the same store for as long as the lease
+// lasts: so a store connects again by itself. One that cannot costs the lease with
+// each connection that it loses.
 // Follow must not end for what it can go on from without a gap, and must not
 // return nil. All methods must be safe for concurrent use.
 //
@@ -110,7 +112,11 @@
 // # What this package cannot check
 //
 // P4 and P5, as that takes servers that crash and backups that are restored; nor that a
-// follower lists again when its connection was lost. And no case measures time. Whether
+// follower lists again when its connection was lost, nor that a restart gives no revision a
+// second time. And no case measures time: what takes effect in two moments, such as a
+// listing and its revision, or a refusal and what it shows, is only found if something
+// changes in between; and cases are over sooner than the first proof of life, unless the
+// store tells it more often while it is tested. Whether
 // Close frees everything is for goleak to show, from the TestMain of the store's tests.
 //
 // # Time

@@ -117,6 +117,15 @@ func compactedUnderWay(r *run) {
 		f.await(at)
 		r.space.Compact(at)
 	}
-	last := a.put(r.prefix+"document", "last", at)
-	r.sees(f, last)
+	release := func() {}
+	if r.space.HoldReplies != nil {
+		release = r.hold(r.space.HoldReplies, b)
+	}
+	a.delete(r.prefix+"document", at)
+	for i := range 5 {
+		at = a.put(fmt.Sprint(r.prefix, i), "made", 0)
+	}
+	r.space.Compact(at) // also what the follower may not have been told
+	release()
+	r.sees(f, a.mark(r.prefix))
 }

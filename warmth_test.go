@@ -135,7 +135,7 @@ func TestAPlannedMoveHandsOverToANodeThatIsPrepared(t *testing.T) {
 type announcingLate struct{ distributed.Lease }
 
 func (l announcingLate) Announce(ctx context.Context, info distributed.NodeInfo) error {
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(3 * time.Second)
 	return l.Lease.Announce(ctx, info)
 }
 

@@ -284,6 +284,16 @@ var lives = []mutant{
 		caughtBy: []detector{unit("TestAPlannedMoveHandsOverToANodeThatIsPrepared"), orders},
 	},
 	{
+		name:     "a node campaigns while it tells that it is prepared from before",
+		changes:  []change{{"job_loop.go", " || p.balancer.awaitCool(ctx, job.Name) != nil", ""}},
+		caughtBy: []detector{unit("TestANodeThatHasRunAJobPreparesItAnew")},
+	},
+	{
+		name:     "a planned move by a view of an earlier leadership",
+		changes:  []change{{"seat.go", " && p.showsLeading(j, s)", ""}},
+		caughtBy: []detector{unit("TestAJobLeavesByAViewOfItsLeadership")},
+	},
+	{
 		name: "a drained node keeps its jobs",
 		changes: []change{
 			{"lease_view.go", "			n.Draining = true\n", "			_ = n\n"},

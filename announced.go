@@ -32,6 +32,7 @@ func (b *balancer) awaitAnnounced(ctx context.Context) error {
 	return b.awaitTold(ctx, edition)
 }
 
+// awaitTold blocks until that edition, or a later one, has been announced; likewise.
 func (b *balancer) awaitTold(ctx context.Context, edition int) error {
 	for {
 		b.mu.Lock()

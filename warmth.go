@@ -34,7 +34,7 @@ func (l *Leadership) warming() bool { return l.ready.Load() != nil }
 // awaitReady has f called when Work says that it is ready.
 func (l *Leadership) awaitReady(f func()) { l.ready.Store(&f) }
 
-// All that follows is called with the balancer's mu held, but for prepared.
+// All that follows is called with the balancer's mu held, but for prepared and awaitCool.
 
 // warms reports whether the job has to warm up at all.
 func (s *seat) warms() bool { return s.job.Prepare != nil || s.job.SaysReady }
@@ -68,15 +68,13 @@ func (b *balancer) awaitCool(ctx context.Context, job string) error {
 	if b == nil {
 		return nil
 	}
+	edition := 0
 	b.mu.Lock()
-	prepare := b.seats[job].prepare
-	if prepare == nil {
-		b.mu.Unlock()
-		return nil
+	if p := b.seats[job].prepare; p != nil {
+		edition = p.over
 	}
-	over := prepare.over
 	b.mu.Unlock()
-	return b.awaitTold(ctx, over)
+	return b.awaitTold(ctx, edition)
 }
 
 // prepareNext calls Prepare of jobs that another node runs: first of those that are to

@@ -76,29 +76,6 @@ func (m *measurement) scale(ctx context.Context) error {
 	return m.episode(ctx, "ScaleRestart", last, func() error { return m.restartAll(ctx) })
 }
 
-// reconnect resets the connections of so many nodes at once, as when a proxy before etcd
-// starts anew: each watches again, and reads all that there is.
-func (m *measurement) reconnect(ctx context.Context, nodes int) error {
-	before, err := readMetrics(ctx, m.Endpoints)
-	if err != nil {
-		return err
-	}
-	m.conns.reset()
-	began := time.Now()
-	for after := before; m.conns.count() < nodes || after.total(watchersMetric) < before.total(watchersMetric); {
-		if time.Since(began) > scalePatience {
-			return errors.New("some nodes do not watch again")
-		}
-		time.Sleep(10 * time.Millisecond)
-		if after, err = readMetrics(ctx, m.Endpoints); err != nil {
-			return err
-		}
-	}
-	m.book.add(m.name("ScaleWatch"), m.Jobs, ns("ns/op", time.Since(began)))
-	time.Sleep(m.Idle) // while the last of them read
-	return nil
-}
-
 // killed has a process of its own join, and kills it when it has its share.
 func (m *measurement) killed(ctx context.Context, nodes int) error {
 	victim, err := startChild(ctx, "node", nodeSpec{

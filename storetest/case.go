@@ -27,7 +27,7 @@ var cases = []conformance{
 	{"WriteContext", "Put and Delete return soon after their context is done", writeContext},
 	{"LostReply", "a write whose answer is lost is not reported as refused; made once more it is refused", lostReply},
 	{"LateWrite", "a write that arrives late does nothing if the document is at another revision by then", lateWrite},
-	{"CompactedUnderWay", "a follower that is up to date is not disturbed when history is forgotten", compactedUnderWay},
+	{"CompactedUnderWay", "a follower goes on when history is forgotten, and misses nothing of what it had not been told", compactedUnderWay},
 
 	{"Batch", "each write of PutAll takes effect or fails by itself, and the results are in order", batch},
 	{"BatchRefusals", "the refusals of PutAll are those of Put and Delete", batchRefusals},

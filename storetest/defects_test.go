@@ -316,7 +316,7 @@ var defects = []defect{
 	{
 		name:  "goes on where it was with another follower",
 		fails: []string{"Prefixes", "FollowContext", "Keys"},
-		may:   allCases(), // each follows more than once, and what the last one was told is a matter of time
+		may:   allCases(), // whether a case follows where another was told something is a matter of time
 		says:  "it is no listing, but the first",
 		follow: func(ctx context.Context, s *brokenStore, prefix string, tell func(distributed.Step)) error {
 			s.mu.Lock()

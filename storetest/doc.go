@@ -70,9 +70,9 @@
 // network does, and so must what is under way when the store is closed. Each makes
 // one attempt; who calls them tries again, on the same store for as long as the lease
 // lasts: so a store connects again by itself. One that cannot costs the lease with
-// each connection that it loses.
-// Follow must not end for what it can go on from without a gap, and must not
-// return nil. All methods must be safe for concurrent use.
+// each connection that it loses. Follow must not end for what it can go on from
+// without a gap, and must not return nil. All methods must be safe for concurrent
+// use.
 //
 // # What a store may do
 //
@@ -116,8 +116,8 @@
 // second time. And no case measures time: what takes effect in two moments, such as a
 // listing and its revision, or a refusal and what it shows, is only found if something
 // changes in between; and cases are over sooner than the first proof of life, unless the
-// store tells it more often while it is tested. Whether
-// Close frees everything is for goleak to show, from the TestMain of the store's tests.
+// store tells it more often while it is tested. Whether Close frees everything is for
+// goleak to show, from the TestMain of the store's tests.
 //
 // # Time
 //

@@ -1,9 +1,12 @@
 package distributed_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -58,6 +61,40 @@ func TestBatchesAreAsLargeAsETCDTakes(t *testing.T) {
 		}
 		require.NoError(t, s.Close())
 		require.Equal(t, calls, counting.txns.Load(), "%d writes", writes)
+	}
+}
+
+// Nobody else may use the connection on which a follower waits in vain, so that the
+// followers have to find out: the third gets another.
+func TestAConnectionOnWhichFollowersAreGivenUpIsDropped(t *testing.T) {
+	for name, goesSilent := range map[string]time.Duration{"before the first asks": 0, "when the first is told no more": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				etcd := simetcd.New(promptly{})
+				defer etcd.Close()
+				link := etcd.Link("node")
+				var dials atomic.Int64
+				dial := func(ctx context.Context, addr string) (net.Conn, error) {
+					dials.Add(1)
+					return link.Dial(ctx, addr)
+				}
+				s, err := distributed.OpenETCDStore([]string{"etcd:2379"}, clientv3.Config{DialOptions: []grpc.DialOption{grpc.WithContextDialer(dial)}})
+				require.NoError(t, err)
+				defer func() { require.NoError(t, s.Close()) }()
+				defer link.Heal()
+				_, err = s.Put(t.Context(), "app/key", nil, 0)
+				require.NoError(t, err)
+				time.AfterFunc(goesSilent, func() { link.Hold(true, true) })
+				synctest.Wait()
+				for _, dialed := range []int64{1, 2} {
+					ctx, giveUp := context.WithTimeout(t.Context(), goesSilent+300*time.Millisecond)
+					require.ErrorIs(t, s.Follow(ctx, "app/", func(distributed.Step) {}), context.DeadlineExceeded)
+					giveUp()
+					time.Sleep(10 * time.Millisecond)
+					require.Equal(t, dialed, dials.Load())
+				}
+			})
+		})
 	}
 }
 

@@ -18,6 +18,10 @@ import (
 // dropped, so that the client dials anew.
 const maxUnanswered = 2
 
+// answerTime is how long an attempt that its caller gives up must have waited, at least,
+// to count: in less there may be no answer.
+const answerTime = 100 * time.Millisecond
+
 // wires are the network connections below a client. gRPC notices that one has gone
 // silent, as behind a balancer that forgot it, after 13 s, which is longer than a
 // lease lives.
@@ -96,12 +100,29 @@ func (ws *wires) note(to *peer.Peer, sent time.Time, wrote bool, err error) {
 	if isRefusal(err) {
 		ws.refusers.add(to.Addr)
 	}
+	ws.mu.Lock()
+	ws.last = err
+	ws.mu.Unlock()
+	ws.ended(to, sent, false, err)
+}
+
+// ended takes in how a call or a stream that was sent at sent has ended, and drops its
+// connection if it was given up there once too often. A stream waits since something
+// was heard last: what it was told before does not count.
+func (ws *wires) ended(to *peer.Peer, sent time.Time, stream bool, err error) {
+	code := status.Code(err)
+	if code != codes.DeadlineExceeded && code != codes.Canceled {
+		return
+	}
 	var dead []*wire
 	now := time.Since(ws.start)
 	ws.mu.Lock()
-	ws.last = err
 	for w := range ws.open {
-		if isGivenUp(err, time.Since(sent)) && w.carries(to) && w.quiet.missed(sent.Sub(ws.start), now, time.Duration(w.heard.Load())) {
+		since, heard := sent.Sub(ws.start), time.Duration(w.heard.Load())
+		if stream {
+			since = max(since, heard+1)
+		}
+		if w.carries(to) && (code == codes.DeadlineExceeded || now-since >= answerTime) && w.quiet.missed(since, now, heard) {
 			dead = append(dead, w)
 		}
 	}
@@ -109,13 +130,6 @@ func (ws *wires) note(to *peer.Peer, sent time.Time, wrote bool, err error) {
 	for _, w := range dead {
 		_ = w.Close() // nobody is left to be told; the client dials anew
 	}
-}
-
-// isGivenUp reports whether a call that took so long has ended with err because there
-// was no answer.
-func isGivenUp(err error, took time.Duration) bool {
-	code := status.Code(err)
-	return code == codes.DeadlineExceeded || (code == codes.Canceled && took >= callTimeout)
 }
 
 // trouble returns why the last call or handshake failed.

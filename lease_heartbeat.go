@@ -16,8 +16,8 @@ type renewal struct {
 	refused int64                // a revision that the document is not at any more, 0 if not
 	making  int64                // the newest heartbeat that may have made the document
 	acked   int64                // revision of the newest heartbeat confirmed
-	ackedAt time.Duration
-	refeeds int // feeds that were started in a row, as they did not show that
+	owed    time.Duration        // since when the feed does not show what was confirmed, or there is another
+	refeeds int                  // feeds that were started in a row, as they did not show that
 }
 
 // heartbeat is a write of our node document. Its number is used for it alone, so
@@ -196,7 +196,10 @@ func (s *session) committed(number, rev int64) {
 		r.rev, r.beat = rev, number
 	}
 	if rev > s.mirror.rev && rev > r.acked {
-		r.acked, r.ackedAt = rev, s.clock.now()
+		if r.acked <= s.mirror.rev {
+			r.owed = s.clock.now()
+		}
+		r.acked = rev
 		signal(s.retime)
 	}
 	if h := r.beats[number]; h != nil {

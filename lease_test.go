@@ -569,8 +569,8 @@ func TestAFeedThatFollowsOthersInVainGetsMoreTime(t *testing.T) {
 	l := newLone(t)
 	feeds, lag, at := 0, l.timing.lag(), l.now
 	l.refeed = func() { feeds++ }
-	l.heardAt, l.renewal.acked, l.renewal.ackedAt = at, l.mirror.rev+1, at
-	for i, patience := range []time.Duration{lag, 2 * lag, 4 * lag, 8 * lag, 16 * lag, l.timing.ttl, l.timing.ttl} {
+	l.heardAt, l.renewal.acked, l.renewal.owed = at, l.mirror.rev+1, at
+	for i, patience := range []time.Duration{lag, lag, 2 * lag, 4 * lag, 8 * lag, 16 * lag, l.timing.ttl, l.timing.ttl} {
 		at += patience
 		l.checkFeed(at - 1)
 		require.Equal(t, i, feeds)
@@ -581,7 +581,21 @@ func TestAFeedThatFollowsOthersInVainGetsMoreTime(t *testing.T) {
 	l.checkFeed(at)
 	l.renewal.acked++
 	l.checkFeed(at + lag)
-	require.Equal(t, 8, feeds, "once it has caught up, a feed that hangs is replaced as soon as before")
+	require.Equal(t, 9, feeds, "once it has caught up, a feed that hangs is replaced as soon as before")
+}
+
+// Heartbeats go on while a feed hangs, and may be closer together than it has time.
+func TestAFeedThatHangsGetsNoMoreTimeByTheNextHeartbeat(t *testing.T) {
+	l := newLone(t)
+	feeds := 0
+	l.refeed = func() { feeds++ }
+	l.heardAt = l.now
+	next := l.mirror.rev + 1
+	l.committed(l.renewal.number+1, next)
+	l.now += l.timing.lag()
+	l.committed(l.renewal.number+2, next+1)
+	l.checkFeed(l.now)
+	require.Equal(t, 1, feeds)
 }
 
 // Attempts do not wait for one another, so that a heartbeat can be made before another

@@ -53,7 +53,7 @@ func (s *session) tick() time.Duration {
 }
 
 // checkFeed starts another feed if this one does not show what the store has
-// confirmed, and returns when to look again. If the next one does not either, it may be
+// confirmed, and returns when to look again. If the third one does not either, it is
 // the store or this machine that is busy, and as a feed begins with a listing, to begin
 // again and again would keep them so: each gets twice the time of the one before.
 func (s *session) checkFeed(now time.Duration) time.Duration {
@@ -62,13 +62,13 @@ func (s *session) checkFeed(now time.Duration) time.Duration {
 		r.refeeds = 0
 		return s.timing.period()
 	}
-	patience := min(s.timing.lag()<<r.refeeds, s.timing.ttl)
-	late := max(r.ackedAt, s.heardAt) + patience - now
+	patience := min(s.timing.lag()<<max(r.refeeds-1, 0), s.timing.ttl)
+	late := max(r.owed, s.heardAt) + patience - now
 	if late > 0 {
 		return late
 	}
 	s.log.Debug("feed lags behind, starting another", "revision", s.mirror.rev, "confirmed", r.acked)
-	r.ackedAt = now
+	r.owed = now
 	r.refeeds = min(r.refeeds+1, 16)
 	if s.refeed != nil {
 		s.refeed()

@@ -36,7 +36,8 @@ func TestEveryCaseFindsItsDefect(t *testing.T) {
 					require.Contains(t, report, d.says)
 				}
 			}
-			require.ElementsMatch(t, d.fails, failed)
+			require.Subset(t, failed, d.fails)
+			require.Subset(t, slices.Concat(d.fails, d.may), failed)
 		})
 		found[d.fails[0]] = true
 	}

@@ -17,6 +17,7 @@ import (
 type defect struct {
 	name  string
 	fails []string // the cases; the first is the one that is about it
+	may   []string // cases that it fails or not, as goroutines happen to run
 	says  string   // what that one reports, in part
 
 	request  func(*distributed.LeaseRequest)

@@ -54,7 +54,7 @@ func portion(writes []Write) int {
 func (s *etcdStore) putTogether(ctx context.Context, writes []Write, results []WriteResult) {
 	ops := make([]clientv3.Op, len(writes))
 	for i, w := range writes {
-		ops[i] = clientv3.OpTxn(operations(w))
+		ops[i] = clientv3.OpTxn(s.operations(w))
 	}
 	resp, err := s.client.Txn(ctx).Then(ops...).Commit()
 	half := len(writes) / 2

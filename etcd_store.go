@@ -1,6 +1,7 @@
 package distributed
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -44,7 +45,7 @@ func (s *etcdStore) Delete(ctx context.Context, key string, rev int64) error {
 func (s *etcdStore) write(ctx context.Context, w Write) (int64, error) {
 	ctx, done := s.bound(ctx)
 	defer done()
-	guard, then, otherwise := operations(w)
+	guard, then, otherwise := s.operations(w)
 	resp, err := s.client.Txn(ctx).If(guard...).Then(then...).Else(otherwise...).Commit()
 	if err != nil {
 		return 0, s.explain(err)
@@ -54,11 +55,16 @@ func (s *etcdStore) write(ctx context.Context, w Write) (int64, error) {
 }
 
 // operations are those of a write: what must hold, what is done then, and what is
-// read else, of the same moment. A key that is not there has ModRevision 0.
-func operations(w Write) (guard []clientv3.Cmp, then, otherwise []clientv3.Op) {
+// read else, of the same moment. A key that is not there has ModRevision 0. The user's
+// dial options may go on with them after the call has been given up, see [guard], so
+// they get a value of their own then.
+func (s *etcdStore) operations(w Write) (guard []clientv3.Cmp, then, otherwise []clientv3.Op) {
 	change := clientv3.OpDelete(w.Key)
 	if w.Value != nil {
 		change = clientv3.OpPut(w.Key, "")
+		if s.connection.foreign {
+			w.Value = bytes.Clone(w.Value)
+		}
 		change.WithValueBytes(w.Value)
 	}
 	return []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(w.Key), "=", w.Revision)}, []clientv3.Op{change}, []clientv3.Op{clientv3.OpGet(w.Key)}

@@ -48,7 +48,7 @@ func TestEveryCaseFindsItsDefect(t *testing.T) {
 
 // What a space cannot do is not asked of it.
 func TestCasesAboutWhatIsOptionalAreSkippedWithoutIt(t *testing.T) {
-	optional := []string{"TooLarge", "LostReply", "LateWrite", "CompactedUnderWay", "Batch", "BatchRefusals", "LargeBatch", "BatchContext"}
+	optional := []string{"TooLarge", "LostReply", "LateWrite", "LateValue", "CompactedUnderWay", "Batch", "BatchRefusals", "LargeBatch", "BatchContext"}
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range cases {
 			hub := new(distributed.MemoryHub)

@@ -27,6 +27,7 @@ var cases = []conformance{
 	{"WriteContext", "Put and Delete return soon after their context is done", writeContext},
 	{"LostReply", "a write whose answer is lost is not reported as refused; made once more it is refused", lostReply},
 	{"LateWrite", "a write that arrives late does nothing if the document is at another revision by then", lateWrite},
+	{"LateValue", "a write that was given up writes what it was given, whatever its caller has done with that since", lateValue},
 	{"CompactedUnderWay", "a follower goes on when history is forgotten, and misses nothing of what it had not been told", compactedUnderWay},
 
 	{"Batch", "each write of PutAll takes effect or fails by itself, and the results are in order", batch},

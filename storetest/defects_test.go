@@ -609,7 +609,7 @@ var defects = []defect{
 	},
 	{
 		name:  "writes ignore their context once they are sent",
-		fails: []string{"WriteContext", "LostReply", "LateWrite"},
+		fails: []string{"WriteContext", "LostReply", "LateWrite", "LateValue"},
 		put: func(ctx context.Context, s *brokenStore, key string, value []byte, rev int64) (int64, error) {
 			return s.BatchStore.Put(untilSent(ctx), key, value, rev)
 		},
@@ -632,11 +632,12 @@ var defects = []defect{
 		name:  "compares when it is asked and writes when it can",
 		fails: []string{"LateWrite"},
 		put: func(ctx context.Context, s *brokenStore, key string, value []byte, rev int64) (int64, error) {
+			given := bytes.Clone(value)
 			at, err := s.BatchStore.Put(ctx, key, value, rev)
 			s.mu.Lock()
 			late := s.late
 			if ctx.Err() != nil {
-				s.late = append(s.late, func() { _, _ = s.BatchStore.Put(context.Background(), key, value, s.there(key).Revision) })
+				s.late = append(s.late, func() { _, _ = s.BatchStore.Put(context.Background(), key, given, s.there(key).Revision) })
 			}
 			if err == nil {
 				s.late = nil
@@ -644,6 +645,34 @@ var defects = []defect{
 			s.mu.Unlock()
 			for _, f := range late {
 				if err == nil {
+					f()
+				}
+			}
+			return at, err
+		},
+	},
+	{
+		name:  "sends the caller's value when it can",
+		fails: []string{"LateValue"},
+		says:  "a write of \"given\" that was given up has written \"XXXXX\"",
+		put: func(ctx context.Context, s *brokenStore, key string, value []byte, rev int64) (int64, error) {
+			given := bytes.Clone(value)
+			at, err := s.BatchStore.Put(ctx, key, value, rev)
+			if ctx.Err() != nil {
+				s.mu.Lock()
+				s.late = append(s.late, func() {
+					if d := s.there(key); bytes.Equal(d.Value, given) && !bytes.Equal(value, given) {
+						_, _ = s.BatchStore.Put(context.Background(), key, value, d.Revision)
+					}
+				})
+				s.mu.Unlock()
+			}
+			if err == nil {
+				s.mu.Lock()
+				late := s.late
+				s.late = nil
+				s.mu.Unlock()
+				for _, f := range late {
 					f()
 				}
 			}

@@ -104,6 +104,23 @@ func lateWrite(r *run) {
 	b.requireThere(deleted, "", 0)
 }
 
+func lateValue(r *run) {
+	if r.space.HoldRequests == nil {
+		r.Skip("nobody can hold requests")
+	}
+	a, b := r.open(), r.open()
+	key := r.prefix + "document"
+	a.mark(r.prefix) // it is connected
+	release := r.hold(r.space.HoldRequests, a)
+	value := []byte("given")
+	a.begin(key, value, 0).giveUp(r)
+	copy(value, "XXXXX")
+	release()
+	a.mark(r.prefix) // behind it
+	d := b.list(key)[key]
+	r.require(d.Revision == 0 || string(d.Value) == "given", "a write of %q that was given up has written %.40q, which its caller made of it afterwards", "given", d.Value)
+}
+
 func compactedUnderWay(r *run) {
 	if r.space.Compact == nil {
 		r.Skip("nobody can make the store forget")

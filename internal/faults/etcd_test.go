@@ -72,6 +72,9 @@ func TestETCDMemberPaused(t *testing.T) {
 		}
 	}
 	w.unmoved(before)
+	for _, n := range w.nodes {
+		require.NotContains(t, w.said(n), "lease lost", n.name)
+	}
 	w.hold(silence, false)
 }
 

@@ -185,11 +185,10 @@ func (c *connection) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc
 			return nil, err
 		}
 	}
-	opened := time.Now()
 	s, err := guard(ctx, c, func() (grpc.ClientStream, error) {
 		return open(withToken(ctx, token), desc, cc, method, opts...)
 	})
-	return &stream{s, c, token, opened}, err
+	return &stream{s, c, token}, err
 }
 
 // guard calls f, in which what the user's dial options add is called. If there are
@@ -209,7 +208,6 @@ type stream struct {
 	grpc.ClientStream
 	connection *connection
 	token      string
-	opened     time.Time
 }
 
 func (s *stream) RecvMsg(m any) (err error) {
@@ -219,11 +217,8 @@ func (s *stream) RecvMsg(m any) (err error) {
 	if w, ok := m.(*pb.WatchResponse); ok && err == nil && w.Canceled && w.CancelReason != "" {
 		refused = errors.New(w.CancelReason)
 	}
-	if to, ok := peer.FromContext(s.Context()); ok {
-		if isRefusal(refused) {
-			s.connection.wires.refusers.add(to.Addr)
-		}
-		s.connection.wires.ended(to, s.opened, true, err)
+	if to, ok := peer.FromContext(s.Context()); ok && isRefusal(refused) {
+		s.connection.wires.refusers.add(to.Addr)
 	}
 	if isStale(refused) && s.connection.login != nil {
 		s.connection.login.forget(s.token, refused)

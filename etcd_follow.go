@@ -12,6 +12,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
 
 // listPage is how many documents a listing asks for at once: at 64 KiB each, no
@@ -30,7 +32,7 @@ const etcdAnswer = 500 * time.Millisecond
 func (s *etcdStore) Follow(ctx context.Context, prefix string, tell func(Step)) error {
 	ctx, done := s.bound(ctx)
 	defer done()
-	f := etcdFollower{client: s.client, prefix: prefix, tell: tell}
+	f := etcdFollower{client: s.client, wires: s.connection.wires, prefix: prefix, tell: tell}
 	err := f.run(clientv3.WithRequireLeader(ctx)) // so that a member which is cut off from the others ends it
 	return s.explain(err)
 }
@@ -38,6 +40,7 @@ func (s *etcdStore) Follow(ctx context.Context, prefix string, tell func(Step)) 
 // etcdFollower is a call of Follow.
 type etcdFollower struct {
 	client   *clientv3.Client
+	wires    *wires
 	prefix   string
 	position int64 // the revision that has been told; 0 before a listing
 	tell     func(Step)
@@ -103,11 +106,17 @@ func (f *etcdFollower) advance(step Step) {
 // what has just happened waits up to 100 ms for its turn in etcd, one that begins with
 // what will happen does not.
 func (f *etcdFollower) watch(ctx context.Context) error {
+	caller := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	streams := etcdStreams{etcdserverpb.NewWatchClient(f.client.ActiveConnection()), cancel}
+	streams := &etcdStreams{WatchClient: etcdserverpb.NewWatchClient(f.client.ActiveConnection()), lost: cancel}
 	watcher := clientv3.NewWatchFromWatchClient(streams, f.client)
-	defer func() { _ = watcher.Close() }() // says only that ctx is done
+	defer func() {
+		_ = watcher.Close() // says only that ctx is done
+		if caller.Err() != nil {
+			streams.givenUp(f.wires)
+		}
+	}()
 	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	silence := time.NewTimer(etcdSilence)
 	defer silence.Stop()
@@ -140,12 +149,30 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 type etcdStreams struct {
 	etcdserverpb.WatchClient
 	lost context.CancelCauseFunc
+
+	opened time.Time // the last of them
+	last   grpc.ClientStream
 }
 
 // Watch implements etcdserverpb.WatchClient.
-func (s etcdStreams) Watch(ctx context.Context, opts ...grpc.CallOption) (etcdserverpb.Watch_WatchClient, error) {
+func (s *etcdStreams) Watch(ctx context.Context, opts ...grpc.CallOption) (etcdserverpb.Watch_WatchClient, error) {
+	opened := time.Now()
 	stream, err := s.WatchClient.Watch(ctx, opts...)
+	if err == nil {
+		s.opened, s.last = opened, stream
+	}
 	return etcdStream{stream, s.lost}, err
+}
+
+// givenUp tells on which connection the last stream was given up. Its caller may have
+// waited for something in vain, and so may the next one's if it is on that again.
+func (s *etcdStreams) givenUp(on *wires) {
+	if s.last == nil {
+		return
+	}
+	if to, ok := peer.FromContext(s.last.Context()); ok {
+		on.ended(to, s.opened, true, status.FromContextError(context.Canceled).Err())
+	}
 }
 
 type etcdStream struct {

@@ -32,18 +32,18 @@ const etcdAnswer = 500 * time.Millisecond
 func (s *etcdStore) Follow(ctx context.Context, prefix string, tell func(Step)) error {
 	ctx, done := s.bound(ctx)
 	defer done()
-	f := etcdFollower{client: s.client, wires: s.connection.wires, prefix: prefix, tell: tell}
+	f := etcdFollower{client: s.client, connection: s.connection, prefix: prefix, tell: tell}
 	err := f.run(clientv3.WithRequireLeader(ctx)) // so that a member which is cut off from the others ends it
 	return s.explain(err)
 }
 
 // etcdFollower is a call of Follow.
 type etcdFollower struct {
-	client   *clientv3.Client
-	wires    *wires
-	prefix   string
-	position int64 // the revision that has been told; 0 before a listing
-	tell     func(Step)
+	client     *clientv3.Client
+	connection *connection
+	prefix     string
+	position   int64 // the revision that has been told; 0 before a listing
+	tell       func(Step)
 }
 
 func (f *etcdFollower) run(ctx context.Context) error {
@@ -114,7 +114,7 @@ func (f *etcdFollower) watch(ctx context.Context) error {
 	defer func() {
 		_ = watcher.Close() // says only that ctx is done
 		if caller.Err() != nil {
-			streams.givenUp(f.wires)
+			streams.givenUp(f.connection)
 		}
 	}()
 	responses := watcher.Watch(ctx, f.prefix, clientv3.WithPrefix(), clientv3.WithFragment(), clientv3.WithCreatedNotify())
@@ -166,12 +166,18 @@ func (s *etcdStreams) Watch(ctx context.Context, opts ...grpc.CallOption) (etcds
 
 // givenUp tells on which connection the last stream was given up. Its caller may have
 // waited for something in vain, and so may the next one's if it is on that again.
-func (s *etcdStreams) givenUp(on *wires) {
-	if s.last == nil {
+func (s *etcdStreams) givenUp(c *connection) {
+	if s.last == nil || !c.own {
 		return
 	}
-	if to, ok := peer.FromContext(s.last.Context()); ok {
-		on.ended(to, s.opened, true, status.FromContextError(context.Canceled).Err())
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	of, err := guard(ctx, c, func() (context.Context, error) { return s.last.Context(), nil })
+	if err != nil {
+		return // of a stream of the user's, which has failed before
+	}
+	if to, ok := peer.FromContext(of); ok {
+		c.wires.ended(to, s.opened, true, status.FromContextError(context.Canceled).Err())
 	}
 }
 

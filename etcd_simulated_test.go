@@ -99,6 +99,43 @@ func TestAConnectionOnWhichFollowersAreGivenUpIsDropped(t *testing.T) {
 	}
 }
 
+// What a stream of the user's does when it is asked for its context keeps no follower
+// from ending.
+func TestAFollowerEndsWhateverAStreamOfTheUsersDoes(t *testing.T) {
+	for name, misbehave := range map[string]func(end <-chan struct{}){
+		"panics": func(<-chan struct{}) { panic("no context") },
+		"blocks": func(end <-chan struct{}) { <-end },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				etcd := simetcd.New(promptly{})
+				defer etcd.Close()
+				end := make(chan struct{})
+				s, err := distributed.OpenETCDStore([]string{"etcd:2379"}, clientv3.Config{DialOptions: []grpc.DialOption{
+					grpc.WithContextDialer(etcd.Link("node").Dial),
+					grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+						s, err := open(ctx, desc, cc, method, opts...)
+						return contextless{s, func() { misbehave(end) }}, err
+					}),
+				}})
+				require.NoError(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				require.Error(t, s.Follow(ctx, "app/", func(distributed.Step) {}))
+				close(end)
+				require.NoError(t, s.Close())
+			})
+		})
+	}
+}
+
+type contextless struct {
+	grpc.ClientStream
+	misbehave func()
+}
+
+func (s contextless) Context() context.Context { s.misbehave(); return s.ClientStream.Context() }
+
 // countingCalls counts transactions.
 type countingCalls struct{ txns atomic.Int64 }
 

@@ -16,7 +16,7 @@ type renewal struct {
 	refused int64                // a revision that the document is not at any more, 0 if not
 	making  int64                // the newest heartbeat that may have made the document
 	acked   int64                // revision of the newest heartbeat confirmed
-	owed    time.Duration        // since when the feed does not show what was confirmed, or there is another
+	owed    time.Duration        // since when the present feed has not shown what was confirmed
 	refeeds int                  // feeds that were started in a row, as they did not show that
 }
 

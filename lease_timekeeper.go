@@ -55,7 +55,8 @@ func (s *session) tick() time.Duration {
 // checkFeed starts another feed if this one does not show what the store has
 // confirmed, and returns when to look again. If the third one does not either, it is
 // the store or this machine that is busy, and as a feed begins with a listing, to begin
-// again and again would keep them so: each gets twice the time of the one before.
+// again and again would keep them so: from there on each gets twice the time of the one
+// before.
 func (s *session) checkFeed(now time.Duration) time.Duration {
 	r := &s.renewal
 	if r.acked <= s.mirror.rev {

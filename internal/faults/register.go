@@ -64,8 +64,14 @@ func (r *Register) accept() {
 		r.conns = append(r.conns, c)
 		r.mu.Unlock()
 		r.wg.Go(func() {
-			for lines := bufio.NewScanner(c); lines.Scan(); {
-				if _, err := fmt.Fprintln(c, r.handle(lines.Text())); err != nil {
+			in, answers := bufio.NewReader(c), bufio.NewWriter(c)
+			for {
+				line, err := in.ReadString('\n')
+				if err != nil {
+					return
+				}
+				fmt.Fprintln(answers, r.handle(strings.TrimSpace(line))) // an error stays until Flush
+				if in.Buffered() == 0 && answers.Flush() != nil {
 					return
 				}
 			}
@@ -169,19 +175,31 @@ func (r *Register) close() {
 	r.wg.Wait()
 }
 
-// registerClient is a node's connection to the register.
+// registerClient is a node's connection to the register. Many ask at once: each
+// sends its line without waiting for the answers to those before.
 type registerClient struct {
-	mu   sync.Mutex
-	conn net.Conn
-	in   *bufio.Reader
+	conn    net.Conn
+	sending sync.Mutex       // so that lines are sent in the order of asked
+	asked   chan chan string // to whom answers go, in the order in which they come
+	ended   chan struct{}    // closed when there are no more answers
 }
 
 func dialRegister(addr string) (*registerClient, error) {
-	c, err := net.Dial("tcp", addr)
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return &registerClient{conn: c, in: bufio.NewReader(c)}, nil
+	c := &registerClient{conn: conn, asked: make(chan chan string, 1<<12), ended: make(chan struct{})}
+	go c.hear() // until the process ends, or the register
+	return c, nil
+}
+
+// hear hands each answer to the one it is for.
+func (c *registerClient) hear() {
+	defer close(c.ended)
+	for lines := bufio.NewScanner(c.conn); lines.Scan(); {
+		<-c.asked <- lines.Text()
+	}
 }
 
 // claim says that a write was refused although its writer was told that it leads.
@@ -197,11 +215,26 @@ func (c *registerClient) write(job string, token int64, node, process string) (b
 }
 
 func (c *registerClient) ask(line string) (string, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, err := fmt.Fprintln(c.conn, strings.TrimSpace(line)); err != nil {
+	answer := make(chan string, 1)
+	if err := c.send(line, answer); err != nil {
 		return "", err
 	}
-	answer, err := c.in.ReadString('\n')
-	return strings.TrimSpace(answer), err
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-c.ended:
+		return "", net.ErrClosed
+	}
+}
+
+func (c *registerClient) send(line string, answer chan string) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	select {
+	case c.asked <- answer:
+	case <-c.ended:
+		return net.ErrClosed
+	}
+	_, err := fmt.Fprintln(c.conn, strings.TrimSpace(line))
+	return err
 }

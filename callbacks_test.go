@@ -207,7 +207,7 @@ func TestNothingThatIsPluggedInBreaksExclusionOnETCD(t *testing.T) {
 	defer network.Close()
 	free := make(chan struct{})
 	provider := func(address string) distributed.LeaseProvider {
-		return distributed.NewETCDLeaseProvider([]string{"http://" + address}, distributed.WithLeaseTTL(5*time.Second))
+		return distributed.NewETCDLeaseProvider([]string{"http://" + address})
 	}
 	var pairs []*pair
 	table := plugs(t)

@@ -12,7 +12,7 @@ func (s *session) follow() {
 	for sleep(s.life, pace.next()) == nil {
 		started := time.Now()
 		ctx, cancel := context.WithCancel(s.life)
-		s.update(func() { s.refeed = cancel })
+		s.update(func() { s.refeed, s.renewal.owed = cancel, s.clock.now() })
 		err := s.store.Follow(ctx, s.keys.prefix, s.apply)
 		cancel()
 		if s.life.Err() != nil {

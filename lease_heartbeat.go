@@ -197,7 +197,7 @@ func (s *session) committed(number, rev int64) {
 	}
 	if rev > s.mirror.rev && rev > r.acked {
 		if r.acked <= s.mirror.rev {
-			r.owed = s.clock.now()
+			r.owed, r.refeeds = s.clock.now(), 0
 		}
 		r.acked = rev
 		signal(s.retime)

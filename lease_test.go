@@ -577,9 +577,8 @@ func TestAFeedThatFollowsOthersInVainGetsMoreTime(t *testing.T) {
 		l.checkFeed(at)
 		require.Equal(t, i+1, feeds)
 	}
-	l.renewal.acked = l.mirror.rev
-	l.checkFeed(at)
-	l.renewal.acked++
+	l.mirror.rev, l.now = l.renewal.acked, at
+	l.committed(l.renewal.number+1, l.mirror.rev+1)
 	l.checkFeed(at + lag)
 	require.Equal(t, 9, feeds, "once it has caught up, a feed that hangs is replaced as soon as before")
 }

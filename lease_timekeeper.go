@@ -60,7 +60,6 @@ func (s *session) tick() time.Duration {
 func (s *session) checkFeed(now time.Duration) time.Duration {
 	r := &s.renewal
 	if r.acked <= s.mirror.rev {
-		r.refeeds = 0
 		return s.timing.period()
 	}
 	patience := min(s.timing.lag()<<max(r.refeeds-1, 0), s.timing.ttl)

@@ -283,7 +283,7 @@ const closing = 5 * time.Second
 
 // A thousand jobs keep a small machine busy: no other test runs meanwhile.
 func TestANodeWithManyJobsIsKilled(t *testing.T) {
-	w := newWorld(t, newCluster(t, 3, nil), options{jobs: 1000, ttl: 3 * time.Second, tick: time.Second})
+	w := newWorld(t, newCluster(t, 3, nil), options{jobs: 1000, ttl: 3 * time.Second, tick: 200 * time.Millisecond})
 	leader := w.startAll()
 	before := w.holders()
 	leader.crash()

@@ -285,7 +285,7 @@ func TestAListingOfMoreDocumentsThanMayWaitIsTold(t *testing.T) {
 	rev, err := s.Put(t.Context(), "mine/key", []byte("value"), 0)
 	require.NoError(t, err)
 	for i := range 3 * waiting {
-		_, err := s.js.PublishAsync(s.subject(fmt.Sprint("other/", i)), []byte("value"))
+		_, err := s.js.PublishAsync(s.subject(fmt.Sprint("other/", i)), []byte("value"), jetstream.WithStallWait(time.Minute))
 		require.NoError(t, err)
 	}
 	select {

@@ -154,7 +154,7 @@ func TestWhoIsRefusedIsToldWhy(t *testing.T) {
 	reader, err := as("reader", "secret").open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	require.NoError(t, err)
 	require.True(t, follow(t, reader.(*store), "app/").Whole)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	_, err = reader.Put(ctx, "app/key", []byte("value"), 0)
 	require.ErrorIs(t, err, distributed.ErrRefused)

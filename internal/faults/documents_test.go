@@ -92,7 +92,7 @@ var faultsOfDocuments = []fault{
 		waiting.each((*link.Link).Heal)
 		w.awaitTaken(before)
 	}},
-	{name: "documents touched", bound: unnoticed, options: options{jobs: 3}, do: func(w *world, leader *node) {
+	{name: "documents touched", bound: unnoticed, options: options{jobs: 3, ttl: 4 * time.Second}, do: func(w *world, leader *node) {
 		before := w.holders()
 		touchAll(w)
 		leader.each((*link.Link).HoldDown)

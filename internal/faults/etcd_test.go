@@ -59,7 +59,7 @@ func TestETCDLeaderPausedForLongerThanTheTTL(t *testing.T) {
 func TestETCDMemberPaused(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, nil)
-	w := newWorld(t, c, options{jobs: 3, ttl: 3 * time.Second})
+	w := newWorld(t, c, options{jobs: 3, ttl: 5 * time.Second})
 	w.startAll()
 	before := w.holders()
 	leader := w.etcdLeader(nil)

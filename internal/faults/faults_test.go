@@ -127,7 +127,7 @@ var faultsOfNodes = []fault{
 		w.awaitCandidates(len(w.nodes))
 		w.unmoved(before)
 	}},
-	{name: "a blip", bound: unnoticed, do: func(w *world, leader *node) {
+	{name: "a blip", bound: unnoticed, options: options{ttl: 6 * time.Second}, do: func(w *world, leader *node) {
 		before := w.holders()
 		for range 3 {
 			leader.each((*link.Link).Cut)

@@ -29,10 +29,11 @@ type balancer struct {
 	found     found
 	occupied  int // seats that are taken
 	draining  bool
-	preparing int           // calls of Prepare under way
-	edition   int           // of what is to be announced
-	told      int           // the edition that has been announced
-	changed   chan struct{} // closed, and replaced, when seats are taken or free, or more has been announced
+	preparing int               // calls of Prepare under way
+	warm      map[string]Warmth // what is told of how warm jobs are
+	edition   int               // of what is to be announced
+	told      int               // the edition that has been announced
+	changed   chan struct{}     // closed, and replaced, when seats are taken or free, or more has been announced
 }
 
 // balancing is what the options of WithLoadBalancing set.

@@ -18,6 +18,7 @@ type seat struct {
 	leading  *Leadership    // nil while it does not run here
 	warmth   Warmth         // "" if it is ready, or nothing is wanted
 	prepare  *preparation   // nil before the first
+	due      bool           // it is to move here now
 	leaves   bool           // the job was removed here, and is not told of any more
 	taken    bool           // a goroutine stands for it, runs it, or releases it
 }
@@ -189,7 +190,8 @@ func (b *balancer) seat(ctx context.Context, p *placement, calm, settled bool) (
 			b.unseen = true
 		}
 	}
-	b.prepareNext(p, seats, due, limit)
+	b.comeNext(p, seats, due)
+	b.prepareNext(p, seats, limit)
 	going, room := b.going(p, seats)
 	for j, s := range seats {
 		if due[j] && s.stays() && p.showsLeading(j, s) && s.lets(&p.nodes[p.jobs[j].target]) && p.handsOver(j, p.self) && room[p.jobs[j].target] > 0 && going < limit {

@@ -65,8 +65,9 @@ type NodeInfo struct {
 	Draining bool `json:"draining"`
 
 	// Warming has the jobs with [Job].Prepare or SaysReady that the node campaigns for
-	// or leads, and how far it is with them. A job that it leads and that is not here
-	// is ready.
+	// or leads, and how far it is with them: as many as 24 KiB can tell of, first those
+	// that are to move to it now and then those that it leads. A job that it leads and
+	// that is not here is ready.
 	Warming map[string]Warmth `json:"warming,omitempty"`
 
 	// Jobs are the jobs that the node can run, sorted by Name, each once. They are nil

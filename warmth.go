@@ -16,9 +16,10 @@ const (
 	Warming   Warmth = "warming"   // it leads the job, whose Work has not called Ready yet
 )
 
-// maxWarmthNames is how many bytes of names a node tells of at most. Jobs that it does
-// not tell of count as ready, and no planned move is made to them.
-const maxWarmthNames = 16 << 10
+// maxWarmthBytes is how much a node tells of how warm its jobs are: labels and metadata
+// need room beside it in one document. A job that it leads and does not tell of counts
+// as ready.
+const maxWarmthBytes = 24 << 10
 
 // Ready says that the Work under this leadership is warm, for a job with
 // [Job].SaysReady. It does not block, and does nothing the second time.
@@ -77,13 +78,28 @@ func (b *balancer) awaitCool(ctx context.Context, job string) error {
 	return b.awaitTold(ctx, edition)
 }
 
+// comeNext notes which jobs are to move here now. Before it is told that such a job is
+// prepared, it does not come.
+func (b *balancer) comeNext(p *placement, seats []*seat, due []bool) {
+	for j, s := range seats {
+		if s == nil {
+			continue
+		}
+		due := due[j] && p.jobs[j].target == p.self
+		if due && !s.due && s.warmth == Prepared && b.warm[s.job.Name] == "" {
+			b.publish()
+		}
+		s.due = due
+	}
+}
+
 // prepareNext calls Prepare of jobs that another node runs: first of those that are to
 // move here now, and then of those that this node is the standby of; not of more at a
 // time than may move.
-func (b *balancer) prepareNext(p *placement, seats []*seat, due []bool, limit int) {
+func (b *balancer) prepareNext(p *placement, seats []*seat, limit int) {
 	for _, now := range []bool{true, false} {
 		for j, s := range seats {
-			if s != nil && due[j] == now && s.warmth == Preparing && p.jobs[j].runner != none && p.jobs[j].runner != p.self && b.preparing < limit {
+			if s != nil && s.due == now && s.warmth == Preparing && p.jobs[j].runner != none && p.jobs[j].runner != p.self && b.preparing < limit {
 				b.prepare(s)
 			}
 		}
@@ -134,21 +150,35 @@ func (s *seat) lets(target *placedNode) bool {
 	return !s.warms() || target.Warming[s.job.Name] == Prepared
 }
 
-// warmths are what is to be announced: first of what runs.
+// warmths are what is to be announced. There may not be room for all: the moves that
+// are to be made now wait for it, and how many may be made depends on what warms up.
 func (b *balancer) warmths() map[string]Warmth {
-	all := map[string]Warmth{}
-	room := maxWarmthNames
-	for _, led := range []bool{true, false} {
+	b.warm = nil
+	room := maxWarmthBytes
+	for urgency := range 3 {
 		for _, s := range b.sorted() {
-			name := s.job.Name
-			if s.warmth != "" && (s.leading != nil) == led && len(name) <= room {
-				all[name] = s.warmth
-				room -= len(name)
+			if s.warmth == "" || s.urgency() != urgency {
+				continue
 			}
+			if room -= 2*len(s.job.Name) + len(s.warmth) + len(`"":"",`); room < 0 { // each byte may need an escape
+				return b.warm
+			}
+			if b.warm == nil {
+				b.warm = map[string]Warmth{}
+			}
+			b.warm[s.job.Name] = s.warmth
 		}
 	}
-	if len(all) == 0 {
-		return nil
+	return b.warm
+}
+
+// urgency says which jobs are told of first: the lower the sooner.
+func (s *seat) urgency() int {
+	switch {
+	case s.due:
+		return 0
+	case s.leading != nil:
+		return 1
 	}
-	return all
+	return 2
 }

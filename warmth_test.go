@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -209,6 +210,38 @@ func TestACrashDoesNotWaitForPrepareWhichEndsWhenItIsNotNeeded(t *testing.T) {
 		b.stop(nil)
 		require.NoError(t, b.result())
 	})
+}
+
+// What does not fit into one document is not told: the node goes on, and jobs that wait
+// only to be told of as prepared do move.
+func TestANodeHasMoreJobsThatWarmUpThanItCanTellOf(t *testing.T) {
+	for _, c := range []struct{ jobs, name int }{{4200, 4}, {300, 253}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &warming{service: newService(t)}
+			texts := map[string]string{}
+			for i := range 15 {
+				texts[fmt.Sprint(i)] = strings.Repeat(`"`, 1000)
+			}
+			node := func(instance string) *executing {
+				var jobs []distributed.Job
+				for i := range c.jobs {
+					job := w.job(instance, fmt.Sprintf("%0*d", c.name, i), untilDone)
+					job.Prepare = func(context.Context) error { return nil }
+					jobs = append(jobs, job)
+				}
+				return start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", instance, w.provider(), jobs,
+					distributed.WithLoadBalancing(), distributed.WithMetadata(texts)))
+			}
+			a := node("a")
+			node("b")
+			time.Sleep(time.Hour)
+			require.Equal(t, c.jobs/2, w.mostOn("a"))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			require.NoError(t, a.Drain(ctx))
+			require.Equal(t, c.jobs, w.mostOn("b"))
+		})
+	}
 }
 
 func TestPrepareThatFailsIsCalledAgain(t *testing.T) {

@@ -93,13 +93,15 @@ func (w *work) due(last record, now time.Time) time.Time {
 // run calls the function for a time. It is on record before that the time has been
 // begun, and afterwards that it may be begun again, if the function has failed.
 func (w *work) run(ctx context.Context, l *distributed.Leadership, at time.Time) (err error) {
-	if err := save(ctx, l, record{Time: at}); err != nil {
+	saving, cancel := outlast(ctx, saveTimeout)
+	defer cancel()
+	if err := save(saving, l, record{Time: at}); err != nil {
 		return err
 	}
 	err = errNotReturned
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, save(ctx, l, record{Time: at, Failed: true}))
+			err = errors.Join(err, save(saving, l, record{Time: at, Failed: true}))
 		}
 	}()
 	if ctx.Err() != nil { // saving has taken that long
@@ -110,6 +112,23 @@ func (w *work) run(ctx context.Context, l *distributed.Leadership, at time.Time)
 
 // errNotReturned means a panic, which goes on.
 var errNotReturned = errors.New("the function has not returned")
+
+// saveTimeout is how long saving goes on after the node was told to stop: a time that is
+// on record as begun, and was not, is lost.
+const saveTimeout = 5 * time.Second
+
+// outlast returns a context that is done d after ctx is, or when cancel is called.
+func outlast(ctx context.Context, d time.Duration) (outlasting context.Context, cancel func()) {
+	outlasting, over := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(d):
+			over()
+		case <-outlasting.Done():
+		}
+	})
+	return outlasting, func() { stop(); over() }
+}
 
 // longest is how long to sleep at most before looking at the time of day again: that
 // may be set, or go on while this machine sleeps.

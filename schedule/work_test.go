@@ -261,18 +261,22 @@ func TestTheLeaderChangesInTheMiddleOfARun(t *testing.T) {
 
 // A stop that comes while the beginning is being saved must not cost the run.
 func TestATimeIsNotLostIfTheNodeStopsAsItComes(t *testing.T) {
-	in(t, func(t *testing.T, s *service) {
-		s.hub.SetDelay(200 * time.Millisecond)
-		stopA := s.start("a", hourly(), nil)
-		sleepUntil(t, "00:01")
-		stopB := s.start("b", hourly(), nil)
-		sleepUntil(t, "00:59")
-		time.Sleep(59*time.Second + 50*time.Millisecond)
-		require.NoError(t, stopA())
-		sleepUntil(t, "01:30")
-		require.NoError(t, stopB())
-		require.Equal(t, []call{{"b", "01:00", "01:00"}}, s.take())
-	})
+	for _, away := range []time.Duration{200 * time.Millisecond, 3 * time.Second} {
+		in(t, func(t *testing.T, s *service) {
+			stopA := s.start("a", hourly(), nil)
+			sleepUntil(t, "00:01")
+			stopB := s.start("b", hourly(), nil)
+			sleepUntil(t, "00:59")
+			time.Sleep(58900 * time.Millisecond)
+			release := s.hub.HoldRequests("a")
+			time.Sleep(150 * time.Millisecond)
+			time.AfterFunc(away, release)
+			require.NoError(t, stopA())
+			sleepUntil(t, "01:30")
+			require.NoError(t, stopB())
+			require.Equal(t, []call{{"b", "01:00", "01:00"}}, s.take())
+		})
+	}
 }
 
 // What a begins is under way when its lease ends, b takes over, and begins the same.

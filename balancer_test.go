@@ -288,6 +288,31 @@ func TestDrainReturnsWhenTheLastJobIsReleased(t *testing.T) {
 	})
 }
 
+// What the node has begun to tell may still say that it takes jobs.
+func TestNothingStartsOnceDrainHasReturned(t *testing.T) {
+	drained := 0
+	for at := range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t)
+			s.hub.SetDelay(50 * time.Millisecond)
+			a := s.execute("a", works{"x": untilDone}, distributed.WithLoadBalancing(distributed.WithGatherTime(0)))
+			for !a.Status().Leased {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(time.Duration(at) * time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if a.Drain(ctx) != nil {
+				return // the job stays, as no other node can take it
+			}
+			drained++
+			time.Sleep(time.Minute)
+			require.Empty(t, s.history("x"))
+		})
+	}
+	require.NotZero(t, drained)
+}
+
 // Otherwise they would give it jobs that it does not take.
 func TestOthersKnowThatANodeStopsAlthoughItHadSomethingElseToTell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

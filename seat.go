@@ -185,7 +185,7 @@ func (b *balancer) seat(ctx context.Context, p *placement, calm, settled bool) (
 		switch s := seats[j]; {
 		case s == nil:
 		case p.showsSeat(j, s) || s.leaves:
-			b.want(ctx, s, wanted && !s.leaves)
+			b.want(ctx, s, wanted && !s.leaves && (s.standing != nil || !b.draining))
 		default:
 			b.unseen = true
 		}

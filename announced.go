@@ -33,10 +33,11 @@ func (b *balancer) awaitAnnounced(ctx context.Context) error {
 }
 
 // awaitTold blocks until that edition, or a later one, has been announced; likewise.
+// Before the first announcement there is nothing that the others would have to forget.
 func (b *balancer) awaitTold(ctx context.Context, edition int) error {
 	for {
 		b.mu.Lock()
-		done, changed := b.told >= edition, b.changed
+		done, changed := b.told >= edition || !b.telling, b.changed
 		b.mu.Unlock()
 		if done {
 			return nil
@@ -69,6 +70,7 @@ func (b *balancer) noteTold(edition int) {
 func (b *balancer) info() NodeInfo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.telling = true
 	info := b.node
 	info.Draining, info.Warming = b.draining, b.warmths()
 	info.Jobs = make([]JobInfo, 0, len(b.seats))

@@ -32,6 +32,7 @@ type balancer struct {
 	preparing int               // calls of Prepare under way
 	warm      map[string]Warmth // what is told of how warm jobs are
 	edition   int               // of what is to be announced
+	telling   bool              // the first announcement has begun
 	told      int               // the edition that has been announced
 	changed   chan struct{}     // closed, and replaced, when seats are taken or free, or more has been announced
 }

@@ -2,6 +2,7 @@ package distributed_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -137,6 +138,27 @@ func TestRemoveJobEndsWithItsContextAndTheJobEndsAllTheSame(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Empty(t, s.runner("x"))
 		require.Empty(t, a.Status().Jobs)
+	})
+}
+
+// Nothing has been told of the job, so there is nothing to wait for.
+func TestAJobCanBeRemovedOfANodeThatHasToldNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		p := distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(), nil, distributed.WithLoadBalancing())
+		for i := range 20 {
+			require.NoError(t, p.AddJob(s.job("a", fmt.Sprint(i), untilDone)))
+		}
+		require.NoError(t, p.UpdateJob(distributed.Job{Name: "0", Weight: 2}))
+		require.NoError(t, p.RemoveJob(t.Context(), "1"))
+		s.hub.Refuse("a", errAway)
+		a := start(t, t.Context(), p)
+		time.Sleep(time.Minute)
+		a.stop(errShutdown)
+		require.NoError(t, a.result())
+		for i := range 18 {
+			require.NoError(t, p.RemoveJob(t.Context(), fmt.Sprint(i+2)))
+		}
 	})
 }
 

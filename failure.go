@@ -82,7 +82,7 @@ func (p *LeadershipBasedJobProcessor) awaitUndone(ctx context.Context, job strin
 func (p *LeadershipBasedJobProcessor) fails(job *plannedJob, l *Leadership, err error, ran time.Duration) (report func()) {
 	before, _, _ := l.lease.lease.Recorded(l.name)
 	r := before.failed(err, ran)
-	if p.record(l, r, closeTimeout) != nil {
+	if p.recordSoon(l, r) != nil {
 		job.pause = r.Pause
 	}
 	r.Job, r.Token, r.Instance = l.name, l.token, p.concurrency.instance
@@ -95,11 +95,13 @@ func (p *LeadershipBasedJobProcessor) fails(job *plannedJob, l *Leadership, err 
 // finishes puts on record that a job is done, before it is released. Nobody else can
 // run it before that; so it takes as long as it takes, unless the node is stopping.
 func (p *LeadershipBasedJobProcessor) finishes(l *Leadership) (report func()) {
-	timeout := time.Duration(0)
-	if p.ctx.Err() != nil {
-		timeout = closeTimeout
-	}
-	if err := p.record(l, JobRecord{At: time.Now(), Done: true}, timeout); err != nil {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(p.ctx))
+	defer cancel()
+	defer context.AfterFunc(p.ctx, func() {
+		_ = sleep(ctx, closeTimeout)
+		cancel()
+	})()
+	if err := p.record(ctx, l, JobRecord{At: time.Now(), Done: true}); err != nil {
 		return func() {}
 	}
 	return func() {
@@ -127,21 +129,21 @@ func (p *LeadershipBasedJobProcessor) recoverLater(l *Leadership, before JobReco
 }
 
 func (p *LeadershipBasedJobProcessor) recovers(l *Leadership, failures int) {
-	if p.record(l, JobRecord{}, closeTimeout) == nil {
+	if p.recordSoon(l, JobRecord{}) == nil {
 		p.concurrency.log.Info("job has recovered", "job", l.name, "token", l.token, "failures", failures)
 		p.concurrency.hooks.recovered(l.name, l.token, failures)
 	}
 }
 
-// record puts r on record of the job. Without a timeout it tries for as long as the
-// lease lives.
-func (p *LeadershipBasedJobProcessor) record(l *Leadership, r JobRecord, timeout time.Duration) error {
-	ctx := context.WithoutCancel(p.ctx)
-	if timeout > 0 {
-		bounded, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		ctx = bounded
-	}
+// recordSoon is record within closeTimeout, also while the node is stopping.
+func (p *LeadershipBasedJobProcessor) recordSoon(l *Leadership, r JobRecord) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), closeTimeout)
+	defer cancel()
+	return p.record(ctx, l, r)
+}
+
+// record puts r on record of the job. It tries until ctx is done, or the lease is lost.
+func (p *LeadershipBasedJobProcessor) record(ctx context.Context, l *Leadership, r JobRecord) error {
 	err := l.election.Record(ctx, r)
 	if err != nil {
 		p.concurrency.log.Warn("outcome of the job not recorded", "job", l.name, "token", l.token, "error", err)

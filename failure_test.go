@@ -387,6 +387,27 @@ func TestAJobThatLostItsLeadershipIsNotDone(t *testing.T) {
 	})
 }
 
+// Nobody waits longer for the store than Execute says, whenever the job was done.
+func TestANodeThatStopsTriesForFiveSecondsToRecordThatAJobIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		arrive := func() {}
+		job := s.job("a", "x", func(context.Context) error {
+			time.Sleep(time.Minute)
+			arrive = s.hub.HoldRequests("a")
+			return distributed.ErrDone
+		})
+		provider := distributed.NewMemoryLeaseProvider(s.hub, distributed.WithLeaseTTL(5*time.Minute))
+		a := start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", provider, []distributed.Job{job}))
+		time.Sleep(time.Minute + time.Second)
+		stopped := time.Now()
+		a.stop(errShutdown)
+		require.NoError(t, a.result())
+		require.LessOrEqual(t, time.Since(stopped), 10*time.Second)
+		arrive()
+	})
+}
+
 func TestDoneIsRecordedWheneverTheStoreAnswersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)

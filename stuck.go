@@ -61,14 +61,8 @@ type stopping struct {
 	forget   func()      // keeps the Work from being exposed; nil if it is not to be
 }
 
-// reportStuck says so when the Work of t goes on although its context is done, until the
-// function that it returns is called.
-func (p *LeadershipBasedJobProcessor) reportStuck(t *tenure) (returned func()) {
-	t.leadership.onEnd(func() { p.noteEnd(t) })
-	return func() { p.noteStop(t) }
-}
-
-// noteEnd notes that the context of a Work is done. It does not block.
+// noteEnd notes that the context of a Work is done, and has it reported if the Work goes
+// on until long after that. It does not block.
 func (p *LeadershipBasedJobProcessor) noteEnd(t *tenure) {
 	s, l := &t.stopping, t.leadership
 	s.mu.Lock()
@@ -98,7 +92,7 @@ func (p *LeadershipBasedJobProcessor) noteStuck(t *tenure) {
 	s.report.Reset(min(stuck, time.Minute))
 }
 
-// noteStop notes that nothing of a Work runs any more.
+// noteStop notes that a Work has returned.
 func (p *LeadershipBasedJobProcessor) noteStop(t *tenure) {
 	s, l := &t.stopping, t.leadership
 	s.mu.Lock()

@@ -101,6 +101,38 @@ func TestAWorkThatStopsInTimeIsNotStuck(t *testing.T) {
 	})
 }
 
+// Its outcome may take long to be recorded.
+func TestAWorkThatHasReturnedIsNotStuckNorSilent(t *testing.T) {
+	for _, outcome := range []error{nil, errBroken} {
+		synctest.Test(t, func(t *testing.T) {
+			s, log := newService(t), new(journal)
+			var stuck atomic.Int32
+			runs := 0
+			job := s.job("a", "x", func(ctx context.Context) error {
+				if runs++; runs == 1 {
+					return errBroken
+				}
+				l, _ := distributed.LeadershipFromContext(ctx)
+				for ; runs > 2 && ctx.Err() == nil; time.Sleep(time.Second) {
+					l.Alive()
+				}
+				time.Sleep(59 * time.Second)
+				time.AfterFunc(4*time.Second, s.hub.HoldRequests("a"))
+				return outcome
+			})
+			job.Watchdog = time.Minute + time.Second
+			start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(), []distributed.Job{job}, log.logger(), distributed.WithStuck(3*time.Second, distributed.DumpStuck),
+				distributed.WithHooks(distributed.Hooks{Stuck: func(string, int64, time.Duration) { stuck.Add(1) }})))
+			time.Sleep(10 * time.Minute)
+			require.Greater(t, len(s.history("x")), 2)
+			require.Zero(t, stuck.Load())
+			require.Empty(t, log.with(t, "work is stuck"))
+			require.Empty(t, log.with(t, "work does not stop"))
+			require.Empty(t, log.with(t, "work gives no sign of life"))
+		})
+	}
+}
+
 func TestAWorkWithoutASignOfLifeHasFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, log := newService(t), new(journal)

@@ -36,6 +36,7 @@ type LeadershipBasedJobProcessor struct {
 	finished bool          // no more jobs
 	failure  error
 	crew     crew
+	stacks   stacks
 	parting  parting
 
 	ordered   *instructions // nil before the first lease

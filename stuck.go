@@ -182,19 +182,62 @@ func (p *LeadershipBasedJobProcessor) labels(l *Leadership) []string {
 // goroutines returns the stacks of those that Work runs on, as far as they have kept
 // its labels.
 func (p *LeadershipBasedJobProcessor) goroutines(l *Leadership) string {
-	var all bytes.Buffer
-	if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
-		return err.Error()
-	}
 	labels := p.labels(l)
 	var own []string
-	for stack := range strings.SplitSeq(all.String(), "\n\n") {
+	for _, stack := range p.stacks.now()[strconv.Quote(l.name)] {
 		if hasLabels(stack, labels) {
 			own = append(own, stack)
 		}
 	}
 	text := strings.Join(own, "\n\n")
 	return text[:min(len(text), maxDump)]
+}
+
+// stacks are those of all goroutines. To look at them stops the whole process: all who
+// want them at the same time share one look, as thousands of jobs may hang together.
+type stacks struct {
+	looking sync.Mutex // held while they are looked at
+
+	mu   sync.Mutex
+	next *snapshot // nil if nobody waits for one
+}
+
+type snapshot struct {
+	once  sync.Once
+	byJob map[string][]string
+}
+
+// now returns the stacks as they are once it has been called, by quoted name of the job.
+func (s *stacks) now() map[string][]string {
+	s.mu.Lock()
+	if s.next == nil {
+		s.next = new(snapshot)
+	}
+	next := s.next
+	s.mu.Unlock()
+	next.once.Do(func() {
+		s.looking.Lock()
+		defer s.looking.Unlock()
+		s.mu.Lock()
+		s.next = nil
+		s.mu.Unlock()
+		next.byJob = stacksByJob()
+	})
+	return next.byJob
+}
+
+func stacksByJob() map[string][]string {
+	var all bytes.Buffer
+	_ = pprof.Lookup("goroutine").WriteTo(&all, 1) // a buffer takes everything
+	byJob := map[string][]string{}
+	for stack := range strings.SplitSeq(all.String(), "\n\n") {
+		if _, labels, ok := strings.Cut(stack, `"distributed_job":`); ok {
+			if name, err := strconv.QuotedPrefix(labels); err == nil {
+				byJob[name] = append(byJob[name], stack)
+			}
+		}
+	}
+	return byJob
 }
 
 // maxDump is how much of the stacks is logged.

@@ -2,6 +2,8 @@ package distributed_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -98,6 +100,29 @@ func TestAWorkThatStopsInTimeIsNotStuck(t *testing.T) {
 		a.stop(errShutdown)
 		require.NoError(t, a.result())
 		require.Empty(t, log.with(t, "work is stuck"))
+	})
+}
+
+// All of them share one look at the stacks of the process.
+func TestJobsThatAreSilentTogetherHaveTheirOwnStacksLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newService(t), new(journal)
+		var jobs []distributed.Job
+		for i := range 50 {
+			job := s.job("a", fmt.Sprintf("job %d \"x\"", i), untilDone)
+			job.Watchdog = time.Minute
+			jobs = append(jobs, job)
+		}
+		start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", "a", s.provider(), jobs, log.logger()))
+		time.Sleep(61 * time.Second)
+		lines := log.with(t, "work gives no sign of life")
+		require.Len(t, lines, 50)
+		for _, line := range lines {
+			stacks := line["goroutines"].(string)
+			require.Contains(t, stacks, "untilDone")
+			require.Equal(t, 1, strings.Count(stacks, `"distributed_job":`), stacks)
+			require.Contains(t, stacks, fmt.Sprintf(`"distributed_job":%q`, line["job"]))
+		}
 	})
 }
 

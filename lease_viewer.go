@@ -28,6 +28,8 @@ type viewer struct {
 	mu      sync.Mutex
 	mirror  *mirror
 	heardAt time.Duration      // when the feed said something last
+	endedAt time.Duration      // when one was ended that had said nothing
+	silence time.Duration      // how long it may say nothing: longer for each in a row, as a listing may be large
 	warned  bool               // of a document in an unknown format, and there is one still
 	refeed  context.CancelFunc // ends the feed; another begins
 	closed  bool
@@ -38,7 +40,8 @@ type viewer struct {
 func look(ctx context.Context, store Store, k keys, t timing, c *clock, req LeaseRequest) (*viewer, error) {
 	v := &viewer{
 		store: store, keys: k, timing: t, clock: c, log: req.Logger, events: req.Events,
-		first: make(chan struct{}), failed: make(chan error, 1), retime: make(chan struct{}, 1),
+		silence: feedSilence,
+		first:   make(chan struct{}), failed: make(chan error, 1), retime: make(chan struct{}, 1),
 		mirror: newMirror(k, "", t, memory{}),
 	}
 	v.ctx, v.stop = context.WithCancel(context.Background())
@@ -82,7 +85,7 @@ func (v *viewer) apply(step Step) {
 	v.update(func(now time.Duration) {
 		v.mirror.step(step, now)
 		v.warn()
-		v.heardAt = now
+		v.heardAt, v.silence = now, feedSilence
 		select {
 		case <-v.first:
 		default:
@@ -110,8 +113,11 @@ func (v *viewer) update(f func(now time.Duration)) {
 }
 
 // feedSilence is how long a feed may say nothing: stores tell that they are alive
-// more often than that.
-const feedSilence = 5 * time.Second
+// more often than that. longestFeedSilence is for one that lists.
+const (
+	feedSilence        = 5 * time.Second
+	longestFeedSilence = 8 * feedSilence
+)
 
 var errSilent = errors.New("distributed: the store has not been heard of")
 
@@ -122,9 +128,10 @@ func (v *viewer) keepTime() {
 		silent := false
 		v.update(func(now time.Duration) {
 			v.mirror.expire(now)
-			wait = v.heardAt + feedSilence - now
+			wait = max(v.heardAt, v.endedAt) + v.silence - now
 			if silent = wait <= 0; silent {
-				wait = feedSilence
+				v.endedAt, v.silence = now, min(2*v.silence, longestFeedSilence)
+				wait = v.silence
 				v.refeed()
 			}
 			if at, ok := v.mirror.nextExpiry(); ok {

@@ -3,7 +3,9 @@ package distributed_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -146,4 +148,42 @@ func TestAViewerOfASilentAppKnowsThatItSees(t *testing.T) {
 		}
 	}
 	require.NoError(t, v.Close())
+}
+
+// slowListings is a store that takes a while to list.
+type slowListings struct {
+	distributed.Store
+	takes *atomic.Int64
+}
+
+func (s slowListings) Follow(ctx context.Context, prefix string, tell func(distributed.Step)) error {
+	select {
+	case <-time.After(time.Duration(s.takes.Load())):
+		return s.Store.Follow(ctx, prefix, tell)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestAListingMayTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, takes := new(distributed.MemoryHub), new(atomic.Int64)
+		provider := distributed.NewLeaseProvider(func(_ context.Context, req distributed.LeaseRequest) (distributed.Store, error) {
+			return slowListings{hub.Open(req.Instance), takes}, nil
+		})
+		o, err := distributed.Observe(t.Context(), "app", provider)
+		require.NoError(t, err)
+		defer o.Close()
+		takes.Store(int64(15 * time.Second))
+		hub.Cut("")
+		c := distributed.NewConcurrency("app", "a", provider)
+		l, err := c.Campaign(t.Context(), "x")
+		require.NoError(t, err)
+		defer c.Close()
+		time.Sleep(time.Minute)
+		leader, ok := o.Locate("x")
+		require.True(t, ok)
+		require.Equal(t, l.Token(), leader.Token)
+		require.Less(t, o.Age(), 5*time.Second)
+	})
 }

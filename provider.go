@@ -61,11 +61,11 @@ func (p *storeProvider) AcquireLease(ctx context.Context, req LeaseRequest) (Lea
 	return s, nil
 }
 
-// joinTimeout bounds what may take several calls.
+// joinTimeout bounds what may take several calls; see [admission.patience].
 const joinTimeout = 5 * callTimeout
 
 func (p *storeProvider) join(ctx context.Context, prefix string, record *appRecord, req LeaseRequest) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(ctx, record.joining.patience())
 	defer cancel()
 	store, err := p.open(ctx, req)
 	if err != nil {
@@ -92,7 +92,7 @@ func (p *storeProvider) openView(ctx context.Context, req LeaseRequest) (*viewer
 	}
 	prefix := p.prefix(req)
 	record := p.record(prefix)
-	opening, cancel := context.WithTimeout(ctx, joinTimeout)
+	opening, cancel := context.WithTimeout(ctx, record.looking.patience())
 	defer cancel()
 	var v *viewer
 	store, err := p.open(opening, req)
@@ -153,6 +153,15 @@ type admission struct {
 	told     bool // that we go on although we are refused
 	since    time.Time
 	refusals int // in a row
+	timeouts int // likewise
+}
+
+// patience is how long an attempt may take: longer after each that took too long, as
+// the first listing may be large.
+func (a *admission) patience() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return joinTimeout << min(a.timeouts, 3)
 }
 
 const (
@@ -168,6 +177,11 @@ const (
 func (a *admission) judge(log *slog.Logger, err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if errors.Is(err, context.DeadlineExceeded) {
+		a.timeouts++
+	} else {
+		a.timeouts = 0
+	}
 	switch {
 	case err == nil:
 		a.admitted, a.told, a.refusals = true, false, 0

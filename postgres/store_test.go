@@ -61,13 +61,24 @@ func TestAWriteThatWasGivenUpIsNotCancelledAndTakesEffectOnce(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), s.sql("SELECT FROM S.counter FOR UPDATE"))
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	_, err = store.Put(ctx, "app/document", []byte("second"), first)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	var waiting int
-	require.NoError(t, s.scan(&waiting, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%S.put(%' AND wait_event_type = 'Lock'"))
-	require.Equal(t, 1, waiting)
+	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	given := make(chan error, 1)
+	go func() {
+		_, err := store.Put(ctx, "app/document", []byte("second"), first)
+		given <- err
+	}()
+	waiting := func() (n int) {
+		require.NoError(t, s.scan(&n, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%S.put(%' AND wait_event_type = 'Lock'"))
+		return n
+	}
+	for deadline := time.Now().Add(time.Minute); waiting() != 1; time.Sleep(10 * time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "the statement does not wait")
+	}
+	giveUp()
+	require.ErrorIs(t, <-given, context.Canceled)
+	time.Sleep(200 * time.Millisecond) // in which it could be cancelled
+	require.Equal(t, 1, waiting())
 	require.NoError(t, tx.Rollback(t.Context()))
 	follow(t, store, "app/").awaitValue("app/document", "second")
 	rejected(t, store, "app/document", first)

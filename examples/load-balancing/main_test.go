@@ -19,6 +19,7 @@ func TestBothAppsSpreadAndSurviveAllButtons(t *testing.T) {
 	run.PressAll("balanced")
 	run.AwaitAll("timeouts")
 	require.Contains(t, run.Get(""), "Voluntary timeouts")
+	run.AwaitEven("balanced", "node-1", "node-2", "node-3", "node-4") // whatever a late heartbeat has moved meanwhile
 	code, out := run.Interrupt()
 	require.Zero(t, code, out)
 	require.Contains(t, out, "Load balancing has evened its jobs out.")

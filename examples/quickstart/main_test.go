@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,7 +40,7 @@ func TestWholeRun(t *testing.T) {
 func TestRecordsAreKeptToBeCheckedByHand(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "records")
-	code, out, _ := call(t.Context(), "-for", "2s", "-jobs", "2", "-nodes", "1", "-records", dir)
+	code, out, _ := call(t.Context(), "-for", "8s", "-jobs", "2", "-nodes", "1", "-records", dir)
 	require.Zero(t, code, out)
 	require.Contains(t, out, "go -C cmd/distributed run . verify "+filepath.Join(dir, "*.jsonl"))
 	records, err := verify.ReadFiles(filepath.Join(dir, "node-1.jsonl"))
@@ -55,7 +57,9 @@ func TestRecordsAreKeptToBeCheckedByHand(t *testing.T) {
 func TestOnAnExistingClusterThatLosesItsLeader(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.Config{Members: 3, UnsafeNoFsync: true})
-	time.AfterFunc(2*time.Second, cluster.Leader().Kill)
+	var leader *etcdtest.Member
+	require.Eventually(t, func() bool { leader = cluster.Leader(); return leader != nil }, time.Minute, 10*time.Millisecond)
+	time.AfterFunc(2*time.Second, leader.Kill)
 	code, out, _ := call(t.Context(), "-for", "6s", "-jobs", "7", "-nodes", "2", "-etcd", strings.Join(cluster.Endpoints(), ","))
 	require.Zero(t, code, out)
 	left, err := cluster.Client().Get(t.Context(), "distributed-quickstart/", clientv3.WithPrefix())
@@ -66,27 +70,30 @@ func TestOnAnExistingClusterThatLosesItsLeader(t *testing.T) {
 func TestOnEtcdThatGoesAwayForGood(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
-	ctx, interrupt := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	time.AfterFunc(2*time.Second, cluster.Members()[0].Kill)
-	code, out, _ := call(ctx, "-jobs", "7", "-etcd", cluster.Endpoints()[0])
+	out := &watcher{all: regexp.MustCompile(`s  [123]{7} `), run: func() {
+		cluster.Members()[0].Kill()
+		time.Sleep(time.Second) // for the nodes to notice
+		interrupt()
+	}}
+	code := quickstart(ctx, []string{"-for", "1h", "-jobs", "7", "-etcd", cluster.Endpoints()[0]}, out, io.Discard)
 	require.Equal(t, 1, code)
-	require.Contains(t, out, "cannot read the counters")
-	require.Contains(t, out, "FAILED, for the reasons above (1)")
+	require.Contains(t, out.String(), "cannot read the counters")
+	require.Contains(t, out.String(), "FAILED, for the reasons above (1)")
 }
 
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	ctx, interrupt := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	code, out, errOut := call(ctx, "-for", "1h")
-	require.Zero(t, code, out)
-	require.Empty(t, errOut)
-	require.Contains(t, out, "interrupted: all nodes stop")
-	require.Contains(t, out, "OK  no job ran twice at once")
+	watched, warned := &watcher{all: regexp.MustCompile(`s  [123]{29} `), run: interrupt}, new(strings.Builder)
+	require.Zero(t, quickstart(ctx, []string{"-for", "1h"}, watched, warned), watched)
+	require.Empty(t, warned.String())
+	require.Contains(t, watched.String(), "interrupted: all nodes stop")
+	require.Contains(t, watched.String(), "OK  no job ran twice at once")
 
-	interrupt()
-	code, out, errOut = call(ctx)
+	code, out, errOut := call(ctx)
 	require.Equal(t, 1, code)
 	require.Empty(t, out)
 	require.Contains(t, errOut, "interrupted before anything ran")
@@ -132,6 +139,21 @@ func TestFailsWhenAJobNeverRuns(t *testing.T) {
 	})
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "3 jobs never ran")
+}
+
+// watcher keeps what is written, and does something when all jobs run.
+type watcher struct {
+	strings.Builder
+	all  *regexp.Regexp // matches the line that says so
+	once sync.Once
+	run  func()
+}
+
+func (w *watcher) Write(line []byte) (int, error) {
+	if w.all.Match(line) {
+		w.once.Do(func() { go w.run() })
+	}
+	return w.Builder.Write(line)
 }
 
 // call runs the quickstart as a user does.

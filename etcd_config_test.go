@@ -24,7 +24,7 @@ func config(c clientv3.Config) distributed.ETCDOption { return distributed.WithE
 // refusedAtOnce requires that a provider cannot be used, and says why.
 func refusedAtOnce(t *testing.T, provider distributed.LeaseProvider, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err := distributed.NewConcurrency("app", "a", provider).Campaign(ctx, "x")
 	require.ErrorIs(t, err, distributed.ErrInvalidConfig)

@@ -223,6 +223,7 @@ func TestATokenThatExpiresIsAskedForAgain(t *testing.T) {
 	cluster, issuer := jwtCluster(t, 3*time.Second)
 	running := make(chan string, 100)
 	var log logBuffer
+	begun := time.Now()
 	node := execute(t, distributed.NewETCDLeaseProvider(cluster.Endpoints(), distributed.WithETCDToken(issuer.token)), running, &log, "x")
 	node.runs(t, running)
 	lasting := time.After(12 * time.Second)
@@ -234,7 +235,7 @@ func TestATokenThatExpiresIsAskedForAgain(t *testing.T) {
 		require.FailNow(t, "ended", "%v", node.err)
 	}
 	require.Zero(t, log.count("lease lost"))
-	require.LessOrEqual(t, issuer.asked.Load(), int64(6), "once a token")
+	require.LessOrEqual(t, issuer.asked.Load(), 2+int64(time.Since(begun)/(3*time.Second)), "once a token")
 }
 
 // A token that stays invalid is like a wrong password.
@@ -304,7 +305,7 @@ func TestATokenFunctionThatMisbehaves(t *testing.T) {
 		stopped := time.Now()
 		<-node.done
 		require.NoError(t, node.err)
-		require.Less(t, time.Since(stopped), time.Second)
+		require.Less(t, time.Since(stopped), 4*time.Second, "sooner than the function is given up, after 10 s")
 		require.EqualValues(t, 1, calls.Load(), "it is called once at a time")
 		close(free)
 		blocked.Wait()

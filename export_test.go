@@ -2,6 +2,7 @@ package distributed
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -10,7 +11,12 @@ import (
 // OpenETCDStore opens a store on an etcd cluster, as a lease does.
 func OpenETCDStore(endpoints []string, config clientv3.Config) (Store, error) {
 	e := &etcdProvider{endpoints: endpoints, config: config, login: newLogin(config, nil)}
-	return e.open(context.Background(), LeaseRequest{Logger: slog.New(slog.DiscardHandler)})
+	for attempt := 1; ; attempt++ { // the first has a second, which etcd may need on a machine that is busy
+		s, err := e.open(context.Background(), LeaseRequest{Logger: slog.New(slog.DiscardHandler)})
+		if attempt == 5 || !isTimeout(err) || errors.Is(err, ErrRefused) {
+			return s, err
+		}
+	}
 }
 
 // Errors of stores in memory.

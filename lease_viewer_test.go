@@ -49,10 +49,10 @@ func (s *sight) await(t *testing.T, failing bool) time.Duration {
 	return time.Since(begun)
 }
 
-func openView(t *testing.T, s *sight, endpoints ...string) distributed.Viewer {
+func openView(t *testing.T, events distributed.LeaseEvents, endpoints ...string) distributed.Viewer {
 	provider := distributed.NewETCDLeaseProvider(endpoints)
 	for ctx := testContext(t); ; { // an attempt takes 5 s at most, which etcd may need on a machine that is busy
-		v, err := provider.OpenView(ctx, distributed.LeaseRequest{App: "app", Logger: new(logBuffer).logger(), Events: s.events()})
+		v, err := provider.OpenView(ctx, distributed.LeaseRequest{App: "app", Logger: new(logBuffer).logger(), Events: events})
 		if err == nil {
 			t.Cleanup(func() { require.NoError(t, v.Close()) })
 			return v
@@ -91,7 +91,7 @@ func TestAViewerNoticesThatItIsBlind(t *testing.T) {
 				lead(t, node(t, cluster, "a", distributed.WithLeaseTTL(30*time.Second)), "x")
 			}
 			var s sight
-			v := openView(t, &s, cluster.Endpoints()...)
+			v := openView(t, s.events(), cluster.Endpoints()...)
 			cluster.Members()[0].Stop()
 			t.Logf("noticed after %v", s.await(t, true))
 			require.Error(t, s.cause)
@@ -114,7 +114,7 @@ func TestAViewerReplacesASilentConnection(t *testing.T) {
 			}
 			network, endpoint := linkTo(t, cluster)
 			var s sight
-			v := openView(t, &s, endpoint)
+			v := openView(t, s.events(), endpoint)
 			network.Silence()
 			begun := time.Now()
 			lead(t, node(t, cluster, "b"), "y")
@@ -132,12 +132,10 @@ func TestAViewerOfASilentAppKnowsThatItSees(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
 	told := make(chan struct{}, 100)
-	provider := distributed.NewETCDLeaseProvider(cluster.Endpoints())
-	v, err := provider.OpenView(testContext(t), distributed.LeaseRequest{App: "app", Logger: new(logBuffer).logger(), Events: distributed.LeaseEvents{
+	openView(t, distributed.LeaseEvents{
 		Renewed:       func(_, _ time.Duration) { told <- struct{}{} },
 		RenewalFailed: func(cause error) { t.Error(cause) },
-	}})
-	require.NoError(t, err)
+	}, cluster.Endpoints()...)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for range 3 {
@@ -147,7 +145,6 @@ func TestAViewerOfASilentAppKnowsThatItSees(t *testing.T) {
 			require.FailNow(t, "nothing was told")
 		}
 	}
-	require.NoError(t, v.Close())
 }
 
 // slowListings is a store that takes a while to list.

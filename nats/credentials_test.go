@@ -51,7 +51,7 @@ func TestCredentialsAndTLS(t *testing.T) {
 	roots.AddCert(web.Certificate())
 	good, trust := nats.UserCredentials(account.credentials(t)), nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
 	open := func(options ...nats.Option) (distributed.Store, error) {
-		return Config{Servers: []string{"tls://" + config.addr()}, Replicas: 1, Options: options}.open(t.Context(), distributed.LeaseRequest{Instance: "test"})
+		return Config{Servers: []string{"tls://" + config.addr()}, Replicas: 1, Options: append(options, patient)}.open(t.Context(), distributed.LeaseRequest{Instance: "test"})
 	}
 	for _, options := range [][]nats.Option{{good}, {trust}, {trust, nats.UserCredentials(stranger.credentials(t))}} {
 		_, err := open(options...)

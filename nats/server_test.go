@@ -138,6 +138,22 @@ func (c *cluster) open(config Config) distributed.Store {
 	return nil
 }
 
+// unhurried gives a write that nobody bounds more than the 2 s of the client, which a
+// disk that is slow may need.
+type unhurried struct{ distributed.Store }
+
+func (u unhurried) Put(ctx context.Context, key string, value []byte, rev int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return u.Store.Put(ctx, key, value, rev)
+}
+
+func (u unhurried) Delete(ctx context.Context, key string, rev int64) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return u.Store.Delete(ctx, key, rev)
+}
+
 // space opens stores each of which has a link of its own, to one of the servers.
 func (c *cluster) space(t *testing.T) storetest.Space {
 	links := map[distributed.Store]*link.Link{}
@@ -148,7 +164,7 @@ func (c *cluster) space(t *testing.T) storetest.Space {
 			config := c.config()
 			config.Servers = []string{"nats://" + l.Addr()}
 			config.Options = []nats.Option{nats.IgnoreDiscoveredServers()}
-			s := c.open(config)
+			s := unhurried{c.open(config)}
 			links[s] = l
 			t.Cleanup(l.Close)
 			return s

@@ -34,6 +34,9 @@ func TestWhatCannotWorkIsAnErrorBeforeAnythingIsWritten(t *testing.T) {
 	}
 }
 
+// patient waits longer for a connection than a node does, which tries again.
+var patient = nats.Timeout(10 * time.Second)
+
 // What an operator has made, or changed, may lose documents behind our back.
 func TestAStreamThatBreaksAPromiseIsRefused(t *testing.T) {
 	c := startCluster(t, 1)
@@ -52,6 +55,7 @@ func TestAStreamThatBreaksAPromiseIsRefused(t *testing.T) {
 		"acknowledgements": func(s *jetstream.StreamConfig) { s.NoAck = true },
 	} {
 		config := c.config()
+		config.Options = []nats.Option{patient}
 		config.Stream = strings.Map(func(r rune) rune {
 			if r == ' ' || r == '_' {
 				return '-'
@@ -93,7 +97,7 @@ func startWithUsers(t *testing.T, users ...*server.User) func(user, password str
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	require.True(t, s.ReadyForConnections(20*time.Second))
 	return func(user, password string) Config {
-		return Config{Servers: []string{"nats://" + config.addr()}, Replicas: 1, Options: []nats.Option{nats.UserInfo(user, password)}}
+		return Config{Servers: []string{"nats://" + config.addr()}, Replicas: 1, Options: []nats.Option{nats.UserInfo(user, password), patient}}
 	}
 }
 
@@ -125,11 +129,13 @@ func TestTheDocumentedPermissionsAreEnough(t *testing.T) {
 func TestToLookMakesNothing(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
-	_, err := c.config().open(t.Context(), distributed.LeaseRequest{})
+	config := c.config()
+	config.Options = []nats.Option{patient}
+	_, err := config.open(t.Context(), distributed.LeaseRequest{})
 	require.ErrorContains(t, err, "there is no stream distributed yet")
-	node := c.open(c.config())
+	node := c.open(config)
 	defer node.Close()
-	viewer, err := c.config().open(t.Context(), distributed.LeaseRequest{})
+	viewer, err := config.open(t.Context(), distributed.LeaseRequest{})
 	require.NoError(t, err)
 	defer viewer.Close()
 	require.True(t, follow(t, viewer.(*store), "app/").Whole)

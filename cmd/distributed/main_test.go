@@ -123,7 +123,7 @@ func TestWrongCallsSayWhatIsWrong(t *testing.T) {
 		"jobs -store etcd://x -app a":                             "must have a host and a port",
 		"jobs -store etcd://127.0.0.1:1 -app a/b":                 "must not contain",
 		"jobs -store etcd://127.0.0.1:1 -app a -o x":              "must be table or json",
-		"jobs -store etcd://127.0.0.1:1 -app a -timeout 100ms":    "connection refused",
+		"jobs -store etcd://127.0.0.1:1 -app a -timeout 2s":       "connection refused",
 		"jobs -store etcd://127.0.0.1:1 -app a -user me":          "no password",
 		"jobs -store etcd://127.0.0.1:1 -app a -cacert none":      "--cacert",
 		"jobs -store etcd://127.0.0.1:1 -app a -cert none -key x": "--cert and --key",

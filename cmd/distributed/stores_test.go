@@ -89,12 +89,15 @@ func TestAStoreThatCannotBeReachedIsNamed(t *testing.T) {
 		"kubernetes://distributed":         "connection refused",
 	} {
 		for _, verb := range []string{"jobs", "resume job"} {
-			var out, errs strings.Builder
-			call := strings.Fields(verb + " -app a -timeout 300ms -store " + store)
-			require.Equal(t, exitFailed, run(t.Context(), call, strings.NewReader(""), &out, &errs), store)
-			require.Contains(t, errs.String(), "127.0.0.1:1", store)
-			require.Contains(t, errs.String(), want, store)
-			require.NotContains(t, errs.String(), "secret", store)
+			t.Run(verb+" "+store, func(t *testing.T) {
+				t.Parallel()
+				var out, errs strings.Builder
+				call := strings.Fields(verb + " -app a -timeout 3s -store " + store)
+				require.Equal(t, exitFailed, run(t.Context(), call, strings.NewReader(""), &out, &errs))
+				require.Contains(t, errs.String(), "127.0.0.1:1")
+				require.Contains(t, errs.String(), want)
+				require.NotContains(t, errs.String(), "secret")
+			})
 		}
 	}
 }

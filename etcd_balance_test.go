@@ -66,7 +66,7 @@ func (c *tally) loads() (loads map[string]int, runs int) {
 func TestETCDNodesBalanceJobsAndShowThem(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
-	provider := distributed.NewETCDLeaseProvider(cluster.Endpoints(), distributed.WithLeaseTTL(ttl))
+	provider := distributed.NewETCDLeaseProvider(cluster.Endpoints())
 	c := &tally{t: t, running: map[string]string{}}
 	balance := distributed.WithLoadBalancing(distributed.WithSettleTime(300 * time.Millisecond))
 	execute := func(node string) (stop func()) {

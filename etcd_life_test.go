@@ -19,7 +19,8 @@ func TestWhatWasSavedOnETCDIsThereForTheNextLeaderAndAStaleOneIsRefused(t *testi
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
 	network := newGate()
-	a, b := node(t, cluster, "a", network.option()), node(t, cluster, "b")
+	a := node(t, cluster, "a", distributed.WithLeaseTTL(5*time.Second), network.option())
+	b := node(t, cluster, "b", distributed.WithLeaseTTL(10*time.Second))
 	first := lead(t, a, "x")
 	requireSaved(t, first, "")
 	require.NoError(t, first.Save(t.Context(), []byte("checkpoint")))
@@ -61,7 +62,7 @@ func TestFailuresAreCountedAndMigrationsDoneOnETCD(t *testing.T) {
 	})
 	var nodes []*executing
 	for _, name := range []string{"a", "b"} {
-		provider := distributed.NewETCDLeaseProvider(cluster.Endpoints(), distributed.WithLeaseTTL(ttl))
+		provider := distributed.NewETCDLeaseProvider(cluster.Endpoints())
 		nodes = append(nodes, start(t, t.Context(), distributed.NewLeadershipBasedJobProcessor("app", name, provider, jobs, hooks)))
 	}
 	<-done
@@ -87,8 +88,8 @@ func TestWhatAStaleLeaderHasSentIsRefusedByETCDWhenItArrives(t *testing.T) {
 		store, err := distributed.OpenETCDStore(cluster.Endpoints(), clientv3.Config{})
 		network.Store = store
 		return network, err
-	}, distributed.WithLeaseTTL(ttl))
-	a, b := distributed.NewConcurrency("app", "a", provider), node(t, cluster, "b")
+	}, distributed.WithLeaseTTL(5*time.Second))
+	a, b := distributed.NewConcurrency("app", "a", provider), node(t, cluster, "b", distributed.WithLeaseTTL(10*time.Second))
 	defer func() { _ = a.Close() }()
 	first := lead(t, a, "x")
 	requireSaved(t, first, "")

@@ -261,7 +261,7 @@ func forAll(n int, f func(i int)) {
 
 func TestAServerThatTakesFewerOperationsIsServed(t *testing.T) {
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true, Configure: func(c *embed.Config) { c.MaxTxnOps = 7 }})
-	a := node(t, cluster, "a")
+	a := node(t, cluster, "a", distributed.WithLeaseTTL(10*time.Second))
 	lead(t, a, "warm")
 	forAll(100, func(i int) {
 		l := lead(t, a, fmt.Sprint("job-", i))

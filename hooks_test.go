@@ -256,6 +256,7 @@ func TestHooksAreCalledWithoutLocks(t *testing.T) {
 func TestHooksOnETCD(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.Config{UnsafeNoFsync: true})
+	const ttl = 10 * time.Second
 	provider := distributed.NewETCDLeaseProvider(cluster.Endpoints(), distributed.WithLeaseTTL(ttl))
 	type renewal struct{ latency, remaining time.Duration }
 	gaps, lost, renewals := make(chan time.Duration, 10), make(chan error, 10), make(chan renewal, 100)

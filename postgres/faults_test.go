@@ -145,7 +145,7 @@ func TestNoJobRunsTwiceWhenThePoolerOfANodeIsFrozen(t *testing.T) {
 func TestAShortOutageEndsNoLeadership(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	w := emptyWorld(t, s.schema, 12*time.Second)
+	w := emptyWorld(t, s.schema, 24*time.Second)
 	for range 2 {
 		w.add(s.link())
 	}

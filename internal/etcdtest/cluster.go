@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +17,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+
+	"github.com/b2552be4/distributed/internal/link"
 )
 
 // startTimeout bounds Start and Restart whatever their context says. A cluster
@@ -231,34 +231,16 @@ func (c *Cluster) Close() error {
 	return c.closeErr
 }
 
-// Ports are picked from below those that systems hand out by themselves: a
-// client that dials a stopped member's port, over and over, from such a port
-// would in the end connect to itself, and the member could not come back.
-const (
-	firstPort = 20000
-	lastPort  = 32000
-)
-
-// freeAddrs returns n different loopback addresses nobody listens on.
+// freeAddrs returns n different loopback addresses nobody listens on. Nobody else in
+// this process gets them, not even while a member is stopped.
 func freeAddrs(n int) ([]string, error) {
-	var free []net.Listener
-	defer func() { // not earlier: the next one must be a different one
-		for _, l := range free {
-			_ = l.Close()
+	var addrs []string
+	for range n {
+		addr, err := link.FreeAddr()
+		if err != nil {
+			return nil, err
 		}
-	}()
-	for tries := 0; len(free) < n; tries++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.N(lastPort-firstPort)))
-		switch {
-		case err == nil:
-			free = append(free, l)
-		case tries >= 100:
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-	}
-	addrs := make([]string, n)
-	for i, l := range free {
-		addrs[i] = l.Addr().String()
+		addrs = append(addrs, addr)
 	}
 	return addrs, nil
 }

@@ -45,7 +45,8 @@ func TestThreeMembersServeWithoutTheLeader(t *testing.T) {
 	putAndGet(t, c.Client())
 	require.NotEqual(t, leader, c.Leader())
 	require.NoError(t, leader.Restart(t.Context()))
-	killed := c.Leader()
+	var killed *etcdtest.Member
+	require.Eventually(t, func() bool { killed = c.Leader(); return killed != nil }, 30*time.Second, 10*time.Millisecond)
 	killed.Kill()
 	putAndGet(t, c.Client())
 	require.NotEqual(t, killed, c.Leader())
@@ -73,6 +74,16 @@ func TestRestartKeepsDataAndEndpoint(t *testing.T) {
 	got, err := c.Client().Get(t.Context(), "k")
 	require.NoError(t, err)
 	require.Equal(t, "before", string(got.Kvs[0].Value))
+}
+
+func TestRestartWaitsForItsPort(t *testing.T) {
+	c := start(t, etcdtest.Config{})
+	m := c.Members()[0]
+	m.Stop()
+	somebody, err := net.Listen("tcp", strings.TrimPrefix(m.Endpoint(), "http://"))
+	require.NoError(t, err)
+	time.AfterFunc(500*time.Millisecond, func() { _ = somebody.Close() })
+	require.NoError(t, m.Restart(t.Context()))
 }
 
 func TestStopDoesNotWaitForOpenWatches(t *testing.T) {
@@ -104,17 +115,17 @@ func TestTLS(t *testing.T) {
 	c := start(t, etcdtest.Config{TLS: true})
 	require.True(t, strings.HasPrefix(c.Endpoints()[0], "https://"))
 	putAndGet(t, c.Client())
-	require.NoError(t, tryTLS(t, c, c.Authority(), false), "a client without a certificate may connect")
+	require.NoError(t, tryTLS(t, c, c.Authority(), false, 20*time.Second), "a client without a certificate may connect")
 	stranger, err := etcdtest.NewAuthority()
 	require.NoError(t, err)
-	require.Error(t, tryTLS(t, c, stranger, true), "a client must not trust a certificate of another authority")
+	require.Error(t, tryTLS(t, c, stranger, true, 2*time.Second), "a client must not trust a certificate of another authority")
 }
 
 func TestClientCertAuth(t *testing.T) {
 	c := start(t, etcdtest.Config{TLS: true, ClientCertAuth: true})
 	putAndGet(t, c.Client())
-	require.NoError(t, tryTLS(t, c, c.Authority(), true))
-	require.Error(t, tryTLS(t, c, c.Authority(), false), "a client without a certificate must be refused")
+	require.NoError(t, tryTLS(t, c, c.Authority(), true, 20*time.Second))
+	require.Error(t, tryTLS(t, c, c.Authority(), false, 2*time.Second), "a client without a certificate must be refused")
 }
 
 func TestStartFailsInTimeAndLeavesNothing(t *testing.T) {
@@ -164,8 +175,9 @@ func putAndGet(t *testing.T, c *clientv3.Client) {
 	}, 30*time.Second, 10*time.Millisecond)
 }
 
-// tryTLS makes a call as a client that trusts a, with or without a certificate.
-func tryTLS(t *testing.T, c *etcdtest.Cluster, a *etcdtest.Authority, withCert bool) error {
+// tryTLS makes a call as a client that trusts a, with or without a certificate. One that
+// is refused tries again for as long as it has patience.
+func tryTLS(t *testing.T, c *etcdtest.Cluster, a *etcdtest.Authority, withCert bool, patience time.Duration) error {
 	t.Helper()
 	cfg := a.AnonymousConfig()
 	if withCert {
@@ -176,7 +188,7 @@ func tryTLS(t *testing.T, c *etcdtest.Cluster, a *etcdtest.Authority, withCert b
 	client, err := c.NewClient(clientv3.Config{TLS: cfg})
 	require.NoError(t, err)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err = client.Get(ctx, "key")
 	return err

@@ -2,10 +2,13 @@ package etcdtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"sync"
+	"syscall"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -82,6 +85,10 @@ func (m *Member) Wipe() error {
 	return os.RemoveAll(m.dir)
 }
 
+// portTimeout is how long Restart waits for a port that another process has taken
+// while the member was away.
+const portTimeout = 10 * time.Second
+
 // Restart starts the stopped member again, on its data and its ports, and
 // returns when it serves, or with an error when that takes longer than a minute
 // or ctx is done.
@@ -94,7 +101,13 @@ func (m *Member) Restart(ctx context.Context) error {
 	if running {
 		return fmt.Errorf("etcdtest: restart %s: it is running", m.name)
 	}
-	if err := m.start(ctx); err != nil {
+	deadline := time.Now().Add(portTimeout)
+	err := m.start(ctx)
+	for errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(deadline) && ctx.Err() == nil {
+		time.Sleep(100 * time.Millisecond)
+		err = m.start(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("etcdtest: restart %s: %w", m.name, err)
 	}
 	return nil

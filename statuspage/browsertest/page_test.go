@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/animation"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/chromedp"
@@ -44,6 +45,8 @@ func TestTileFliesToTheColumnOfItsNewNode(t *testing.T) {
 	s := stage.New(3, 29)
 	b := open(t, serve(t, s).url())
 	b.live()
+	// Slowly, so that a browser that stalls sees it on its way.
+	b.do(command(animation.Enable, cdp.Empty{}), command(animation.SetPlaybackRate, animation.SetPlaybackRateParams{PlaybackRate: 0.1}))
 	b.sample(stage.Job(1))
 	s.Move(stage.ID(3), stage.Job(1))
 	b.landed(stage.Job(1), stage.ID(3))

@@ -222,7 +222,7 @@ func TestARequestThatNobodyServesIsToldSoInTime(t *testing.T) {
 func TestWhatWasPassedOnIsNotPassedOnAgain(t *testing.T) {
 	f := newFleet(t, 1)
 	a := f.start("a", says("a"))
-	front, observer := f.front()
+	front, observer := f.front(routing.WithWait(time.Minute))
 	l, err := observer.Await(t.Context(), "job-0")
 	require.NoError(t, err)
 	get := func(h http.Handler, token int64) int {
@@ -428,7 +428,7 @@ func TestWhatBrokeIsNotCalledUnavailable(t *testing.T) {
 	}))
 	defer server.Close()
 	stop := f.leads("job-0", server.URL)
-	front, observer := f.front(routing.WithWait(time.Second))
+	front, observer := f.front(routing.WithWait(5 * time.Second))
 	_, err := observer.Await(t.Context(), "job-0")
 	require.NoError(t, err)
 	leave <- func() {

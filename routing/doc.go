@@ -18,7 +18,8 @@
 //
 // While a job moves, or its node is gone, requests for it wait, up to a limit
 // ([WithWait]), and the next node answers them. So a rolling restart makes some
-// requests slower, but causes no errors, as long as a move takes less than that.
+// requests slower, but causes no errors, as long as a move takes less than that. The time
+// that a client takes to send a request does not count.
 //
 // # Stale routes
 //
@@ -38,12 +39,16 @@
 //
 // # What is sent twice, and what is not
 //
+// A body is passed on as it comes; its first 1 MiB is kept until the request is answered.
 // A request that a node did not accept (it could not be reached, or it refused) is sent
-// again, with its body if that has at most 1 MiB. If the connection breaks after that,
-// the request may have had an effect: if its method may be repeated (GET, HEAD,
-// OPTIONS, TRACE, PUT, DELETE), it is sent again, up to three times in all as a rule;
-// others are not. If that does not help, the answer is 502 Bad Gateway, with the
-// reason.
+// again, or served here if the job has moved here, unless more than 1 MiB of its body has
+// been read. If the connection breaks after that, the request may have had an effect: if
+// its method may be repeated (GET, HEAD, OPTIONS, TRACE, PUT, DELETE), it is sent again,
+// up to three times in all as a rule, and waits for a node as if it had just come; others
+// are not. If that does not help, the answer is 502 Bad Gateway, with the reason.
+//
+// If the answer comes before the end of the body, a connection of HTTP/1 is closed after
+// it. Trailers of a request are not passed on.
 //
 // # When the job leaves
 //

@@ -117,39 +117,57 @@ func (r *Router) servePassedOn(w http.ResponseWriter, req *http.Request, job str
 	if r.serveHere(w, req, job, token) {
 		return
 	}
+	if req.ContentLength != 0 {
+		answerEarly(w.Header(), req)
+	}
 	w.Header().Set(routeHeader, stale(r.routeTo(job, token)))
 	http.Error(w, fmt.Sprintf("%s is not led here under token %d", job, token), http.StatusMisdirectedRequest)
 }
 
-// route finds who serves job, for as long as a request may wait.
+// route has the request answered. If it was sent and the connection broke, and it may be
+// repeated, it waits for the next node as long as for the first.
 func (r *Router) route(w http.ResponseWriter, req *http.Request, job string) {
-	ctx, cancel := context.WithTimeout(req.Context(), r.wait)
+	req = req.WithContext(req.Context()) // the server may change its own while the body is read
+	b := &body{from: req.Body}
+	defer b.stop()
+	why := r.find(w, req, job, b)
+	for errors.Is(why, errTryAgain) && errors.Is(why, errBroke) {
+		why = r.find(w, req, job, b)
+	}
+	switch {
+	case why == nil:
+	case errors.Is(why, errNobody), errors.Is(why, errTryAgain):
+		giveUp(w, job, cmp.Or(b.broke, why))
+	default:
+		badGateway(w, job, why)
+	}
+}
+
+// find finds who serves job, for as long as a request may wait, and has the request
+// answered. It returns what pass does, or errNobody.
+func (r *Router) find(w http.ResponseWriter, req *http.Request, job string, b *body) error {
+	deadline := time.Now().Add(r.wait)
+	ctx, cancel := context.WithDeadline(req.Context(), deadline)
 	defer cancel()
-	body := newBody(req)
-	var why error
+	why := errNobody
 	for pace := time.Millisecond; ; pace = min(2*pace, maxPace) {
 		changed := r.change()
 		if r.serveHere(w, req, job, 0) {
-			return
+			return nil
 		}
 		leader, err := r.observer.Await(ctx, job)
 		if err != nil {
-			giveUp(w, job, cmp.Or(body.broke, why, errNobody))
-			return
+			return why
 		}
-		if why = r.pass(ctx, w, req, leader, body); why == nil {
-			return
-		}
-		if !errors.Is(why, errTryAgain) {
-			badGateway(w, job, why)
-			return
+		why = r.pass(deadline, w, req, leader, b)
+		if ctx.Err() != nil || !errors.Is(why, errTryAgain) || errors.Is(why, errBroke) {
+			return why
 		}
 		select {
 		case <-changed:
 		case <-time.After(pace):
 		case <-ctx.Done():
-			giveUp(w, job, cmp.Or(body.broke, why))
-			return
+			return why
 		}
 	}
 }

@@ -33,10 +33,11 @@ type fleet struct {
 }
 
 type node struct {
-	name   string
-	router *routing.Router
-	server *httptest.Server
-	stop   func()
+	name     string
+	observer *distributed.Observer
+	router   *routing.Router
+	server   *httptest.Server
+	stop     func()
 
 	returned chan struct{} // has something whenever Serve has returned
 }
@@ -67,6 +68,7 @@ func (f *fleet) start(name string, handler http.Handler, opts ...routing.Option)
 		distributed.WithLoadBalancing(distributed.WithSettleTime(10*time.Millisecond)))
 	observer, err := processor.Observe(f.t.Context())
 	require.NoError(f.t, err)
+	n.observer = observer
 	n.router, err = routing.New(observer, jobOf, opts...)
 	require.NoError(f.t, err)
 	for i := range f.jobs {
@@ -125,6 +127,10 @@ func ask(ctx context.Context, url, method string, body []byte) (int, string, err
 	if err != nil {
 		return 0, "", err
 	}
+	return do(req)
+}
+
+func do(req *http.Request) (int, string, error) {
 	answer, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, "", err
@@ -300,24 +306,23 @@ func TestALossEndsRequests(t *testing.T) {
 	require.ErrorIs(t, <-cause, distributed.ErrLeadershipLost)
 }
 
-// refuser refuses a number of requests as a node would that does not serve the job.
+// refuser refuses a number of requests as a node would that does not serve the job, but
+// reads them first.
 type refuser struct {
 	refusals atomic.Int64
 	bodies   chan int
 }
 
 func (s *refuser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.refusals.Add(-1) >= 0 {
-		w.Header().Set("Distributed-Route", "stale "+r.Header.Get("Distributed-Route"))
-		w.WriteHeader(http.StatusMisdirectedRequest)
-		return
-	}
 	b, err := io.ReadAll(r.Body)
-	if err != nil {
+	switch {
+	case err != nil:
 		w.WriteHeader(http.StatusBadRequest)
-		return
+	case s.refusals.Add(-1) >= 0:
+		refuse(w, r)
+	default:
+		s.bodies <- len(b)
 	}
-	s.bodies <- len(b)
 }
 
 // leads has a node lead job that serves nothing, until stop is called.
@@ -342,21 +347,27 @@ func TestARefusedRequestIsSentAgainWithItsBody(t *testing.T) {
 	front, _ := f.front(routing.WithWait(time.Minute))
 	entry := httptest.NewServer(front)
 	defer entry.Close()
-	for _, size := range []int{0, 1, 1 << 20, 1<<20 - 1} {
-		other.refusals.Store(3)
-		status, body, err := ask(t.Context(), entry.URL+"/job-0", http.MethodPost, make([]byte, size))
+	post := func(body io.Reader) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, entry.URL+"/job-0", body)
 		require.NoError(t, err)
-		if size < 1<<20 {
-			require.Equal(t, http.StatusOK, status, body)
-		}
-		if status == http.StatusOK { // one that may be longer than what is kept is sent again if nothing more was read
+		status, text, err := do(req)
+		require.NoError(t, err)
+		return status, text
+	}
+	for _, size := range []int{0, 1, 1<<20 - 1, 1 << 20} {
+		for _, body := range []io.Reader{bytes.NewReader(make([]byte, size)), io.MultiReader(bytes.NewReader(make([]byte, size)))} { // with a length, and without
+			other.refusals.Store(3)
+			status, text := post(body)
+			require.Equal(t, http.StatusOK, status, text)
 			require.Equal(t, size, <-other.bodies)
 		}
 	}
-	other.refusals.Store(0)
-	status, body, err := ask(t.Context(), entry.URL+"/job-0", http.MethodPost, make([]byte, 5<<20))
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status, body)
+	other.refusals.Store(1)
+	status, text := post(bytes.NewReader(make([]byte, 1<<20+1)))
+	require.Equal(t, http.StatusBadGateway, status, text)
+
+	status, text = post(bytes.NewReader(make([]byte, 5<<20)))
+	require.Equal(t, http.StatusOK, status, text)
 	require.Equal(t, 5<<20, <-other.bodies)
 }
 

@@ -175,6 +175,33 @@ func TestARequestThatANodeHadForLongWaitsForTheNextOne(t *testing.T) {
 	require.EqualValues(t, 2, other.seen.Load())
 }
 
+// TestWithoutAWaitAKnownNodeIsAsked once, and none is waited for.
+func TestWithoutAWaitAKnownNodeIsAsked(t *testing.T) {
+	f := newFleet(t, 0)
+	other := &refuser{bodies: make(chan int, 1)}
+	server := httptest.NewServer(other)
+	defer server.Close()
+	front, observer := f.front(routing.WithWait(0))
+	post := func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		front.ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/job-0", strings.NewReader("some")))
+		return w
+	}
+	require.Contains(t, post().Body.String(), "nobody leads it just now")
+	f.leads("job-0", server.URL)
+	_, err := observer.Await(t.Context(), "job-0")
+	require.NoError(t, err)
+
+	require.Eventually(t, func() bool { return post().Code == http.StatusOK }, 20*time.Second, time.Millisecond,
+		"however long the machine takes to connect")
+	require.Equal(t, 4, <-other.bodies)
+
+	other.refusals.Store(1000)
+	w := post()
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	require.GreaterOrEqual(t, other.refusals.Load(), int64(999))
+}
+
 func refuse(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Distributed-Route", "stale "+r.Header.Get("Distributed-Route"))
 	w.WriteHeader(http.StatusMisdirectedRequest)

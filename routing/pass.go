@@ -15,7 +15,8 @@ import (
 	"github.com/b2552be4/distributed"
 )
 
-// pass passes the request on to the leader, which has to be connected by deadline. It returns nil if the request was answered, errTryAgain if it may
+// pass passes the request on to the leader, which has to be connected by deadline, or
+// within minConnect. It returns nil if the request was answered, errTryAgain if it may
 // be sent again, and any other error if not.
 func (r *Router) pass(deadline time.Time, w http.ResponseWriter, req *http.Request, leader distributed.Leader, b *body) error {
 	target, err := url.Parse(leader.Metadata[r.metadata])
@@ -24,7 +25,7 @@ func (r *Router) pass(deadline time.Time, w http.ResponseWriter, req *http.Reque
 	}
 	attempt, cancel := context.WithCancel(req.Context())
 	defer cancel()
-	late := time.AfterFunc(time.Until(deadline), cancel)
+	late := time.AfterFunc(max(time.Until(deadline), minConnect), cancel)
 	defer late.Stop()
 	var failure error
 	route := r.routeTo(leader.Job, leader.Token)
@@ -81,6 +82,10 @@ func (r *Router) pass(deadline time.Time, w http.ResponseWriter, req *http.Reque
 // maxSent is how often a request that may be repeated is sent until its connection does
 // not break: it may be what breaks the node.
 const maxSent = 3
+
+// minConnect is how long a node that is known has at least to be connected, however
+// short a time a request may wait.
+const minConnect = time.Second
 
 // answerEarly has an answer sent before all of the request has come. A server of HTTP/1
 // would first read the rest, and so wait for a client that may wait for the answer; it

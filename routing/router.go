@@ -200,8 +200,10 @@ func (r *Router) change() <-chan struct{} {
 type Option func(*Router)
 
 // WithWait sets how long a request waits for a node that serves its job, and how long a
-// request that is being served may go on when its job is about to move: 0 to 1 min.
-// Default: 1 s.
+// request that is being served may go on when its job is about to move: 0 to 1 min. With
+// 0 a request is sent to the node that is known to lead, once, and waits for none. A node
+// that is known has a second to accept the connection, even if that is longer. Default:
+// 1 s.
 func WithWait(d time.Duration) Option { return func(r *Router) { r.wait = d } }
 
 // WithAddress sets which key of a node's metadata ([distributed.WithMetadata]) holds

@@ -19,6 +19,7 @@ import (
 
 	"github.com/b2552be4/distributed"
 	"github.com/b2552be4/distributed/internal/link"
+	"github.com/b2552be4/distributed/internal/nodetest"
 	"github.com/b2552be4/distributed/internal/process"
 	"github.com/b2552be4/distributed/postgres"
 	"github.com/b2552be4/distributed/verify"
@@ -29,7 +30,7 @@ const (
 	shortTTL = 1500 * time.Millisecond
 	tick     = 20 * time.Millisecond  // how often a job notes that it runs
 	silent   = 250 * time.Millisecond // after which its process was frozen
-	wake     = 50 * time.Millisecond  // for which a process may go on that was
+	wake     = 50 * time.Millisecond  // for which a process may go on that was, if the machine does not stand still
 )
 
 // nodeConfig is what a node's process is told.
@@ -80,6 +81,7 @@ func work(ctx context.Context, records *verify.Writer, job string) error {
 // world is some nodes, each in a process and with a network of its own.
 type world struct {
 	t      *testing.T
+	stalls *nodetest.StallMeter
 	schema string
 	app    string
 	dir    string
@@ -105,7 +107,7 @@ func newWorld(t *testing.T, schema, addr string) *world {
 }
 
 func emptyWorld(t *testing.T, schema string, ttl time.Duration) *world {
-	w := &world{t: t, schema: schema, app: strings.ReplaceAll(t.Name(), "/", "-"), dir: t.TempDir(), jobs: []string{"a", "b", "c", "d", "e"}, ttl: ttl}
+	w := &world{t: t, stalls: nodetest.StartStallMeter(t), schema: schema, app: strings.ReplaceAll(t.Name(), "/", "-"), dir: t.TempDir(), jobs: []string{"a", "b", "c", "d", "e"}, ttl: ttl}
 	t.Cleanup(w.close)
 	return w
 }
@@ -225,7 +227,7 @@ func (w *world) end() {
 			require.NoError(w.t, n.End(20*time.Second), n.name)
 		}
 	}
-	for _, v := range verify.Check(w.runs(), verify.Rules{Silence: silent, Wake: wake}).Violations {
+	for _, v := range verify.Check(w.runs(), verify.Rules{Silence: silent, Wake: wake + w.stalls.Worst()}).Violations {
 		w.t.Error(v)
 	}
 }

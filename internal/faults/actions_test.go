@@ -107,7 +107,7 @@ func (w *world) toldTogether(holders map[string]written) {
 		return told == len(holders)
 	}, patience, 10*time.Millisecond, "all jobs are told to stop")
 	w.t.Logf("%d jobs were told to stop within %v of one another", told, (last - first).Round(100*time.Microsecond))
-	require.LessOrEqual(w.t, last-first, together+w.stalls.worst())
+	require.LessOrEqual(w.t, last-first, together+w.stalls.Worst())
 }
 
 // documents returns the keys of what a session of n has written that claims the

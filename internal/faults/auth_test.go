@@ -117,7 +117,7 @@ func TestRightsTakenAwayFromANodeThatLeads(t *testing.T) {
 			w.operate(func(ctx context.Context, c *clientv3.Client) error { return f.do(ctx, c, w.app, leader.name) })
 			taken := monotonic()
 			w.await("the node has stopped", func() bool { return w.stoppedAfter(before, taken) >= 0 })
-			require.LessOrEqual(t, w.stoppedAfter(before, taken), w.silentFor()+w.stalls.worst())
+			require.LessOrEqual(t, w.stoppedAfter(before, taken), w.silentFor()+w.stalls.Worst())
 			w.awaitTaken(before)
 			w.await("the node says why it cannot come back", func() bool {
 				return regexp.MustCompile(`level=WARN.*the store no longer accepts this process.*` + f.reason).MatchString(w.said(leader))

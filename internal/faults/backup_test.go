@@ -84,7 +84,7 @@ func (b backup) try(t *testing.T, alone bool) {
 	}
 	v.longest = w.longestGap(v, until)
 	t.Logf("longest gap %v (bound %v)", v.longest.Round(time.Millisecond), lossAndReturn(w))
-	require.LessOrEqual(t, v.longest, lossAndReturn(w)+w.stalls.worst(), "O4")
+	require.LessOrEqual(t, v.longest, lossAndReturn(w)+w.stalls.Worst(), "O4")
 }
 
 // save takes a copy of the data of the only member, as a crash would leave it.

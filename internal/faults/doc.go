@@ -18,6 +18,8 @@
 //   - O4: no job was without a runner for longer than the bound of the fault.
 //
 // Time is CLOCK_MONOTONIC, which all processes of the machine share. What the
-// machine itself was late by, as measured by a [stallMeter] meanwhile, is added
-// to each bound of O4.
+// machine itself was late by, as measured by a [nodetest.StallMeter] meanwhile, is
+// added to each bound of O4, and to the time for which a process may go on that was
+// frozen. If it was late by more than what lies between two leaders, O2 takes all
+// processes for frozen.
 package faults

@@ -187,7 +187,7 @@ func tear(w *world, _ *node) {
 		l.do(w, node, claims)
 		after := w.awaitStopped(before, torn, l.name+": the leader has stopped")
 		w.t.Logf("%s: told to stop %v later", l.name, after.Round(time.Millisecond))
-		require.LessOrEqual(w.t, after, w.ttl/4+250*time.Millisecond+w.stalls.worst(), l.name)
+		require.LessOrEqual(w.t, after, w.ttl/4+250*time.Millisecond+w.stalls.Worst(), l.name)
 		w.toldTogether(before)
 		w.awaitTaken(before)
 		w.awaitRunning()

@@ -114,7 +114,7 @@ func TestANodeThatSeesOnlyAMinority(t *testing.T) {
 			w.await("the node has stopped", func() bool { return w.stoppedAfter(before, cut) >= 0 })
 			stopped := w.stoppedAfter(before, cut)
 			t.Logf("the node has stopped %v after the member was cut off (bound %v)", stopped.Round(time.Millisecond), w.silentFor())
-			require.LessOrEqual(t, stopped, w.silentFor()+w.stalls.worst())
+			require.LessOrEqual(t, stopped, w.silentFor()+w.stalls.Worst())
 			w.awaitTaken(before)
 			require.NotEqual(t, alone, w.holder(), "it cannot lead")
 			time.Sleep(w.ttl)
@@ -258,7 +258,7 @@ func TestNoSpace(t *testing.T) {
 	time.Sleep(full)
 	stopped := w.stoppedAfter(before, filled)
 	require.GreaterOrEqual(t, stopped, time.Duration(0), "all have stopped")
-	require.LessOrEqual(t, stopped, w.silentFor()+w.stalls.worst())
+	require.LessOrEqual(t, stopped, w.silentFor()+w.stalls.Worst())
 	w.operate(func(ctx context.Context, c *clientv3.Client) error {
 		deleted, err := c.Delete(ctx, "rubbish")
 		if err != nil {

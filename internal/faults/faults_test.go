@@ -192,7 +192,7 @@ func frozenForLong(w *world, leader *node) {
 		w.await("the frozen node has stopped", func() bool { return w.stoppedAfter(before, woken) >= 0 })
 		late := w.stoppedAfter(before, woken)
 		w.t.Logf("woken after more than the lease, told to stop %v later", late.Round(time.Microsecond))
-		require.LessOrEqual(w.t, late, wake+w.stalls.worst())
+		require.LessOrEqual(w.t, late, w.wake())
 		stale, _ := w.register.verdict()
 		require.NotEmpty(w.t, stale, "its last write must have come, and been refused")
 		w.awaitCandidates(len(w.nodes))

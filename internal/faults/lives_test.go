@@ -210,7 +210,7 @@ func (v *lives) lost() (wrong []string) {
 // what shows it its heartbeats shows it the order before. Where nothing is wrong, it
 // takes no longer than an event.
 func (v *lives) ranPaused(runs []verify.Run) (wrong []string, judged int) {
-	late := v.stalls.worst()
+	late := v.stalls.Worst()
 	for _, g := range v.given {
 		if (g.order != "pause" && g.order != "pause all") || g.err != nil {
 			continue
@@ -225,7 +225,7 @@ func (v *lives) ranPaused(runs []verify.Run) (wrong []string, judged int) {
 			if v.quiet(r.Node, g.from, min(until, g.to+bound)) {
 				bound = v.linger + event + late
 			}
-			if at, ran := executing(r, g.to+bound, until); ran {
+			if at, ran := executing(r, g.to+bound, until, v.wake()); ran {
 				wrong = append(wrong, fmt.Sprintf("%s ran on %s with token %d, %v after it was paused: %v is allowed", r.Job, r.Node, r.Token, at-g.to, bound))
 			}
 		}
@@ -250,8 +250,8 @@ func (v *lives) paused(pause given) time.Duration {
 }
 
 // executing returns when a run was executing between from and to. A process that was
-// frozen may go on for a moment when it wakes.
-func executing(r verify.Run, from, to time.Duration) (at time.Duration, ran bool) {
+// frozen may go on for the time wake.
+func executing(r verify.Run, from, to, wake time.Duration) (at time.Duration, ran bool) {
 	last, woken := r.Start, -wake-1
 	for _, at := range slices.Concat([]time.Duration{r.Start}, r.Ticks, []time.Duration{r.End}) {
 		if at-last > silence {

@@ -84,7 +84,7 @@ func mix(t *testing.T, seed uint64) {
 	calm := monotonic()
 	w.etcdLeader(nil)
 	w.awaitRunning()
-	require.LessOrEqual(t, monotonic()-calm, w.gapAfterLoss()+election+w.stalls.worst(), "O4, once all is well again")
+	require.LessOrEqual(t, monotonic()-calm, w.gapAfterLoss()+election+w.stalls.Worst(), "O4, once all is well again")
 	w.hold(time.Duration(times(12, 40))*time.Second+w.gapAfterLoss()+election, freeze)
 }
 

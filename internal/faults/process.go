@@ -3,7 +3,6 @@
 package faults
 
 import (
-	"sync"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -32,49 +31,6 @@ func monotonic() time.Duration {
 		panic(err)
 	}
 	return time.Duration(ts.Nano())
-}
-
-// stallMeter measures how late the machine wakes who sleeps: what it cannot do
-// in time, no library can.
-type stallMeter struct {
-	stop chan struct{}
-	done chan struct{}
-	mu   sync.Mutex
-	most time.Duration
-}
-
-func startStallMeter() *stallMeter {
-	m := &stallMeter{stop: make(chan struct{}), done: make(chan struct{})}
-	go m.run()
-	return m
-}
-
-func (m *stallMeter) run() {
-	defer close(m.done)
-	const nap = 2 * time.Millisecond
-	for {
-		began := time.Now()
-		select {
-		case <-m.stop:
-			return
-		case <-time.After(nap):
-		}
-		late := time.Since(began) - nap
-		m.mu.Lock()
-		m.most = max(m.most, late)
-		m.mu.Unlock()
-	}
-}
-
-func (m *stallMeter) worst() time.Duration {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.most
-}
-
-func (m *stallMeter) close() {
-	close(m.stop)
-	<-m.done
 }
 
 var silent = zapcore.NewNopCore()

@@ -22,7 +22,8 @@ const (
 	patience = time.Minute
 
 	// silence is after how long without a sign of life a process is taken to have been
-	// frozen, by us or by the machine; wake, how soon it must have stopped then.
+	// frozen, by us or by the machine; wake, how soon it must have stopped then, if the
+	// machine does not stand still.
 	silence = 250 * time.Millisecond
 	wake    = 50 * time.Millisecond
 )
@@ -30,6 +31,7 @@ const (
 // World is some nodes that share jobs.
 type World struct {
 	t       *testing.T
+	stalls  *StallMeter
 	dir     string
 	config  config
 	servers int
@@ -49,7 +51,7 @@ type Node struct {
 // all, and the others have come. servers are the addresses of the store's, of which each
 // node has another one first. The test's TestMain calls [RunRole].
 func Start(t *testing.T, servers []string, ttl time.Duration) *World {
-	w := &World{t: t, dir: t.TempDir(), servers: len(servers)}
+	w := &World{t: t, stalls: StartStallMeter(t), dir: t.TempDir(), servers: len(servers)}
 	w.config = config{App: strings.ReplaceAll(t.Name(), "/", "."), TTL: ttl, Jobs: []string{"a", "b", "c"}}
 	t.Cleanup(w.destroy)
 	for i := range 3 {
@@ -207,7 +209,7 @@ func (w *World) Hold(but ...verify.Kind) {
 			require.NoError(w.t, n.End(30*time.Second), n.name)
 		}
 	}
-	report := verify.Check(w.runs(), verify.Rules{Silence: silence, Wake: wake})
+	report := verify.Check(w.runs(), verify.Rules{Silence: silence, Wake: wake + w.stalls.Worst()})
 	for _, v := range report.Violations {
 		require.Contains(w.t, but, v.Kind, v.String())
 	}

@@ -13,9 +13,22 @@ import (
 )
 
 // The harness must be able to fail: what is usually written on etcd's own
-// Session and Election runs a job twice in a partition, and the oracles see it.
+// Session and Election runs a job twice in a partition, and the oracles see it. On a
+// machine that stands still, etcd may be so late that it does not overlap: so there are
+// three attempts.
 func TestTheUsualLoopOnSessionAndElectionOverlaps(t *testing.T) {
 	t.Parallel()
+	for range 3 {
+		if overlap, stale := runNaively(t); overlap && stale {
+			return
+		}
+	}
+	require.Fail(t, "no overlap that the register has seen as well")
+}
+
+// runNaively reports whether jobs overlapped, and whether the register has seen stale
+// writes.
+func runNaively(t *testing.T) (overlap, stale bool) {
 	w := newWorld(t, newCluster(t, 3, nil), options{naive: true})
 	w.startAll()
 	for range 3 {
@@ -36,6 +49,5 @@ func TestTheUsualLoopOnSessionAndElectionOverlaps(t *testing.T) {
 		}
 	}
 	t.Logf("3 partitions: overlaps of %v, %d stale writes", overlaps, len(v.stale))
-	require.NotEmpty(t, overlaps)
-	require.NotEmpty(t, v.stale, "the register has seen it as well")
+	return len(overlaps) > 0, len(v.stale) > 0
 }

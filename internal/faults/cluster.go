@@ -83,6 +83,9 @@ const (
 	reunion   = syscall.SIGUSR2
 )
 
+// cutOffFromPeers is what a member says once it is.
+const cutOffFromPeers = "cut off from its peers"
+
 // obeyPartitions cuts the member off from its peers, or ends that. It is done
 // from within: on the addresses of one machine a proxy between the members could
 // not tell who calls.
@@ -96,6 +99,9 @@ func obeyPartitions(server *etcdserver.EtcdServer, signals <-chan os.Signal) {
 			default:
 				server.MendPeer(peer.ID)
 			}
+		}
+		if s == partition {
+			fmt.Fprintln(os.Stderr, cutOffFromPeers)
 		}
 	}
 }
@@ -155,6 +161,12 @@ func (m *Member) start() (err error) {
 // from it. Its clients reach it as before. rejoin ends that.
 func (m *Member) isolate() { m.Signal(partition) }
 func (m *Member) rejoin()  { m.Signal(reunion) }
+
+// isolated reports whether the member has been cut off ever.
+func (m *Member) isolated() bool {
+	said, err := os.ReadFile(m.log.Name())
+	return err == nil && strings.Contains(string(said), cutOffFromPeers)
+}
 
 // await waits until every member that runs serves and knows a leader.
 func (c *Cluster) await(ctx context.Context) error {

@@ -104,8 +104,9 @@ func TestANodeThatSeesOnlyAMinority(t *testing.T) {
 			time.Sleep(w.ttl / 2) // it has moved on to the member
 			w.unmoved(before)
 
-			cut := monotonic()
 			member.isolate()
+			w.await("the member is cut off", member.isolated)
+			cut := monotonic()
 			if tc.others == "the majority" {
 				for _, n := range w.nodes[1:] {
 					n.linkTo(c, member).Refuse()
@@ -215,7 +216,7 @@ func TestCompactionWhileTheWatchIsDown(t *testing.T) {
 // do not care.
 func TestCutWhileANodeComes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, newCluster(t, 1, nil), options{})
+	w := newWorld(t, newCluster(t, 1, nil), options{ttl: 6 * time.Second})
 	w.startAll()
 	before := w.holders()
 	n, lives := w.nodes[2], 1

@@ -117,7 +117,9 @@ func (w *world) putBack(dir string, b backup) {
 	require.NoError(w.t, m.start())
 	require.NoError(w.t, w.cluster.await(w.ctx))
 	if b.overtaken {
-		w.operate(func(ctx context.Context, c *clientv3.Client) error { return overtake(ctx, c, seen+100, b.compacted) })
+		ctx, cancel := context.WithTimeout(w.ctx, patience)
+		defer cancel()
+		require.NoError(w.t, overtake(ctx, w.cluster.client, seen+100, b.compacted))
 	}
 	for _, n := range w.nodes {
 		if n != w.nodes[1] {

@@ -225,6 +225,8 @@ func (w *world) awaitVoid(key string) {
 // operate does what an operator does, who sees all of etcd.
 func (w *world) operate(do func(context.Context, *clientv3.Client) error) {
 	w.t.Helper()
+	began := monotonic()
+	defer func() { w.operated += monotonic() - began }()
 	ctx, cancel := context.WithTimeout(w.ctx, 5*time.Second)
 	defer cancel()
 	require.NoError(w.t, do(ctx, w.cluster.client))

@@ -69,7 +69,7 @@ func lossesCutOff() (all []fault) {
 
 // faultsOfDocuments are what an operator does to documents of nodes that see it.
 var faultsOfDocuments = []fault{
-	{name: "documents of a node that waits deleted", options: options{jobs: 3}, bound: unnoticed, do: func(w *world, _ *node) {
+	{name: "documents of a node that waits deleted", options: options{jobs: 3, ttl: 5 * time.Second}, bound: unnoticed, do: func(w *world, _ *node) {
 		before := w.holders()
 		for i := range 2 {
 			node, claims := w.documents(w.nodes[1])
@@ -109,7 +109,7 @@ var faultsOfDocuments = []fault{
 		}
 		w.awaitRunning()
 	}},
-	{name: "what nodes tell deleted or broken", bound: unnoticed, options: options{jobs: 6, balance: true}, do: func(w *world, _ *node) {
+	{name: "what nodes tell deleted or broken", bound: unnoticed, options: options{jobs: 6, balance: true, ttl: 5 * time.Second}, do: func(w *world, _ *node) {
 		w.awaitEven()
 		before := w.holders()
 		for _, harm := range []func(key string){w.delete, func(key string) { w.put(key, []byte("{}")) }} {
@@ -137,7 +137,7 @@ var faultsOfDocuments = []fault{
 		time.Sleep(w.ttl)
 		w.unmoved(before)
 	}},
-	{name: "a tombstone on a node that waits", bound: unnoticed, do: func(w *world, _ *node) {
+	{name: "a tombstone on a node that waits", options: options{ttl: 5 * time.Second}, bound: unnoticed, do: func(w *world, _ *node) {
 		before := w.holders()
 		node, _ := w.documents(w.nodes[1])
 		w.edit(node, map[string]any{"state": "buried"})
@@ -146,14 +146,14 @@ var faultsOfDocuments = []fault{
 		require.NotEqual(w.t, node, again)
 		w.unmoved(before)
 	}},
-	{name: "a tombstone on a node that was killed", options: options{jobs: 3}, bound: handover, do: func(w *world, leader *node) {
+	{name: "a tombstone on a node that was killed", options: options{jobs: 3}, bound: afterWhatWasDone, do: func(w *world, leader *node) {
 		before := w.holders()
 		node, _ := w.documents(leader)
 		leader.crash()
 		w.edit(node, map[string]any{"state": "buried"})
 		w.awaitTaken(before)
 	}},
-	{name: "documents of a node that has drained deleted", options: options{jobs: 3}, bound: handover, do: func(w *world, leader *node) {
+	{name: "documents of a node that has drained deleted", options: options{jobs: 3, ttl: 5 * time.Second}, bound: afterWhatWasDone, do: func(w *world, leader *node) {
 		before := w.holders()
 		node, claims := w.documents(leader)
 		w.stop(leader)

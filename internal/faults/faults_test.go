@@ -29,6 +29,9 @@ func crash(w *world) time.Duration { return w.gapAfterLoss() }
 // handover bounds the gap when a job is handed over while etcd works.
 func handover(w *world) time.Duration { return w.linger + 500*time.Millisecond }
 
+// afterWhatWasDone bounds it where we do something to documents once the job has no runner.
+func afterWhatWasDone(w *world) time.Duration { return handover(w) + w.operated }
+
 // unnoticed bounds the gap when nobody loses anything.
 func unnoticed(*world) time.Duration { return silence }
 
@@ -67,11 +70,11 @@ var faultsOfNodes = []fault{
 		leader.crash()
 		w.awaitTaken(before)
 	}},
-	{name: "frozen for less than the validity", frozen: true, bound: func(*world) time.Duration { return 700 * time.Millisecond }, do: func(w *world, leader *node) {
+	{name: "frozen for less than the validity", options: options{ttl: 4 * time.Second}, frozen: true, bound: func(*world) time.Duration { return 1500 * time.Millisecond }, do: func(w *world, leader *node) {
 		before := w.holders()
 		for range 3 {
 			leader.Pause()
-			time.Sleep(500 * time.Millisecond)
+			time.Sleep(w.ttl / 4)
 			leader.Resume()
 			time.Sleep(time.Second)
 		}
@@ -112,7 +115,7 @@ var faultsOfNodes = []fault{
 		w.awaitTaken(before)
 		leader.each((*link.Link).Heal)
 	}},
-	{name: "heartbeats that arrive after the burial", frozen: true, bound: unnoticed, do: func(w *world, _ *node) {
+	{name: "heartbeats that arrive after the burial", options: options{ttl: 4 * time.Second}, frozen: true, bound: unnoticed, do: func(w *world, _ *node) {
 		before := w.holders()
 		waiting := w.nodes[1]
 		key, _ := w.documents(waiting)

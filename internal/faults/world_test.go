@@ -71,6 +71,7 @@ type world struct {
 	jobNames []string
 	nodes    []*node
 	began    time.Duration
+	operated time.Duration // how long what an operator does has taken
 }
 
 // node is a node process and its links.

@@ -241,6 +241,13 @@ func (w *world) awaitRunning() {
 
 // awaitTaken waits until every job runs, and none on n as it was.
 func (w *world) awaitTaken(from map[string]written) {
+	w.t.Helper()
+	asked := monotonic()
+	defer func() {
+		if w.t.Failed() {
+			w.showRuns(from, asked)
+		}
+	}()
 	w.await("all jobs run elsewhere", func() bool {
 		return !slices.ContainsFunc(w.allJobs(), func(job string) bool {
 			last, ok := w.register.holder(job)

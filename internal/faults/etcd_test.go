@@ -43,7 +43,7 @@ func TestETCDLeaderKilled(t *testing.T) {
 func TestETCDLeaderPausedForLongerThanTheTTL(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, nil)
-	w := newWorld(t, c, options{jobs: 1, leases: 10, ttl: 3 * time.Second, linger: 100 * time.Millisecond})
+	w := newWorld(t, c, options{jobs: 1, leases: 10, ttl: 5 * time.Second, linger: 100 * time.Millisecond})
 	w.startAll()
 	for range times(2, 30) {
 		leader := w.etcdLeader(nil)

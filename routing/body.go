@@ -64,7 +64,7 @@ func (b *body) stop() error {
 	defer b.mu.Unlock()
 	b.turn++
 	switch {
-	case b.ended != nil && b.ended != io.EOF:
+	case b.ended != nil && !errors.Is(b.ended, io.EOF):
 		return b.ended
 	case len(b.kept) > maxRepeated:
 		return errTooLong

@@ -129,7 +129,7 @@ func (r *Router) servePassedOn(w http.ResponseWriter, req *http.Request, job str
 func (r *Router) route(w http.ResponseWriter, req *http.Request, job string) {
 	req = req.WithContext(req.Context()) // the server may change its own while the body is read
 	b := &body{from: req.Body}
-	defer b.stop()
+	defer func() { _ = b.stop() }()
 	why := r.find(w, req, job, b)
 	for errors.Is(why, errTryAgain) && errors.Is(why, errBroke) {
 		why = r.find(w, req, job, b)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -181,7 +182,13 @@ func TestWithoutAWaitAKnownNodeIsAsked(t *testing.T) {
 	other := &refuser{bodies: make(chan int, 1)}
 	server := httptest.NewServer(other)
 	defer server.Close()
-	front, observer := f.front(routing.WithWait(0))
+	front, observer := f.front(routing.WithWait(0), routing.WithTransport(&http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			time.Sleep(20 * time.Millisecond) // it takes some time, always
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	}))
 	post := func() *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		front.ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/job-0", strings.NewReader("some")))

@@ -90,10 +90,10 @@ func TestRoutersThatDisagreeDoNotSendARequestInCircles(t *testing.T) {
 	var routers [2]*routing.Router
 	for i := range routers {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if len(hops) == 9 {
+			hops <- fmt.Sprint(i, len(r.Header["Distributed-Route"]))
+			if len(hops) == 10 {
 				cancel() // the routers would try for longer
 			}
-			hops <- fmt.Sprint(i, len(r.Header["Distributed-Route"]))
 			routers[i].ServeHTTP(w, r)
 		}))
 		defer server.Close()

@@ -116,7 +116,7 @@ var protocol = []mutant{
 	},
 	{
 		name:     "release before Work returned",
-		changes:  []change{{"job_loop.go", "	defer p.reportStuck(t)()\n", "	defer p.reportStuck(t)()\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
+		changes:  []change{{"job_loop.go", "	l.onEnd(func() { p.noteEnd(t) })\n", "	l.onEnd(func() { p.noteEnd(t) })\n	defer context.AfterFunc(l.ctx, func() { p.release(l, func() {}) })()\n"}},
 		caughtBy: []detector{fault("SIGTERM-under-load"), simulation},
 	},
 	{

@@ -61,20 +61,29 @@ func (p *storeProvider) AcquireLease(ctx context.Context, req LeaseRequest) (Lea
 	return s, nil
 }
 
-// joinTimeout bounds what may take several calls; see [admission.patience].
+// joinTimeout bounds what may take several calls: to open a store, and then to join; see
+// [admission.patience].
 const joinTimeout = 5 * callTimeout
 
 func (p *storeProvider) join(ctx context.Context, prefix string, record *appRecord, req LeaseRequest) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, record.joining.patience())
-	defer cancel()
-	store, err := p.open(ctx, req)
+	store, err := p.openStore(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	return join(ctx, sessionOptions{
+	ctx, cancel := context.WithTimeout(ctx, record.joining.patience())
+	defer cancel()
+	s, err := join(ctx, sessionOptions{
 		store: store, prefix: prefix, id: newID(), instance: req.Instance, timing: p.timing, clock: p.clock,
 		known: record.recall(), remember: record.remember, log: req.Logger, events: req.Events,
 	})
+	record.joining.tried(err)
+	return s, err
+}
+
+func (p *storeProvider) openStore(ctx context.Context, req LeaseRequest) (Store, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	return p.open(ctx, req)
 }
 
 // OpenView implements [LeaseProvider].
@@ -92,12 +101,13 @@ func (p *storeProvider) openView(ctx context.Context, req LeaseRequest) (*viewer
 	}
 	prefix := p.prefix(req)
 	record := p.record(prefix)
-	opening, cancel := context.WithTimeout(ctx, record.looking.patience())
-	defer cancel()
 	var v *viewer
-	store, err := p.open(opening, req)
+	store, err := p.openStore(ctx, req)
 	if err == nil {
-		v, err = look(opening, store, keys{prefix}, p.timing, p.clock, req)
+		ctx, cancel := context.WithTimeout(ctx, record.looking.patience())
+		defer cancel()
+		v, err = look(ctx, store, keys{prefix}, p.timing, p.clock, req)
+		record.looking.tried(err)
 	}
 	if err = record.looking.judge(req.Logger, err); err != nil {
 		return nil, fmt.Errorf("distributed: open view: %w", err)
@@ -153,15 +163,24 @@ type admission struct {
 	told     bool // that we go on although we are refused
 	since    time.Time
 	refusals int // in a row
-	timeouts int // likewise
+	timeouts int // likewise, of a store that was open
 }
 
-// patience is how long an attempt may take: longer after each that took too long, as
-// the first listing may be large.
+// patience is how long an attempt may take once the store is open: longer after each that
+// took too long, as the first listing may be large.
 func (a *admission) patience() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return joinTimeout << min(a.timeouts, 3)
+}
+
+// tried takes in how an attempt ended whose store was open.
+func (a *admission) tried(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.timeouts++; !errors.Is(err, context.DeadlineExceeded) {
+		a.timeouts = 0
+	}
 }
 
 const (
@@ -177,11 +196,6 @@ const (
 func (a *admission) judge(log *slog.Logger, err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if errors.Is(err, context.DeadlineExceeded) {
-		a.timeouts++
-	} else {
-		a.timeouts = 0
-	}
 	switch {
 	case err == nil:
 		a.admitted, a.told, a.refusals = true, false, 0

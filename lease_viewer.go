@@ -113,10 +113,11 @@ func (v *viewer) update(f func(now time.Duration)) {
 }
 
 // feedSilence is how long a feed may say nothing: stores tell that they are alive
-// more often than that. longestFeedSilence is for one that lists.
+// more often than that. longestFeedSilence is for one that may
+// be listing; a store that is back is noticed that much later at worst.
 const (
 	feedSilence        = 5 * time.Second
-	longestFeedSilence = 8 * feedSilence
+	longestFeedSilence = 4 * feedSilence
 )
 
 var errSilent = errors.New("distributed: the store has not been heard of")

@@ -171,7 +171,7 @@ type admission struct {
 func (a *admission) patience() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return joinTimeout << min(a.timeouts, 3)
+	return joinTimeout << min(a.timeouts, 2)
 }
 
 // tried takes in how an attempt ended whose store was open.

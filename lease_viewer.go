@@ -112,9 +112,9 @@ func (v *viewer) update(f func(now time.Duration)) {
 	v.views.expire(v.mirror, v.closed)
 }
 
-// feedSilence is how long a feed may say nothing: stores tell that they are alive
-// more often than that. longestFeedSilence is for one that may
-// be listing; a store that is back is noticed that much later at worst.
+// feedSilence is how long a feed may say nothing: stores tell that they are alive more
+// often than that. longestFeedSilence is for one that may be listing; a store that is back
+// is noticed that much later at worst.
 const (
 	feedSilence        = 5 * time.Second
 	longestFeedSilence = 4 * feedSilence

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/b2552be4/distributed"
@@ -69,16 +70,13 @@ func TestAWriteThatWasGivenUpIsNotCancelledAndTakesEffectOnce(t *testing.T) {
 		given <- err
 	}()
 	waiting := func() (n int) {
-		require.NoError(t, s.scan(&n, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%S.put(%' AND wait_event_type = 'Lock'"))
+		assert.NoError(t, s.scan(&n, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%S.put(%' AND wait_event_type = 'Lock'"))
 		return n
 	}
-	for deadline := time.Now().Add(time.Minute); waiting() != 1; time.Sleep(10 * time.Millisecond) {
-		require.True(t, time.Now().Before(deadline), "the statement does not wait")
-	}
+	require.Eventually(t, func() bool { return waiting() == 1 }, time.Minute, 10*time.Millisecond)
 	giveUp()
 	require.ErrorIs(t, <-given, context.Canceled)
-	time.Sleep(200 * time.Millisecond) // in which it could be cancelled
-	require.Equal(t, 1, waiting())
+	require.Never(t, func() bool { return waiting() != 1 }, 200*time.Millisecond, 10*time.Millisecond, "it was cancelled")
 	require.NoError(t, tx.Rollback(t.Context()))
 	follow(t, store, "app/").awaitValue("app/document", "second")
 	rejected(t, store, "app/document", first)
